@@ -1,0 +1,1 @@
+"""What web and worker agree on: pure Python, no input or output."""

@@ -1,0 +1,125 @@
+"""The events of a generation's log: their shapes, and the one way to write and read them.
+
+An event is encoded once, by the worker, and travels as those bytes through Redis, PostgreSQL and SSE.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from app.domain.cursor import Cursor
+
+SnapshotReason = Literal["start", "takeover", "continue", "restart", "cancel"]
+ToolState = Literal["started", "finished", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """First event of every revision: everything shown so far, and why a new revision began."""
+
+    text: str
+    reason: SnapshotReason
+    attempt: int
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer: what the provider sent within one tick."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of the model's reasoning."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A change in a tool call's life. ``arguments`` is JSON text as the model wrote it."""
+
+    call_id: str
+    tool: str
+    state: ToolState
+    arguments: str = ""
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The provider has finished; on the wire its type is ``usage``. Only the commit is missing."""
+
+    finish_reason: str
+    usage: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end, sent only after the commit. ``sha256`` is of the content as UTF-8, in hex."""
+
+    status: Literal["completed", "error", "cancelled"]
+    finish_reason: str | None
+    usage: dict[str, Any] | None
+    sha256: str
+    error: dict[str, Any] | None = None
+
+
+Event = Snapshot | Token | Reasoning | Tool | Mark | Done
+
+KINDS: dict[str, type[Event]] = {
+    "snapshot": Snapshot,
+    "token": Token,
+    "reasoning": Reasoning,
+    "tool": Tool,
+    "usage": Mark,
+    "done": Done,
+}
+NAMES: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}
+# Fields that are left out of the JSON while they say nothing.
+_OPTIONAL = {"reasoning": "", "result": None, "error": None}
+
+
+class Entry(NamedTuple):
+    """One line of a log: its position and its encoded event."""
+
+    cursor: Cursor
+    payload: bytes
+
+
+def encode(event: Event) -> bytes:
+    """One line of JSON, UTF-8, the same bytes for the same event."""
+    body: dict[str, Any] = {"type": NAMES[type(event)]}
+    for name in event.__slots__:
+        value = getattr(event, name)
+        if name not in _OPTIONAL or value != _OPTIONAL[name]:
+            body[name] = value
+    return orjson.dumps(body)
+
+
+def decode(payload: bytes) -> Event:
+    """The event in ``payload``. Raises KeyError for a type that does not exist."""
+    body = orjson.loads(payload)
+    return KINDS[body.pop("type")](**body)
+
+
+def pack(payloads: Sequence[bytes]) -> bytes:
+    """Consecutive encoded events as one compressed body, for a checkpoint row or an archive segment."""
+    return zlib.compress(b"\n".join(payloads), 1)
+
+
+def unpack(body: bytes) -> list[bytes]:
+    """The encoded events of a packed body, byte for byte as they were packed."""
+    return zlib.decompress(body).split(b"\n")
+
+
+def number(epoch: int, first: int, payloads: Iterable[bytes]) -> list[Entry]:
+    """Give consecutive positions to ``payloads``, starting at ``<epoch>-<first>``."""
+    return [Entry(Cursor(epoch, n), payload) for n, payload in enumerate(payloads, first)]

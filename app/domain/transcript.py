@@ -1,0 +1,90 @@
+"""What a log says so far: the one way to fold events into an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.cursor import START, Cursor
+from app.domain.events import Done, Entry, Event, Mark, Reasoning, Snapshot, Token, Tool, decode
+
+
+@dataclass(slots=True)
+class Transcript:
+    """The answer at one position of its log. Text is collected in parts, so folding is linear."""
+
+    cursor: Cursor = START
+    attempt: int = 0
+    tools: dict[str, Tool] = field(default_factory=dict)
+    mark: Mark | None = None
+    done: Done | None = None
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Transcript:
+        """Fold a whole log, from its start or from any snapshot."""
+        transcript = cls()
+        for cursor, payload in entries:
+            transcript.add(cursor, decode(payload))
+        return transcript
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """The model's reasoning so far."""
+        return "".join(self._reasoning)
+
+    def add(self, cursor: Cursor, event: Event) -> None:
+        """Fold in the next event."""
+        self.cursor = cursor
+        match event:
+            case Token(content):
+                self._text.append(content)
+            case Reasoning(content):
+                self._reasoning.append(content)
+            case Snapshot():
+                self._text[:] = [event.text]
+                self._reasoning[:] = [event.reasoning]
+                self.attempt, self.mark = event.attempt, None
+            case Tool():
+                self.tools[event.call_id] = event
+            case Mark():
+                self.mark = event
+            case Done():
+                self.done = event
+
+    def tool_views(self) -> list[dict[str, Any]]:
+        """Each tool call in its latest state, in the order of the calls."""
+        return [
+            {"call_id": t.call_id, "tool": t.tool, "state": t.state, "arguments": t.arguments, "result": t.result}
+            for t in self.tools.values()
+        ]
+
+
+def digest(text: str) -> str:
+    """SHA-256 of the text as UTF-8, in hex: what ``done`` carries."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def contiguous(entries: Iterable[Entry], after: Cursor = START) -> list[Entry]:
+    """The entries that follow ``after`` without a hole: what stands behind a hole of its revision is left out."""
+    kept: list[Entry] = []
+    last = after
+    for entry in entries:
+        if last.precedes(entry.cursor):
+            kept.append(entry)
+            last = entry.cursor
+    return kept
+
+
+def merge(*logs: Iterable[Entry]) -> list[Entry]:
+    """One log out of several partial copies of it. An id has one meaning, so any copy of an event will do."""
+    by_cursor = {cursor: payload for log in logs for cursor, payload in log}
+    return contiguous(Entry(cursor, by_cursor[cursor]) for cursor in sorted(by_cursor))

@@ -1,0 +1,44 @@
+-- Append events to a generation's log, if the writer's revision is the open one, and tell who listens.
+--
+-- The keys of a generation share a hash tag, so they live on one node. <ns> is the deployment's namespace.
+--   <ns>:{<generation>}:log    stream; the id of an entry is the event's id <epoch>-<n>, field e its payload
+--   <ns>:{<generation>}:meta   hash; epoch: the open revision; n: its newest event, -1 before the first
+--   <ns>:{<generation>}:live   channel; a message is "<epoch>-<n> <payload>"
+-- Both keys carry a time to live from the moment they exist.
+--
+-- KEYS  log, meta
+-- ARGV  channel, epoch, first (n of the first payload), ttl in ms (0 leaves it), payload ...
+-- Answers {status, top}
+--   OK        everything up to top is in the log; events it already had were not added again
+--   FENCED    a later revision is open (top: its epoch); the writer has been replaced
+--   UNOPENED  this revision was never opened here (top: the open epoch)
+--   GAP       the log ends at top and the payloads begin later; resend from top + 1
+--   LOST      the log is gone; prove the lease, open again, resend from 0
+-- Without payloads it changes nothing but the time to live: a cheap question whether the writer is still wanted.
+local log, meta = KEYS[1], KEYS[2]
+local channel, epoch, first, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local state = redis.call('HMGET', meta, 'epoch', 'n')
+if not state[1] then return {'LOST', 0} end
+local open, top = tonumber(state[1]), tonumber(state[2])
+if epoch < open then return {'FENCED', open} end
+if epoch > open then return {'UNOPENED', open} end
+local last = first + #ARGV - 5
+if #ARGV > 4 and first > top + 1 then return {'GAP', top} end
+local fresh = top == -1 and last >= 0
+for n = top + 1, last do
+  local id = ARGV[2] .. '-' .. string.format('%d', n)
+  local payload = ARGV[5 + n - first]
+  redis.call('XADD', log, id, 'e', payload)
+  redis.call('PUBLISH', channel, id .. ' ' .. payload)
+end
+if last > top then
+  top = last
+  redis.call('HSET', meta, 'n', top)
+end
+if ttl > 0 then
+  redis.call('PEXPIRE', log, ttl)
+  redis.call('PEXPIRE', meta, ttl)
+elseif fresh then
+  redis.call('PEXPIRE', log, redis.call('PTTL', meta))
+end
+return {'OK', top}

@@ -1,0 +1,142 @@
+"""The event log of a generation in Redis: fenced appends, ordered reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Literal, NamedTuple, Protocol
+
+import redis
+
+from app.domain.cursor import START, Cursor
+from app.domain.errors import LogDown
+from app.domain.events import Entry
+
+Verdict = Literal["OK", "FENCED", "UNOPENED", "GAP", "LOST"]
+
+# A running log outlives every pause of its worker; a finished one serves late readers before the archive does.
+RUNNING_TTL_MS = 24 * 3600 * 1000
+FINISHED_TTL_MS = 3600 * 1000
+KEEP_TTL = 0
+PAGE = 5000
+
+
+class Answer(NamedTuple):
+    """What the log said: a verdict, and the newest ``n`` of the revision, or the open epoch when refused."""
+
+    verdict: Verdict
+    top: int
+
+
+class Keys(NamedTuple):
+    """Where a generation lives in Redis; described in append.lua."""
+
+    log: bytes
+    meta: bytes
+    channel: bytes
+
+
+class Script(NamedTuple):
+    """A Lua script and the digest Redis knows it by."""
+
+    source: bytes
+    digest: bytes
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        """Read a script that lies beside this module."""
+        source = resources.files("app.eventlog").joinpath(name).read_bytes()
+        return cls(source, sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+APPEND = Script.load("append.lua")
+OPEN = Script.load("open.lua")
+
+
+class EventLog(Protocol):
+    """What every log can do, in Redis and in memory alike. One suite tests both."""
+
+    def open(self, generation_id: str, epoch: int) -> Answer: ...
+
+    def append(
+        self, generation_id: str, epoch: int, first: int, payloads: Sequence[bytes], ttl_ms: int = KEEP_TTL
+    ) -> Answer: ...
+
+    def read(self, generation_id: str, after: Cursor = START, limit: int = PAGE) -> list[Entry]: ...
+
+    def drop(self, generation_id: str) -> None: ...
+
+
+class RedisLog:
+    """The log on a Redis-compatible server. Every method raises LogDown when the server does not answer in time.
+
+    ``client`` must not retry by itself: a lost reply would be an append made twice without our knowing.
+    """
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace.encode()
+        # Raw replies: redis-py would build a dictionary for every entry of a page.
+        client.set_response_callback("XRANGE", _raw)
+
+    def keys(self, generation_id: str) -> Keys:
+        """The keys and the channel of a generation."""
+        base = b"%b:{%b}:" % (self._namespace, generation_id.encode())
+        return Keys(base + b"log", base + b"meta", base + b"live")
+
+    def open(self, generation_id: str, epoch: int) -> Answer:
+        """Open revision ``epoch``; earlier ones are fenced from here on. OK or FENCED."""
+        keys = self.keys(generation_id)
+        return self._run(OPEN, keys, [epoch, RUNNING_TTL_MS])
+
+    def append(
+        self, generation_id: str, epoch: int, first: int, payloads: Sequence[bytes], ttl_ms: int = KEEP_TTL
+    ) -> Answer:
+        """Append ``payloads`` as events ``first``, ``first + 1``, … of revision ``epoch``. Safe to repeat."""
+        keys = self.keys(generation_id)
+        return self._run(APPEND, keys, [keys.channel, epoch, first, ttl_ms, *payloads])
+
+    def read(self, generation_id: str, after: Cursor = START, limit: int = PAGE) -> list[Entry]:
+        """Up to ``limit`` entries past ``after``, in order. Empty when there is nothing, or no log."""
+        with answering():
+            rows = self._client.execute_command("XRANGE", self.keys(generation_id).log, f"({after}", "+", "COUNT", limit)
+        return [Entry(parse_id(row[0]), row[1][1]) for row in rows]
+
+    def drop(self, generation_id: str) -> None:
+        """Remove the log. A writer still at work finds it LOST and has to prove its lease."""
+        keys = self.keys(generation_id)
+        with answering():
+            self._client.delete(keys.log, keys.meta)
+
+    def _run(self, script: Script, keys: Keys, args: Sequence[Any]) -> Answer:
+        with answering():
+            try:
+                reply = self._client.execute_command("EVALSHA", script.digest, 2, keys.log, keys.meta, *args)
+            except redis.exceptions.NoScriptError:
+                reply = self._client.execute_command("EVAL", script.source, 2, keys.log, keys.meta, *args)
+        return parse_answer(reply)
+
+
+def parse_answer(reply: Any) -> Answer:
+    """A script's reply as it comes over the wire."""
+    return Answer(reply[0].decode(), int(reply[1]))
+
+
+def parse_id(raw: bytes) -> Cursor:
+    """A stream id as Redis writes it. It wrote it, so nothing is checked."""
+    epoch, _, n = raw.partition(b"-")
+    return Cursor(int(epoch), int(n))
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn the client library's errors into ours."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise LogDown(f"Redis does not answer: {type(error).__name__}") from error
+
+
+_raw: Callable[..., Any] = lambda reply, **_: reply  # noqa: E731
