@@ -1,0 +1,94 @@
+"""nginx with the configuration of deploy/nginx; only addresses, the port and the places of its files are replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = ROOT / "deploy" / "nginx"
+
+
+def binary() -> str | None:
+    """Where nginx is, None when it is not installed. Debian keeps it outside an ordinary user's PATH."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Proxy:
+    """One running nginx. `groups` names the addresses ("host:port") of each upstream group."""
+
+    def __init__(self, groups: dict[str, list[str]], command: list[str] | None = None) -> None:
+        self.port = free_port()
+        self._directory = Path(tempfile.mkdtemp(prefix="unbroken-nginx-"))
+        # The workers of an nginx started by root belong to somebody else.
+        self._directory.chmod(0o755)
+        self._output = self._directory / "output.log"
+        self._write(groups)
+        found = binary()
+        assert found, "nginx is not installed"
+        arguments = command[1:] if command else ["-g", "daemon off;"]
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [found, "-p", str(self._directory), "-c", str(self._directory / "nginx.conf"), *arguments],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        self._await_port()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def output(self) -> str:
+        """Everything nginx has written, to both of its logs."""
+        return self._output.read_text()
+
+    def accesses(self, count: int, patience: float = 3.0) -> list[dict[str, Any]]:
+        """The access log, once it has at least `count` lines."""
+        deadline = time.monotonic() + patience
+        while True:
+            lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+            if len(lines) >= count or time.monotonic() > deadline:
+                return lines
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _write(self, groups: dict[str, list[str]]) -> None:
+        shutil.copytree(CONFIGURATION, self._directory, dirs_exist_ok=True)
+        file = self._directory / "nginx.conf"
+        text = file.read_text()
+        assert text.count("listen 8080 ") == 1
+        text = text.replace("listen 8080 ", f"listen 127.0.0.1:{self.port} ")
+        text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {self._directory}/", text)
+        file.write_text(text)
+        for group, servers in groups.items():
+            lines = "".join(f"server {server};\n" for server in servers)
+            (self._directory / "upstreams" / f"{group}.conf").write_text(lines)
+
+    def _await_port(self) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError(f"nginx did not start:\n{self.output()}")
