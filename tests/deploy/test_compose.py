@@ -1,0 +1,226 @@
+"""The Compose file is valid, complete, and keeps no secret. Its commands are run in test_services.py."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.config import Settings
+from tests.deploy.compose import FILE, ROOT, Missing, environment, interpolate, load
+
+RABBITMQ = ROOT / "deploy" / "rabbitmq.compose.yml"
+SECRETS = ("JWT_SECRET", "POSTGRES_PASSWORD", "DATABASE_PASSWORD", "VALKEY_PASSWORD", "FLOWER_BASIC_AUTH")
+GIVEN = {name: f"given-{name.lower()}-{'0' * 32}" for name in SECRETS}
+OURS = ("web", "streams", "worker", "flower", "migrate")
+# Of programs that are not ours, or of gunicorn.conf.py.
+OTHERS = {"BIND", "WEB_CONCURRENCY", "WEB_THREADS", "FORWARDED_ALLOW_IPS", "PROMETHEUS_MULTIPROC_DIR"}
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    services: dict[str, Any] = load(GIVEN)["services"]
+    return services
+
+
+@pytest.mark.parametrize("file", [FILE, RABBITMQ], ids=lambda file: file.name)
+def test_the_file_follows_the_compose_specification(file: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_broken_file_would_be_noticed(tmp_path: Path) -> None:
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(FILE.read_text().replace("condition: service_healthy", "condition: service_happy"))
+    with pytest.raises(AssertionError):
+        test_the_file_follows_the_compose_specification(broken)
+
+
+def test_everything_that_was_promised_is_there(services: dict[str, Any]) -> None:
+    assert set(services) == {"nginx", *OURS, "postgres", "valkey"}
+
+
+def test_every_service_that_stays_has_a_health_check(services: dict[str, Any]) -> None:
+    without = {name for name, service in services.items() if "test" not in service.get("healthcheck", {})}
+    assert without == {"migrate"}
+
+
+def test_every_service_but_the_migration_comes_back(services: dict[str, Any]) -> None:
+    assert {name for name, service in services.items() if service["restart"] != "unless-stopped"} == {"migrate"}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("value", [None, ""])
+def test_nothing_starts_without_a_secret(name: str, value: str | None) -> None:
+    given = {key: text for key, text in GIVEN.items() if key != name}
+    if value is not None:
+        given[name] = value
+    with pytest.raises(Missing, match=f"{name} is missing"):
+        load(given)
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    """Whatever is called a secret is a reference, and the examples cannot be mistaken for one."""
+    secret = re.compile(r"(?i)^\s*#?\s*-?\s*\w*(secret|password|auth|api_key|requirepass)\w*\s*[:=]\s*(?P<value>\S.*)$")
+    for file in (FILE, RABBITMQ, ROOT / ".env.example"):
+        for line in file.read_text().splitlines():
+            if found := secret.match(line):
+                assert re.match(r"\$\{\w+:\?|<|\*", found["value"]), f"{file.name}: {line}"
+    for url in re.findall(r"\w+://\S*@", FILE.read_text() + RABBITMQ.read_text()):
+        assert re.search(r":\$\{\w+:\?", url), url
+
+
+def test_the_example_names_every_secret() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert {line.partition("=")[0] for line in lines if line and not line.startswith("#")} == set(SECRETS)
+
+
+def test_the_image_holds_no_secret() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[1] == "*"
+    copied = re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text())
+    wanted = {name for names in copied for name in names.split()}
+    assert wanted == {line.removeprefix("!") for line in ignored if line.startswith("!")}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_application_knows_every_variable_it_is_given(services: dict[str, Any], name: str) -> None:
+    names = {variable for variable in services[name]["environment"] if not variable.startswith("FLOWER_")}
+    assert names - OTHERS <= {field.upper() for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_can_be_given(services: dict[str, Any], name: str) -> None:
+    assert {field.upper() for field in Settings.model_fields} <= set(services[name]["environment"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_can_be_used(services: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+    for variable, value in environment(services[name], {}).items():
+        monkeypatch.setenv(variable, value)
+
+    settings = Settings.load()
+
+    assert settings.broker_url == settings.redis_url
+
+
+def test_what_is_set_in_the_shell_is_passed_on(services: dict[str, Any]) -> None:
+    assert environment(services["worker"], {"OPENAI_API_KEY": "k"})["OPENAI_API_KEY"] == "k"
+    assert "OPENAI_API_KEY" not in environment(services["worker"], {})
+
+
+def test_only_the_proxy_is_open_to_the_world(services: dict[str, Any]) -> None:
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert ports == {"nginx": ["0.0.0.0:8000:8080"], "flower": ["127.0.0.1:5555:5555"]}
+
+
+def test_the_stores_are_reached_from_inside_only(services: dict[str, Any]) -> None:
+    assert load(GIVEN)["networks"]["inside"]["internal"] is True
+    assert services["postgres"]["networks"] == services["valkey"]["networks"] == ["inside"]
+    assert services["nginx"]["networks"] == ["outside"]
+
+
+@pytest.mark.parametrize("name", ["nginx", *OURS])
+def test_our_containers_can_write_nothing_and_become_nobody(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+
+
+def test_the_application_is_one_image_and_not_root(services: dict[str, Any]) -> None:
+    assert {services[name]["image"] for name in OURS} == {"unbroken:latest"}
+    assert "\nUSER 10001:10001\n" in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", ["web", "streams", "worker", "flower"])
+def test_nothing_starts_before_the_migrations_are_done(services: dict[str, Any], name: str) -> None:
+    assert services[name]["depends_on"] == {
+        "postgres": {"condition": "service_healthy"},
+        "valkey": {"condition": "service_healthy"},
+        "migrate": {"condition": "service_completed_successfully"},
+    }
+
+
+def test_what_must_survive_lies_in_named_volumes(services: dict[str, Any]) -> None:
+    assert "postgres:/var/lib/postgresql" in services["postgres"]["volumes"]
+    assert services["valkey"]["volumes"] == ["valkey:/data"]
+    assert set(load(GIVEN)["volumes"]) == {"postgres", "valkey", "flower"}
+
+
+def test_what_is_mounted_from_the_repository_exists(services: dict[str, Any]) -> None:
+    mounted = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
+    folders = [ROOT / path for path in mounted if path.startswith("./")]
+    assert len(folders) == 2
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_postgresql_is_18_and_valkey_keeps_everything(services: dict[str, Any]) -> None:
+    assert services["postgres"]["image"] == "postgres:18"
+    command = " ".join(services["valkey"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_the_proxy_lets_pass_what_the_application_would_refuse() -> None:
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    found = re.search(r"client_max_body_size (\d+)m;", text)
+    assert found
+    assert int(found[1]) << 20 > Settings.model_fields["max_body_bytes"].default
+
+
+def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:
+    text = (ROOT / "deploy" / "nginx" / "streaming.conf").read_text()
+    assert "proxy_read_timeout 1h;" in text
+    assert Settings.model_fields["generation_timeout"].default < 3600
+
+
+def test_the_upstreams_are_services_of_the_file(services: dict[str, Any]) -> None:
+    for group in ("web", "streams"):
+        text = (ROOT / "deploy" / "nginx" / "upstreams" / f"{group}.conf").read_text()
+        assert f"\nserver {group}:8000 resolve;" in text
+        assert services[group]["environment"]["BIND"] == "0.0.0.0:8000"
+
+
+def test_rabbitmq_reaches_everybody_who_speaks_to_the_broker() -> None:
+    over = load({"RABBITMQ_PASSWORD": "p"}, RABBITMQ)["services"]
+    assert set(over) == {"web", "streams", "worker", "flower", "rabbitmq"}
+    for name in ("web", "streams", "worker", "flower"):
+        assert over[name]["environment"]["CELERY_BROKER_URL"] == "amqp://unbroken:p@rabbitmq:5672//"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${A}", "a"),
+        ("x${A:-b}y", "xay"),
+        ("${B:-b}", "b"),
+        ("${E:-b}", "b"),
+        ("${E-b}", ""),
+        ("${A:?no}", "a"),
+        ("$$(hostname)", "$(hostname)"),
+        ("${B}", ""),
+    ],
+)
+def test_variables_are_put_in_as_compose_does(text: str, value: str) -> None:
+    assert interpolate(text, {"A": "a", "E": ""}) == value
+
+
+def test_the_files_are_yaml_without_surprises() -> None:
+    """`yes`, `no` and numbers of a command must be texts."""
+    for service in yaml.safe_load(FILE.read_text())["services"].values():
+        assert all(isinstance(word, str) for word in service["command"])
+        assert all(isinstance(word, str) for word in service["healthcheck"].get("test", []))
