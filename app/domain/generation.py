@@ -7,7 +7,7 @@ from typing import Literal
 from app.domain.errors import UnbrokenError
 
 Status = Literal["queued", "running", "completed", "error", "cancelled"]
-Move = Literal["claim", "complete", "fail", "cancel", "requeue"]
+Move = Literal["claim", "complete", "fail", "cancel"]
 
 QUEUED: Status = "queued"
 RUNNING: Status = "running"
@@ -24,7 +24,6 @@ MOVES: dict[tuple[Status, Move], Status] = {
     (RUNNING, "complete"): COMPLETED,
     (RUNNING, "fail"): ERROR,
     (RUNNING, "cancel"): CANCELLED,
-    (ERROR, "requeue"): QUEUED,  # the operator's second chance for a dead letter
 }
 
 

@@ -84,7 +84,7 @@ def contiguous(entries: Iterable[Entry], after: Cursor = START) -> list[Entry]:
     return kept
 
 
-def merge(*logs: Iterable[Entry]) -> list[Entry]:
-    """One log out of several partial copies of it. An id has one meaning, so any copy of an event will do."""
-    by_cursor = {cursor: payload for log in logs for cursor, payload in log}
-    return contiguous(Entry(cursor, by_cursor[cursor]) for cursor in sorted(by_cursor))
+def merge(*logs: Iterable[Entry], after: Cursor = START) -> list[Entry]:
+    """One log out of several partial copies of it, past ``after``. An id has one meaning, so any copy will do."""
+    by_cursor = {cursor: payload for log in logs for cursor, payload in log if cursor > after}
+    return contiguous((Entry(cursor, by_cursor[cursor]) for cursor in sorted(by_cursor)), after)

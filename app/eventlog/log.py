@@ -101,7 +101,9 @@ class RedisLog:
     def read(self, generation_id: str, after: Cursor = START, limit: int = PAGE) -> list[Entry]:
         """Up to ``limit`` entries past ``after``, in order. Empty when there is nothing, or no log."""
         with answering():
-            rows = self._client.execute_command("XRANGE", self.keys(generation_id).log, f"({after}", "+", "COUNT", limit)
+            rows = self._client.execute_command(
+                "XRANGE", self.keys(generation_id).log, f"({after}", "+", "COUNT", limit
+            )
         return [Entry(parse_id(row[0]), row[1][1]) for row in rows]
 
     def drop(self, generation_id: str) -> None:

@@ -1,0 +1,61 @@
+"""Validated requests: what the services are asked to do. The edges parse, the inside trusts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who is asking: our id, the token's subject, and the roles the token gives."""
+
+    id: str
+    subject: str
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartGeneration:
+    """Send a message. Without ``conversation_id`` a new conversation begins with it."""
+
+    message: str
+    conversation_id: str | None = None
+    model: str | None = None
+    parent_id: str | None = None
+    on_busy: OnBusy = "reject"
+    client_msg_id: str | None = None
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def request_hash(self) -> bytes:
+        """What a repeat under the same key must agree with: everything but the keys themselves."""
+        body = asdict(self)
+        del body["idempotency_key"], body["client_msg_id"]
+        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ListConversations:
+    """One page of a user's conversations, newest first. ``cursor`` comes from the page before."""
+
+    limit: int = 20
+    cursor: str | None = None
+    model: str | None = None
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeConversation:
+    """Change what is not None. ``clear`` names fields to be emptied (title, model)."""
+
+    title: str | None = None
+    archived: bool | None = None
+    model: str | None = None
+    clear: frozenset[str] = frozenset()

@@ -1,0 +1,76 @@
+"""Which models can be asked: the configured ones, and whatever the upstream has."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from app.domain.errors import InvalidInput, StoreDown
+from app.store import models
+from app.store.database import Database
+from app.store.models import Model
+from app.upstream import Upstream
+
+OFFLINE = "offline"
+_FRESH_SECONDS = 5
+
+
+class UpstreamSilent(StoreDown):
+    """The upstream does not list its models, and no DEFAULT_MODEL is set."""
+
+    retry_after = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model as a client sees it."""
+
+    name: str
+    provider: str
+    default: bool
+
+
+class Catalogue:
+    """Finds models by name. ``upstream`` None: only configured ones exist."""
+
+    def __init__(self, database: Database, upstream: Upstream | None, default: str | None) -> None:
+        self._database = database
+        self._upstream = upstream
+        self._default = default
+        self._known: dict[str, Model] = {}
+        self._stale_at = 0.0
+
+    def default(self) -> str:
+        """The model of general chats."""
+        if self._default:
+            return self._default
+        if self._upstream is None:
+            return OFFLINE
+        offered = self._upstream.models()
+        if not offered:
+            raise UpstreamSilent
+        return offered[0]
+
+    def find(self, name: str) -> Model:
+        """The model of this name. Raises InvalidInput when there is none."""
+        configured = self._configured().get(name)
+        if configured:
+            return configured
+        if self._upstream is not None:
+            return Model(name, "openai", name)
+        raise InvalidInput(f"There is no model named {name[:80]!r}.", "model")
+
+    def offers(self) -> list[Offer]:
+        """Every model by name, configured ones first."""
+        known = self._configured()
+        upstream = [name for name in self._upstream.models() if name not in known] if self._upstream else []
+        default = self._default or (upstream[0] if upstream else OFFLINE)
+        found = [Offer(m.name, m.provider, m.name == default) for m in known.values()]
+        return found + [Offer(name, "openai", name == default) for name in upstream]
+
+    def _configured(self) -> dict[str, Model]:
+        if time.monotonic() >= self._stale_at:
+            with self._database.system() as tx:
+                self._known = {model.name: model for model in models.every(tx)}
+            self._stale_at = time.monotonic() + _FRESH_SECONDS
+        return self._known

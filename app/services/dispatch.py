@@ -1,0 +1,69 @@
+"""Finds what a lost message left: queued generations nobody came for, running ones nobody renews."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from threading import Event, Thread
+
+import structlog
+
+from app.domain.errors import UnbrokenError
+from app.store import generations
+from app.store.database import Database
+
+_MOST = 100
+
+_log = structlog.get_logger()
+
+
+class Sweeper:
+    """Looks every ``period`` seconds, with jitter, and hands each due generation to ``handle``.
+
+    ``room`` says how many may be handed out in one round; nothing is put off that nobody can take.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: float,
+        period: float,
+        handle: Callable[[str], None],
+        room: Callable[[], int] = lambda: _MOST,
+    ) -> None:
+        self._database = database
+        self._lease = lease
+        self._period = period
+        self._handle = handle
+        self._room = room
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin sweeping in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        self._stopped.set()
+
+    def sweep(self) -> list[str]:
+        """One round; the generations handed out."""
+        room = min(self._room(), _MOST)
+        if room <= 0:
+            return []
+        with self._database.system() as tx:
+            due = generations.due(tx, room, self._lease)
+        for generation_id in due:
+            _log.info("generation found waiting", action="sweep", generation_id=generation_id)
+            self._handle(generation_id)
+        return due
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._period * random.uniform(0.75, 1.25)):
+            try:
+                self.sweep()
+            except UnbrokenError as error:
+                _log.warning("sweep put off", action="sweep", error=error.detail)
+            except Exception:
+                _log.exception("sweep failed", action="sweep")

@@ -1,0 +1,118 @@
+"""A generation as its owner sees it: look, follow, stop."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.commands import User
+from app.domain.cursor import START, Cursor
+from app.domain.errors import InvalidCursor, LogDown, NotFound
+from app.domain.events import Snapshot, encode
+from app.domain.generation import QUEUED, TERMINAL
+from app.domain.transcript import Transcript
+from app.eventlog.log import FINISHED_TTL_MS, EventLog
+from app.services.finishing import Ending, Finisher
+from app.services.takeover import Takeover
+from app.store import checkpoints, conversations, generations
+from app.store.database import Database, Tx
+from app.store.generations import Claimed, Generation
+
+# A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
+CANCEL_PATIENCE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationView:
+    """A generation with its content so far. ``cursor`` is the position that content belongs to."""
+
+    row: Generation
+    cursor: Cursor
+    content: str
+    reasoning: str
+    tools: list[dict[str, Any]]
+    queue_position: int | None
+
+
+class Generations:
+    """What a user may do with generations. A foreign id is answered like one that does not exist: NotFound."""
+
+    def __init__(self, database: Database, takeover: Takeover, finisher: Finisher, log: EventLog, lease: float) -> None:
+        self._database = database
+        self._takeover = takeover
+        self._finisher = finisher
+        self._log = log
+        self._lease = lease
+
+    def get(self, user: User, generation_id: str) -> GenerationView:
+        """The generation with what PostgreSQL has of its content: it only ever grows, whatever happens to Redis."""
+        with self._database.user(user.id) as tx:
+            row = _own(tx, generation_id)
+            return view(tx, row)
+
+    def authorise(self, user: User, generation_id: str, after: Cursor = START) -> Generation:
+        """The row, if this user may follow it from ``after``. The one way from an id to a stream.
+
+        Raises NotFound, and InvalidCursor for a revision that does not exist yet.
+        """
+        with self._database.user(user.id) as tx:
+            row = _own(tx, generation_id)
+        if after.epoch > row.epoch:
+            raise InvalidCursor(str(after))
+        return row
+
+    def cancel(self, user: User, generation_id: str) -> GenerationView:
+        """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once."""
+        with self._database.user(user.id) as tx:
+            row = _own(tx, generation_id)
+            claimed = None if row.status in TERMINAL else self._claim(tx, generation_id)
+        if claimed:
+            self.finish_cancel(claimed)
+        return self.get(user, generation_id)
+
+    def cancel_all(self, user: User, conversation_id: str) -> None:
+        """Stop everything that is queued or running in a conversation."""
+        with self._database.user(user.id) as tx:
+            live = generations.live_in(tx, conversation_id)
+        for row in live:
+            self.cancel(user, row.id)
+
+    def finish_cancel(self, claimed: Claimed) -> None:
+        """End a generation that was claimed to be cancelled, keeping what it said so far."""
+        epoch = claimed.lease.epoch
+        frozen = self._takeover.freeze(claimed, CANCEL_PATIENCE_SECONDS)
+        said = frozen.transcript
+        snapshot = Snapshot(said.text, "cancel", said.attempt, said.reasoning)
+        said.add(Cursor(epoch, 0), snapshot)
+        usage = said.mark.usage if said.mark else None
+        payloads = [encode(snapshot)]
+        done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), [])
+        if frozen.opened:
+            self._publish(claimed, [*payloads, done])
+
+    def _claim(self, tx: Tx, generation_id: str) -> Claimed | None:
+        return generations.claim_to_cancel(tx, generation_id, "cancel", self._lease)
+
+    def _publish(self, claimed: Claimed, payloads: list[bytes]) -> None:
+        """Tell the readers now; what cannot be told they learn from PostgreSQL some seconds later."""
+        with suppress(LogDown):
+            self._log.append(claimed.lease.generation_id, claimed.lease.epoch, 0, payloads, FINISHED_TTL_MS)
+
+
+def _own(tx: Tx, generation_id: str) -> Generation:
+    row = generations.get(tx, generation_id)
+    if row is None:
+        raise NotFound("There is no such generation.")
+    return row
+
+
+def view(tx: Tx, row: Generation) -> GenerationView:
+    """A row with its content: from the message when it is finished, from the checkpoints before."""
+    if row.final is not None:
+        message = conversations.message(tx, row.message_id)
+        assert message is not None, "foreign keys keep it"
+        return GenerationView(row, row.final, message.content, message.reasoning, message.tools, None)
+    said = Transcript.of(checkpoints.chunks(tx, row.id))
+    position = generations.queue_position(tx, row.id) if row.status == QUEUED else None
+    return GenerationView(row, said.cursor, said.text, said.reasoning, said.tool_views(), position)

@@ -1,0 +1,57 @@
+"""One log, wherever its parts are: Redis first, PostgreSQL for what Redis does not have. Never a hole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.domain.cursor import Cursor
+from app.domain.errors import LogDown
+from app.domain.events import Entry
+from app.domain.transcript import contiguous, merge
+from app.eventlog.log import PAGE, EventLog
+from app.store import checkpoints, generations
+from app.store.database import Database
+
+
+class LogReader:
+    """Reads logs for whoever has already been allowed to."""
+
+    def __init__(self, database: Database, log: EventLog) -> None:
+        self._database = database
+        self._log = log
+
+    def read(self, generation_id: str, after: Cursor, limit: int = PAGE) -> list[Entry]:
+        """Up to ``limit`` entries past ``after`` without a hole; empty when there is nothing new.
+
+        Raises DatabaseDown when Redis does not have them and PostgreSQL does not answer.
+        """
+        try:
+            logged = self._log.read(generation_id, after, limit)
+        except LogDown:
+            logged = []
+        if logged and _joins(after, logged[0].cursor):
+            return contiguous(logged, after)
+        stored = self._stored(generation_id, after)
+        return merge(stored, logged, after=after)[:limit]
+
+    def _stored(self, generation_id: str, after: Cursor) -> list[Entry]:
+        with self._database.system() as tx:
+            entries = checkpoints.archived(tx, generation_id)
+            if not entries:
+                entries = checkpoints.chunks(tx, generation_id, after.epoch, after.n + 1)
+        return entries
+
+    def ends(self, generation_ids: Sequence[str]) -> dict[str, Cursor | None]:
+        """For each that exists: the position of its ``done``, or None while it is live."""
+        with self._database.system() as tx:
+            return generations.ends(tx, generation_ids)
+
+    def queue_positions(self, generation_ids: Sequence[str]) -> dict[str, int]:
+        """The queue position of each that still waits."""
+        with self._database.system() as tx:
+            return generations.queue_positions(tx, generation_ids)
+
+
+def _joins(after: Cursor, first: Cursor) -> bool:
+    """Whether nothing can be missing between the two. A change of revision proves nothing: Redis may have lost a part."""
+    return first == Cursor(after.epoch, after.n + 1) or (after.epoch == 0 and first == Cursor(1, 0))

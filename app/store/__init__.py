@@ -1,0 +1,1 @@
+"""PostgreSQL: the authority. Functions take an open transaction; only services open and commit one."""

@@ -1,0 +1,288 @@
+"""Conversations and their messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.domain.commands import ChangeConversation
+from app.store.database import Tx, as_json, execute, fetch, fetch_one
+
+PREVIEW_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation as a list shows it."""
+
+    id: str
+    title: str | None
+    model: str | None
+    preview: str
+    metadata: dict[str, Any]
+    archived_at: datetime | None
+    has_active_generation: bool
+    created_at: datetime
+    last_message_at: datetime
+    last_updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. ``generation_id`` is set on answers."""
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    seq: int
+    role: str
+    status: str
+    content: str
+    reasoning: str
+    tools: list[Any]
+    model: str | None
+    client_msg_id: str | None
+    generation_id: str | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    last_updated: datetime
+
+
+_CONVERSATION = """
+    c.id, c.title, c.model, c.preview, c.metadata, c.archived_at, c.created_at, c.last_message_at, c.last_updated,
+    EXISTS (SELECT FROM generations g WHERE g.conversation_id = c.id AND g.status IN ('queued', 'running'))
+        AS has_active_generation
+"""
+_MESSAGE = """
+    m.id, m.conversation_id, m.parent_id, m.seq, m.role, m.status, m.content, m.reasoning, m.tools, m.model,
+    m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated
+"""
+
+
+def add(
+    tx: Tx,
+    *,
+    conversation_id: str,
+    user_id: str,
+    first_message_id: str,
+    model: str | None,
+    preview: str,
+    metadata: dict[str, Any],
+) -> None:
+    """Add a conversation; its first message must be added in the same transaction."""
+    execute(
+        tx,
+        """INSERT INTO conversations (id, user_id, first_message_id, model, preview, metadata)
+           VALUES (:id, :user_id, :first_message_id, :model, :preview, :metadata)""",
+        id=conversation_id,
+        user_id=user_id,
+        first_message_id=first_message_id,
+        model=model,
+        preview=preview[:PREVIEW_CHARS],
+        metadata=as_json(metadata),
+    )
+
+
+def lock(tx: Tx, conversation_id: str) -> Any | None:
+    """Hold a conversation until the transaction ends: id and model, or None. Who adds messages holds it."""
+    return fetch_one(tx, "SELECT id, model FROM conversations WHERE id = :id FOR UPDATE", id=conversation_id)
+
+
+def take_numbers(tx: Tx, conversation_id: str, count: int, preview: str) -> tuple[int, int]:
+    """Reserve ``count`` consecutive message numbers: the first of them, and the new history version."""
+    row = fetch_one(
+        tx,
+        """UPDATE conversations SET message_seq = message_seq + :count, history_version = history_version + 1,
+               preview = :preview, last_message_at = clock_timestamp()
+           WHERE id = :id
+           RETURNING message_seq - :count + 1 AS first, history_version AS version""",
+        id=conversation_id,
+        count=count,
+        preview=preview[:PREVIEW_CHARS],
+    )
+    assert row is not None, "the conversation is locked by this transaction"
+    return int(row.first), int(row.version)
+
+
+def settle(tx: Tx, conversation_id: str, preview: str) -> int:
+    """An answer reached its end: show its beginning in the list. The conversation's new history version."""
+    row = fetch_one(
+        tx,
+        """UPDATE conversations SET history_version = history_version + 1, last_message_at = clock_timestamp(),
+               preview = CASE WHEN :preview = '' THEN preview ELSE :preview END
+           WHERE id = :id RETURNING history_version AS version""",
+        id=conversation_id,
+        preview=preview[:PREVIEW_CHARS],
+    )
+    assert row is not None, "a generation's conversation exists"
+    return int(row.version)
+
+
+def history_version(tx: Tx, conversation_id: str) -> int:
+    """Counts every change of a conversation's messages."""
+    row = fetch_one(tx, "SELECT history_version FROM conversations WHERE id = :id", id=conversation_id)
+    return int(row.history_version) if row else 0
+
+
+def get(tx: Tx, conversation_id: str) -> Conversation | None:
+    """One conversation."""
+    row = fetch_one(tx, f"SELECT {_CONVERSATION} FROM conversations c WHERE c.id = :id", id=conversation_id)
+    return Conversation(**row._mapping) if row else None
+
+
+def page(
+    tx: Tx,
+    *,
+    user_id: str,
+    limit: int,
+    before: tuple[datetime, str] | None,
+    model: str | None,
+    archived: bool,
+) -> list[Conversation]:
+    """Up to ``limit`` conversations, newest first, older than ``before`` (last_message_at, id)."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_CONVERSATION} FROM conversations c
+            WHERE c.user_id = :user_id AND (c.archived_at IS NOT NULL) = :archived
+              {"AND c.model = :model" if model is not None else ""}
+              {"AND (c.last_message_at, c.id) < (:at, :id)" if before else ""}
+            ORDER BY c.last_message_at DESC, c.id DESC LIMIT :limit""",
+        user_id=user_id,
+        archived=archived,
+        limit=limit,
+        **({"model": model} if model is not None else {}),
+        **({"at": before[0], "id": before[1]} if before else {}),
+    )
+    return [Conversation(**row._mapping) for row in rows]
+
+
+def change(tx: Tx, conversation_id: str, command: ChangeConversation) -> bool:
+    """Apply a change; whether there was a conversation to change."""
+    sets = ["id = id"]
+    values: dict[str, Any] = {}
+    for name in ("title", "model"):
+        if (value := getattr(command, name)) is not None or name in command.clear:
+            sets.append(f"{name} = :{name}")
+            values[name] = value
+    if command.archived is not None:
+        sets.append("archived_at = " + ("coalesce(archived_at, now())" if command.archived else "NULL"))
+    sql = f"UPDATE conversations SET {', '.join(sets)} WHERE id = :id"
+    return execute(tx, sql, id=conversation_id, **values) == 1
+
+
+def delete(tx: Tx, conversation_id: str) -> bool:
+    """Delete a conversation with everything in it; whether it was there."""
+    return execute(tx, "DELETE FROM conversations WHERE id = :id", id=conversation_id) == 1
+
+
+def add_message(
+    tx: Tx,
+    *,
+    message_id: str,
+    conversation_id: str,
+    user_id: str,
+    parent_id: str | None,
+    seq: int,
+    role: str,
+    status: str,
+    content: str = "",
+    model: str | None = None,
+    client_msg_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Add a message under a number taken before."""
+    execute(
+        tx,
+        """INSERT INTO messages (id, conversation_id, user_id, parent_id, seq, role, status, content, model,
+               client_msg_id, metadata)
+           VALUES (:id, :conversation_id, :user_id, :parent_id, :seq, :role, :status, :content, :model,
+               :client_msg_id, :metadata)""",
+        id=message_id,
+        conversation_id=conversation_id,
+        user_id=user_id,
+        parent_id=parent_id,
+        seq=seq,
+        role=role,
+        status=status,
+        content=content,
+        model=model,
+        client_msg_id=client_msg_id,
+        metadata=as_json(metadata or {}),
+    )
+
+
+def settle_message(
+    tx: Tx,
+    message_id: str,
+    *,
+    status: str,
+    content: str,
+    reasoning: str,
+    tools: list[Any],
+    usage: dict[str, Any] | None,
+) -> None:
+    """Write an answer's text, once, at its end."""
+    execute(
+        tx,
+        """UPDATE messages SET status = :status, content = :content, reasoning = :reasoning, tools = :tools,
+               usage = :usage WHERE id = :id""",
+        id=message_id,
+        status=status,
+        content=content,
+        reasoning=reasoning,
+        tools=as_json(tools),
+        usage=as_json(usage) if usage is not None else None,
+    )
+
+
+def last_message_id(tx: Tx, conversation_id: str) -> str | None:
+    """The newest message of a conversation."""
+    row = fetch_one(
+        tx,
+        "SELECT id FROM messages WHERE conversation_id = :id ORDER BY seq DESC LIMIT 1",
+        id=conversation_id,
+    )
+    return row.id if row else None
+
+
+def message(tx: Tx, message_id: str) -> Message | None:
+    """One message."""
+    row = fetch_one(
+        tx,
+        f"SELECT {_MESSAGE} FROM messages m LEFT JOIN generations g ON g.message_id = m.id WHERE m.id = :id",
+        id=message_id,
+    )
+    return Message(**row._mapping) if row else None
+
+
+def messages(tx: Tx, conversation_id: str, after_seq: int, limit: int) -> list[Message]:
+    """Up to ``limit`` messages numbered above ``after_seq``, in order."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_MESSAGE} FROM messages m LEFT JOIN generations g ON g.message_id = m.id
+            WHERE m.conversation_id = :id AND m.seq > :after_seq ORDER BY m.seq LIMIT :limit""",
+        id=conversation_id,
+        after_seq=after_seq,
+        limit=limit,
+    )
+    return [Message(**row._mapping) for row in rows]
+
+
+def branch(tx: Tx, message_id: str, limit: int) -> list[Message]:
+    """The messages that lead to ``message_id`` and itself, oldest first: at most the last ``limit`` of them."""
+    rows = fetch(
+        tx,
+        f"""WITH RECURSIVE path AS (
+                SELECT id, parent_id, 1 AS depth FROM messages WHERE id = :id
+                UNION ALL
+                SELECT m.id, m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
+                WHERE path.depth < :limit
+            )
+            SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id
+            LEFT JOIN generations g ON g.message_id = m.id ORDER BY path.depth DESC""",
+        id=message_id,
+        limit=limit,
+    )
+    return [Message(**row._mapping) for row in rows]

@@ -1,0 +1,361 @@
+"""The generation row: who may write, how far it is, how it ended. Only PostgreSQL's clock counts here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.domain.cursor import Cursor
+from app.store.database import Tx, as_json, execute, fetch, fetch_one
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A generation's row as people may see it; its content lives in the log and in the message."""
+
+    id: str
+    user_id: str
+    conversation_id: str
+    message_id: str
+    user_message_id: str
+    model: str
+    status: str
+    epoch: int
+    tries: int
+    cancel_at: datetime | None
+    metadata: dict[str, Any]
+    attempts: list[Any]
+    final: Cursor | None
+    sha256: str | None
+    finish_reason: str | None
+    error: dict[str, Any] | None
+    usage: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    first_token_at: datetime | None
+    finished_at: datetime | None
+    last_updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write under one epoch. Every write shows it."""
+
+    generation_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed generation: the lease, and what is needed to work on it."""
+
+    lease: Lease
+    user_id: str
+    conversation_id: str
+    message_id: str
+    user_message_id: str
+    model: str
+    parameters: dict[str, Any]
+    attempts: list[Any]
+    tries: int
+    cancelled: bool
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A renewal of a lease, with the packed events since the last one, if any. ``body`` None: only the lease."""
+
+    lease: Lease
+    user_id: str
+    first_n: int
+    last_n: int
+    body: bytes | None
+    first_token: bool
+
+
+_COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.model, g.status, g.epoch, g.tries,
+    g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
+    g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
+
+_CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
+    tries, cancel_at IS NOT NULL AS cancelled, coalesce(deadline < now(), false) AS overdue"""
+
+# Free: given back (no lease), or expired. A database that was away longer than a lease makes every lease
+# look expired: the workers get the time of one lease to renew first.
+_FREE = """(status = 'running' AND (lease_until IS NULL
+    OR lease_until < now() AND pg_postmaster_start_time() < now() - make_interval(secs => :lease)))"""
+
+
+def add(
+    tx: Tx,
+    *,
+    generation_id: str,
+    user_id: str,
+    conversation_id: str,
+    message_id: str,
+    user_message_id: str,
+    model: str,
+    parameters: dict[str, Any],
+    metadata: dict[str, Any],
+    idempotency_key: str | None,
+    request_hash: bytes,
+    grace: float,
+) -> None:
+    """Add a queued generation. The sweeper leaves it alone for ``grace`` seconds: the enqueue is on its way."""
+    execute(
+        tx,
+        """INSERT INTO generations (id, user_id, conversation_id, message_id, user_message_id, model, parameters,
+               metadata, idempotency_key, request_hash, next_dispatch_at)
+           VALUES (:id, :user_id, :conversation_id, :message_id, :user_message_id, :model, :parameters,
+               :metadata, :idempotency_key, :request_hash, now() + make_interval(secs => :grace))""",
+        id=generation_id,
+        user_id=user_id,
+        conversation_id=conversation_id,
+        message_id=message_id,
+        user_message_id=user_message_id,
+        model=model,
+        parameters=as_json(parameters),
+        metadata=as_json(metadata),
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
+        grace=grace,
+    )
+
+
+def hold_key(tx: Tx, user_id: str, key: str) -> None:
+    """Make simultaneous requests with one idempotency key wait for each other, until the transaction ends."""
+    fetch(tx, "SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))", key=f"{user_id} {key}")
+
+
+def by_key(tx: Tx, key: str) -> tuple[Generation, bytes] | None:
+    """The user's generation under an idempotency key, with the hash of the request that made it."""
+    row = fetch_one(tx, f"SELECT {_COLUMNS}, g.request_hash FROM generations g WHERE g.idempotency_key = :key", key=key)
+    return (_generation(row), bytes(row.request_hash)) if row else None
+
+
+def get(tx: Tx, generation_id: str) -> Generation | None:
+    """One generation."""
+    row = fetch_one(tx, f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id", id=generation_id)
+    return _generation(row) if row else None
+
+
+def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
+    """What is queued or running in a conversation, oldest first."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_COLUMNS} FROM generations g
+            WHERE g.conversation_id = :id AND g.status IN ('queued', 'running') ORDER BY g.id""",
+        id=conversation_id,
+    )
+    return [_generation(row) for row in rows]
+
+
+def queued_total(tx: Tx) -> int:
+    """How many generations of everybody wait."""
+    row = fetch_one(tx, "SELECT queued_total() AS total")
+    return int(row.total) if row else 0
+
+
+def queue_position(tx: Tx, generation_id: str) -> int:
+    """How many of everybody's queued generations are at or before this one: 1 is the next."""
+    row = fetch_one(tx, "SELECT queue_position(CAST(:id AS uuid)) AS position", id=generation_id)
+    return int(row.position) if row else 0
+
+
+def claim(tx: Tx, generation_id: str, worker: str, lease: float, total: float) -> Claimed | None:
+    """Take over a queued generation, or a running one whose lease has expired. None: somebody else has it."""
+    row = fetch_one(
+        tx,
+        f"""UPDATE generations SET epoch = epoch + 1, status = 'running', tries = tries + 1, dispatches = 0,
+                worker = :worker, lease_until = now() + make_interval(secs => :lease), next_dispatch_at = now(),
+                started_at = coalesce(started_at, now()),
+                deadline = coalesce(deadline, now() + make_interval(secs => :total))
+            WHERE id = :id AND (status = 'queued' OR {_FREE}) {_CLAIMED}""",
+        id=generation_id,
+        worker=worker,
+        lease=lease,
+        total=total,
+    )
+    return _claimed(row) if row else None
+
+
+def claim_to_cancel(tx: Tx, generation_id: str, worker: str, lease: float) -> Claimed | None:
+    """Take a live generation away from whoever has it, for good: whoever takes over later must cancel too."""
+    row = fetch_one(
+        tx,
+        f"""UPDATE generations SET epoch = epoch + 1, status = 'running', worker = :worker,
+                cancel_at = coalesce(cancel_at, now()), next_dispatch_at = now(),
+                started_at = coalesce(started_at, now()), lease_until = now() + make_interval(secs => :lease)
+            WHERE id = :id AND status IN ('queued', 'running') {_CLAIMED}""",
+        id=generation_id,
+        worker=worker,
+        lease=lease,
+    )
+    return _claimed(row) if row else None
+
+
+def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
+    """Renew leases and add their checkpoints, all in one statement. The ids whose lease still held."""
+    rows = fetch(
+        tx,
+        """WITH given AS (
+               SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]),
+                   CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:bodies AS bytea[]),
+                   CAST(:tokens AS boolean[]))
+                   AS given(id, user_id, epoch, first_n, last_n, body, first_token)
+           ), held AS (
+               UPDATE generations g SET lease_until = now() + make_interval(secs => :lease),
+                   first_token_at = CASE WHEN given.first_token THEN coalesce(g.first_token_at, now())
+                                    ELSE g.first_token_at END
+               FROM given WHERE g.id = given.id AND g.epoch = given.epoch AND g.status = 'running'
+               RETURNING g.id
+           ), saved AS (
+               INSERT INTO generation_chunks (generation_id, user_id, epoch, first_n, last_n, body)
+               SELECT given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body
+               FROM given JOIN held USING (id) WHERE given.body IS NOT NULL
+               ON CONFLICT DO NOTHING
+           )
+           SELECT id FROM held""",
+        ids=[c.lease.generation_id for c in checkpoints],
+        users=[c.user_id for c in checkpoints],
+        epochs=[c.lease.epoch for c in checkpoints],
+        firsts=[c.first_n for c in checkpoints],
+        lasts=[c.last_n for c in checkpoints],
+        bodies=[c.body for c in checkpoints],
+        tokens=[c.first_token for c in checkpoints],
+        lease=lease,
+    )
+    return {row.id for row in rows}
+
+
+def holds(tx: Tx, lease: Lease) -> bool:
+    """Whether this lease is still the one in force; holds the row so that it stays so in this transaction."""
+    row = fetch_one(
+        tx,
+        "SELECT id FROM generations WHERE id = :id AND epoch = :epoch AND status = 'running' FOR UPDATE",
+        id=lease.generation_id,
+        epoch=lease.epoch,
+    )
+    return row is not None
+
+
+def release(tx: Tx, lease: Lease) -> bool:
+    """Give a lease back: the next worker may claim at once, and this try does not count."""
+    return (
+        execute(
+            tx,
+            """UPDATE generations SET lease_until = NULL, tries = greatest(tries - 1, 0),
+                   next_dispatch_at = now()
+               WHERE id = :id AND epoch = :epoch AND status = 'running'""",
+            id=lease.generation_id,
+            epoch=lease.epoch,
+        )
+        == 1
+    )
+
+
+def finish(
+    tx: Tx,
+    lease: Lease,
+    *,
+    status: str,
+    final_n: int,
+    sha256: str,
+    finish_reason: str | None,
+    error: dict[str, Any] | None,
+    usage: dict[str, Any] | None,
+    attempts: list[Any],
+) -> bool:
+    """Write the end. False when the lease is not in force any more."""
+    return (
+        execute(
+            tx,
+            """UPDATE generations SET status = :status, final_epoch = epoch, final_n = :final_n, sha256 = :sha256,
+                   finish_reason = :finish_reason, error = :error, usage = :usage, attempts = :attempts,
+                   finished_at = clock_timestamp(), lease_until = NULL
+               WHERE id = :id AND epoch = :epoch AND status = 'running'""",
+            id=lease.generation_id,
+            epoch=lease.epoch,
+            status=status,
+            final_n=final_n,
+            sha256=sha256,
+            finish_reason=finish_reason,
+            error=as_json(error) if error is not None else None,
+            usage=as_json(usage) if usage is not None else None,
+            attempts=as_json(attempts),
+        )
+        == 1
+    )
+
+
+def mark_running(tx: Tx, message_id: str) -> None:
+    """Show in the message that its answer has begun."""
+    execute(tx, "UPDATE messages SET status = 'running' WHERE id = :id AND status = 'queued'", id=message_id)
+
+
+def due(tx: Tx, limit: int, lease: float) -> list[str]:
+    """Queued generations nobody came for and running ones nobody renews. Each is put off, ever longer, until claimed."""
+    rows = fetch(
+        tx,
+        f"""WITH due AS (
+                SELECT id FROM generations
+                WHERE status IN ('queued', 'running') AND next_dispatch_at <= now()
+                  AND (status = 'queued' OR {_FREE})
+                ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+            )
+            UPDATE generations g SET dispatches = dispatches + 1,
+                next_dispatch_at = now() + make_interval(secs => least(power(2, dispatches + 1), 60))
+            FROM due WHERE g.id = due.id RETURNING g.id""",
+        limit=limit,
+        lease=lease,
+    )
+    return [row.id for row in rows]
+
+
+def ends(tx: Tx, generation_ids: Sequence[str]) -> dict[str, Cursor | None]:
+    """For each that exists: the position of its ``done``, or None while it is live."""
+    rows = fetch(
+        tx,
+        "SELECT id, final_epoch, final_n FROM generations WHERE id = ANY(CAST(:ids AS uuid[]))",
+        ids=list(generation_ids),
+    )
+    return {r.id: None if r.final_epoch is None else Cursor(r.final_epoch, r.final_n) for r in rows}
+
+
+def queue_positions(tx: Tx, generation_ids: Sequence[str]) -> dict[str, int]:
+    """The queue position of each that still waits."""
+    rows = fetch(
+        tx,
+        """SELECT id, queue_position(id) AS position FROM generations
+           WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'queued'""",
+        ids=list(generation_ids),
+    )
+    return {row.id: int(row.position) for row in rows}
+
+
+def census(tx: Tx) -> dict[str, float]:
+    """What an operator looks at first: how many wait and run, and how long the oldest has waited, in seconds."""
+    row = fetch_one(
+        tx,
+        """SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
+                  count(*) FILTER (WHERE status = 'running') AS running,
+                  coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'queued')), 0) AS oldest
+           FROM generations WHERE status IN ('queued', 'running')""",
+    )
+    assert row is not None, "an aggregate has a row"
+    return {"queued": row.queued, "running": row.running, "oldest_queued_seconds": float(row.oldest)}
+
+
+def _generation(row: Any) -> Generation:
+    fields = dict(row._mapping)
+    fields.pop("request_hash", None)
+    epoch, n = fields.pop("final_epoch"), fields.pop("final_n")
+    return Generation(**fields, final=None if epoch is None else Cursor(epoch, n))
+
+
+def _claimed(row: Any) -> Claimed:
+    fields = dict(row._mapping)
+    return Claimed(lease=Lease(fields.pop("id"), fields.pop("epoch")), **fields)

@@ -1,0 +1,99 @@
+"""Builds everything from settings. Called after the fork: no connection may be shared by two processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.config import Settings
+from app.eventlog.log import RedisLog
+from app.queue import Queue
+from app.services.accounts import Accounts
+from app.services.catalogue import Catalogue
+from app.services.conversations import Conversations
+from app.services.finishing import Finisher
+from app.services.generations import Generations
+from app.services.history import History
+from app.services.reading import LogReader
+from app.services.starting import Starter
+from app.services.takeover import Takeover
+from app.store.database import Database
+from app.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What both the web and the worker process work with."""
+
+    settings: Settings
+    database: Database
+    redis: redis.Redis
+    log: RedisLog
+    queue: Queue
+    catalogue: Catalogue
+    accounts: Accounts
+    history: History
+    takeover: Takeover
+    finisher: Finisher
+    reader: LogReader
+    starter: Starter
+    generations: Generations
+    conversations: Conversations
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.queue.close()
+        self.database.close()
+        self.redis.close()
+
+
+def build(settings: Settings) -> Resources:
+    """Everything, wired. Connects to nothing yet."""
+    database = Database(settings.database_url, settings.database_pool)
+    client = redis_client(settings.redis_url)
+    log = RedisLog(client, settings.redis_namespace)
+    queue = Queue(settings.broker_url, settings.redis_namespace)
+    catalogue = Catalogue(database, _upstream(settings), settings.default_model)
+    history = History(database, client, settings.redis_namespace)
+    takeover = Takeover(database, log)
+    finisher = Finisher(database, history)
+    generations = Generations(database, takeover, finisher, log, settings.lease_seconds)
+    return Resources(
+        settings=settings,
+        database=database,
+        redis=client,
+        log=log,
+        queue=queue,
+        catalogue=catalogue,
+        accounts=Accounts(database),
+        history=history,
+        takeover=takeover,
+        finisher=finisher,
+        reader=LogReader(database, log),
+        starter=Starter(database, queue, catalogue, history, settings.max_queued),
+        generations=generations,
+        conversations=Conversations(database, generations, catalogue),
+    )
+
+
+def redis_client(url: str) -> redis.Redis:
+    """A client that answers or fails within two seconds, and never repeats a command by itself."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        socket_keepalive=True,
+        health_check_interval=0 if urlsplit(url).scheme == "unix" else 10,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _upstream(settings: Settings) -> Upstream | None:
+    if settings.openai_base_url is None:
+        return None
+    key = settings.openai_api_key
+    return Upstream(settings.openai_base_url, key.get_secret_value() if key else None)
