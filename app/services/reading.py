@@ -53,5 +53,5 @@ class LogReader:
 
 
 def _joins(after: Cursor, first: Cursor) -> bool:
-    """Whether nothing can be missing between the two. A change of revision proves nothing: Redis may have lost a part."""
+    """Whether nothing can be missing between the two. Across revisions that is unknown: Redis may have lost a part."""
     return first == Cursor(after.epoch, after.n + 1) or (after.epoch == 0 and first == Cursor(1, 0))

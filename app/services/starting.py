@@ -183,5 +183,6 @@ class Starter:
 def _started(tx: Tx, generation: Generation, *, repeated: bool, history_version: int = 0) -> Started:
     conversation = conversations.get(tx, generation.conversation_id)
     message = conversations.message(tx, generation.user_message_id)
-    assert conversation is not None and message is not None, "foreign keys keep them"
+    assert conversation, "foreign keys keep it"
+    assert message, "foreign keys keep it"
     return Started(conversation, message, generation, repeated, message.seq == 1, history_version)

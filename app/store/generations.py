@@ -297,7 +297,7 @@ def mark_running(tx: Tx, message_id: str) -> None:
 
 
 def due(tx: Tx, limit: int, lease: float) -> list[str]:
-    """Queued generations nobody came for and running ones nobody renews. Each is put off, ever longer, until claimed."""
+    """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed."""
     rows = fetch(
         tx,
         f"""WITH due AS (

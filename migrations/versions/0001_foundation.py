@@ -21,7 +21,13 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL;  -- roles are shared by all databases of a server, and another one was quicker
 END $$;
-GRANT unbroken_app, unbroken_system TO CURRENT_USER;
+DO $$
+BEGIN
+    -- A role's creator may put it on; another owner on the same server has to be given it by an administrator.
+    IF NOT pg_has_role(current_user, 'unbroken_app', 'SET') OR NOT pg_has_role(current_user, 'unbroken_system', 'SET') THEN
+        GRANT unbroken_app, unbroken_system TO CURRENT_USER;
+    END IF;
+END $$;
 GRANT USAGE ON SCHEMA public TO unbroken_app, unbroken_system;
 """
 
