@@ -1,4 +1,4 @@
-"""Reads a Compose file as `docker compose config` would: merge keys, `${NAME}`, `${NAME:-default}`, `${NAME:?message}`."""
+"""Reads a Compose file as `docker compose config` would: merge keys, `${A}`, `${A:-default}`, `${A:?message}`."""
 
 from __future__ import annotations
 

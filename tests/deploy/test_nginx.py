@@ -372,9 +372,7 @@ def pair() -> Iterator[tuple[Proxy, list[Upstream]]]:
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_a_request_that_changes_something_is_never_sent_twice(
-    pair: tuple[Proxy, list[Upstream]], method: str
-) -> None:
+def test_a_request_that_changes_something_is_never_sent_twice(pair: tuple[Proxy, list[Upstream]], method: str) -> None:
     proxy, both = pair
     response = call(proxy, "/api/v1/generations", method, b"{}", X_Behave="leave")
 
@@ -409,4 +407,5 @@ def test_a_process_that_is_gone_is_passed_over(method: str) -> None:
 def test_events_are_never_compressed() -> None:
     types = re.search(r"gzip_types([^;]*);", (CONFIGURATION / "nginx.conf").read_text())
 
-    assert types and "text/event-stream" not in types[1].split()
+    assert types
+    assert "text/event-stream" not in types[1].split()

@@ -1,0 +1,173 @@
+"""Every service of docker-compose.yml, started by its own command and found healthy by its own check; one answer
+through all of them; and what an operator sees of it in Flower."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dev.instance import Identity
+from dev.process import wait_until
+from dev.token import mint
+from tests.deploy.proxy import binary
+from tests.deploy.stack import GIVEN, Stack
+
+TOKEN = mint(Identity(GIVEN["JWT_SECRET"]), "alice")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """All of it but the proxy, in the order of `depends_on`."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        stack.start_postgres()
+        stack.start_valkey()
+        stack.run("migrate")
+        for name in ("web", "streams", "worker", "flower"):
+            stack.start(name)
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="module")
+def address(stack: Stack) -> str:
+    """Where clients come in: the proxy's, where nginx is installed."""
+    if binary() is None:
+        return f"http://127.0.0.1:{stack.ports['web']}"
+    stack.start_nginx()
+    assert stack.proxy
+    return stack.proxy.address
+
+
+@pytest.fixture(scope="module")
+def answered(address: str) -> list[dict[str, Any]]:
+    """The events of one generation, asked for and followed through the proxy."""
+    request = urllib.request.Request(
+        f"{address}/api/v1/generations",
+        json.dumps({"message": "Say something.", "model": "offline-fast"}).encode(),
+        {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Accept": "text/event-stream"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        return [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
+
+
+def get(url: str, authorization: str | None = None) -> Any:
+    request = urllib.request.Request(url, headers={"Authorization": authorization} if authorization else {})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())
+
+
+def flower(stack: Stack, path: str) -> Any:
+    credentials = b64encode(GIVEN["FLOWER_BASIC_AUTH"].encode()).decode()
+    return get(f"http://127.0.0.1:{stack.ports['flower']}{path}", f"Basic {credentials}")
+
+
+@pytest.mark.parametrize("name", ["postgres", "web", "streams", "worker", "flower"])
+def test_the_health_check_of_a_running_service_passes(stack: Stack, name: str) -> None:
+    assert stack.is_healthy(name)
+
+
+@pytest.mark.skipif(shutil.which("valkey-cli") is None, reason="valkey-cli is not installed")
+def test_the_health_check_of_valkey_passes(stack: Stack) -> None:
+    assert stack.is_healthy("valkey")
+
+
+def test_the_application_is_no_superuser(stack: Stack) -> None:
+    assert stack.database
+    [(superuser, bypasses)] = stack.database.execute(
+        "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = 'unbroken'"
+    )
+    assert not superuser
+    assert not bypasses
+
+
+def test_a_second_migration_finds_nothing_to_do(stack: Stack) -> None:
+    stack.run("migrate")
+
+
+def test_an_answer_arrives_complete_through_the_proxy(answered: list[dict[str, Any]]) -> None:
+    assert answered[0]["type"] == "open"
+    assert answered[-1]["type"] == "done"
+    assert answered[-1]["status"] == "completed"
+
+
+def test_an_answer_can_be_followed_again_in_the_streams_group(
+    stack: Stack, address: str, answered: list[dict[str, Any]]
+) -> None:
+    request = urllib.request.Request(
+        f"{address}/api/v1/generations/{answered[0]['generation_id']}/stream?after=0-0",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        again = [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
+
+    assert [event for event in again if event["type"] == "token"] == [
+        event for event in answered if event["type"] == "token"
+    ]
+    assert again[-1] == answered[-1]
+    if stack.proxy:
+        assert stack.proxy.accesses(2)[-1]["group"] == "streams"
+
+
+def test_a_poll_is_answered_not_modified_through_the_proxy(address: str, answered: list[dict[str, Any]]) -> None:
+    url = f"{address}/api/v1/generations/{answered[0]['generation_id']}"
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "gzip"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as response:
+        tag = response.headers["ETag"]
+
+    again = urllib.request.Request(url, headers={**headers, "If-None-Match": tag})
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(again, timeout=10)
+    assert answer.value.code == 304
+
+
+def test_flower_shows_nothing_to_strangers(stack: Stack) -> None:
+    for path in ("/", "/tasks", "/api/tasks", "/api/workers"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"http://127.0.0.1:{stack.ports['flower']}{path}")
+        assert refused.value.code == 401
+
+
+def test_flower_sees_the_worker_and_the_task_that_ran(stack: Stack, answered: list[dict[str, Any]]) -> None:
+    def is_there() -> bool:
+        tasks = flower(stack, "/api/tasks").values()
+        return any(answered[0]["generation_id"] in str(task) and task["state"] == "SUCCESS" for task in tasks)
+
+    assert wait_until(is_there, 10, step=0.2), flower(stack, "/api/tasks")
+    workers = flower(stack, "/api/workers?refresh=1")
+    assert [name.partition("@")[0] for name in workers] == ["worker"]
+
+
+def test_metrics_are_there_for_the_inside(stack: Stack) -> None:
+    for name in ("web", "streams"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports[name]}/metrics", timeout=10) as response:
+            assert response.headers["Content-Type"].startswith(("text/plain", "application/openmetrics-text"))
+
+
+def test_no_service_writes_a_secret_into_its_log(stack: Stack, answered: list[dict[str, Any]]) -> None:
+    for name in stack.processes:
+        text = stack.log(name)
+        for secret in (*(GIVEN[key] for key in GIVEN if key.endswith(("SECRET", "AUTH"))), TOKEN):
+            assert secret not in text, name
+        for key in ("DATABASE_PASSWORD", "VALKEY_PASSWORD"):
+            assert f":{GIVEN[key]}@" not in text, name
+
+
+@pytest.mark.parametrize("name", ["flower", "worker", "streams", "web"])
+def test_a_service_ends_within_its_grace(stack: Stack, answered: list[dict[str, Any]], name: str) -> None:
+    """The last tests of this module: one after the other is told to go."""
+    began = time.monotonic()
+    stack.processes[name].ask_to_stop()
+    code = stack.processes[name].wait(stack.grace(name))
+
+    assert code == 0, f"{name} ended with {code} after {time.monotonic() - began:.1f} s"
