@@ -126,6 +126,7 @@ class Call:
     body: dict[str, Any]
     headers: dict[str, str]
     authorized: bool
+    peer: str  # address and port of the client's end: the same one means the same connection
     started: float
     first_index: int = 0
     prefix_chars: int = 0
@@ -586,6 +587,7 @@ class Server:
             body=wanted.body,
             headers=headers,
             authorized="Authorization" in request.headers,
+            peer=str(request.transport and request.transport.get_extra_info("peername")),
             started=time.time(),
             first_index=_first_index(wanted),
             prefix_chars=len(wanted.prefix),

@@ -1,0 +1,388 @@
+"""From the bytes of an answer to pieces, without a network: the shapes providers send."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, ToolCall, ToolDelta, Usage
+from worker.providers.chat_completions import AnswerReader, request_body
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+REPLACED = "\ufffd"
+
+
+def chunk(**delta: Any) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}
+
+
+def lines(*chunks: Any) -> bytes:
+    raw = (one if isinstance(one, bytes) else json.dumps(one).encode() for one in chunks)
+    return b"".join(b"data: " + one + b"\n\n" for one in raw)
+
+
+def read(*reads: bytes) -> tuple[list[Piece], AnswerReader]:
+    reader = AnswerReader(secrets=["sk-verysecret"])
+    pieces = [piece for data in reads for piece in reader.feed(data)]
+    if not reader.done:
+        pieces += reader.close()
+    return pieces, reader
+
+
+def pieces_of(*chunks: Any) -> list[Piece]:
+    pieces, reader = read(lines(*chunks))
+    assert reader.failure is None, reader.failure
+    return pieces
+
+
+def failure_of(stream: bytes) -> tuple[str, bool, list[Piece]]:
+    pieces, reader = read(stream)
+    assert reader.failure is not None
+    assert not any(isinstance(piece, Finished) for piece in pieces)
+    return reader.failure.code, reader.failure.retryable, pieces
+
+
+def text_of(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces if isinstance(piece, Text))
+
+
+def test_an_ordinary_answer_becomes_text_and_one_end() -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    answer = [chunk(role="assistant", content=""), chunk(content="Hel"), chunk(content="lo"), STOP, usage, b"[DONE]"]
+    assert pieces_of(*answer) == [Text("Hel"), Text("lo"), Finished("stop", Usage(3, 2))]
+
+
+def test_one_read_gives_one_list_with_all_that_was_in_it() -> None:
+    reader = AnswerReader()
+    assert reader.feed(lines(chunk(content="a"), chunk(content="b"))) == [Text("a"), Text("b")]
+    assert reader.feed(lines(chunk(content="c"))[:-1]) == []
+    assert reader.feed(b"\n") == [Text("c")]
+
+
+def test_a_list_once_given_is_never_touched_again() -> None:
+    reader = AnswerReader()
+    nothing = reader.feed(b": keep-alive\n\n")
+    reader.feed(lines(chunk(content="a"), STOP))
+    assert nothing == []
+    assert [type(piece) for piece in reader.close()] == [Finished]
+
+
+def test_the_end_waits_for_the_usage_that_follows_it() -> None:
+    reader = AnswerReader()
+    assert reader.feed(lines(chunk(content="a"), STOP)) == [Text("a")]
+    assert not reader.done
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    assert reader.feed(lines(usage, b"[DONE]")) == [Finished("stop", Usage(1, 1))]
+    assert reader.done
+
+
+def test_usage_in_a_chunk_with_choices_counts() -> None:
+    assert pieces_of(chunk(content="a"), STOP | {"usage": {"prompt_tokens": 4, "completion_tokens": 1}})[
+        -1
+    ] == Finished("stop", Usage(4, 1))
+
+
+def test_running_usage_is_replaced_by_the_last_one() -> None:
+    first = chunk(content="a") | {"usage": {"prompt_tokens": 4, "completion_tokens": 1}}
+    last = STOP | {"usage": {"prompt_tokens": 4, "completion_tokens": 2}}
+    assert pieces_of(first, last)[-1] == Finished("stop", Usage(4, 2))
+
+
+def test_usage_details_and_cost_are_kept() -> None:
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 8},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+        "cost": 0.25,
+    }
+    assert pieces_of(STOP | {"usage": usage})[-1] == Finished("stop", Usage(10, 20, 5, 8, 0.25))
+
+
+@pytest.mark.parametrize("usage", [None, {}, "odd", {"prompt_tokens": "many"}, {"prompt_tokens_details": 3}])
+def test_no_or_odd_usage_does_not_lose_the_answer(usage: Any) -> None:
+    end = pieces_of(chunk(content="a"), STOP | {"usage": usage})[-1]
+    assert isinstance(end, Finished)
+    assert end.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("choices", [[], None])
+def test_chunks_without_choices_say_nothing(choices: Any) -> None:
+    assert text_of(pieces_of({"choices": choices}, chunk(content="a"), {}, STOP)) == "a"
+
+
+@pytest.mark.parametrize("delta", [None, {}, {"content": None}, {"content": ""}, {"tool_calls": []}])
+def test_empty_deltas_say_nothing(delta: Any) -> None:
+    empty = {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    assert pieces_of(empty, STOP) == [Finished("stop", None)]
+
+
+def test_text_in_and_behind_the_finishing_chunk_is_kept() -> None:
+    finishing = {"choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": "length"}]}
+    assert pieces_of(chunk(content="a"), finishing, chunk(content="c"), b"[DONE]") == [
+        Text("a"),
+        Text("b"),
+        Text("c"),
+        Finished("length", None),
+    ]
+
+
+def test_nothing_behind_done_is_read() -> None:
+    assert pieces_of(STOP, b"[DONE]", chunk(content="ghost"), {"error": "ghost"}) == [Finished("stop", None)]
+
+
+def test_a_second_choice_is_not_mixed_in() -> None:
+    other = {"choices": [{"index": 1, "delta": {"content": "other"}, "finish_reason": "stop"}]}
+    assert text_of(pieces_of(chunk(content="a"), other, STOP)) == "a"
+
+
+@pytest.mark.parametrize("reason", ["length", "tool_calls", "content_filter", "eos_token"])
+def test_finish_reasons_pass_through_known_or_not(reason: str) -> None:
+    assert pieces_of({"choices": [{"delta": {}, "finish_reason": reason}]}) == [Finished(reason, None)]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning": "hm"},
+        {"reasoning_content": "hm"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}, {"type": "reasoning.encrypted"}]},
+        {"reasoning": "hm", "reasoning_content": "hm", "reasoning_details": [{"text": "hm"}]},
+        {"reasoning": None, "reasoning_content": "hm", "content": ""},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+    ],
+)
+def test_reasoning_has_many_names_and_is_told_once(delta: dict[str, Any]) -> None:
+    assert pieces_of(chunk(**delta), STOP) == [Thought("hm"), Finished("stop", None)]
+
+
+def test_reasoning_comes_before_the_text_of_the_same_delta() -> None:
+    assert pieces_of(chunk(content="a", reasoning="hm"), STOP)[:2] == [Thought("hm"), Text("a")]
+
+
+def test_content_in_parts_is_joined() -> None:
+    assert (
+        text_of(pieces_of(chunk(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), STOP)) == "ab"
+    )
+
+
+def test_tool_calls_are_kept_apart_by_index() -> None:
+    calls = [
+        {"index": 0, "id": "c0", "type": "function", "function": {"name": "add", "arguments": ""}},
+        {"index": 0, "function": {"arguments": '{"a"'}},
+        {"index": 1, "id": "c1", "function": {"name": "sub", "arguments": "{}"}},
+        {"index": 0, "function": {"arguments": ":1}"}},
+    ]
+    assert pieces_of(*(chunk(tool_calls=[call]) for call in calls), STOP)[:-1] == [
+        ToolDelta(0, "c0", "add", ""),
+        ToolDelta(0, None, None, '{"a"'),
+        ToolDelta(1, "c1", "sub", "{}"),
+        ToolDelta(0, None, None, ":1}"),
+    ]
+
+
+def test_tool_calls_without_an_index_are_kept_apart_by_id() -> None:
+    calls = [
+        {"id": "a", "function": {"name": "add", "arguments": {"x": 1}}},
+        {"function": {"arguments": " "}},
+        {"id": "b", "function": {"name": "sub"}},
+        {"id": "a", "function": {"arguments": "!"}},
+    ]
+    assert pieces_of(*(chunk(tool_calls=[call]) for call in calls), STOP)[:-1] == [
+        ToolDelta(0, "a", "add", '{"x":1}'),
+        ToolDelta(0, None, None, " "),
+        ToolDelta(1, "b", "sub", ""),
+        ToolDelta(0, "a", None, "!"),
+    ]
+
+
+def test_a_stream_that_ends_without_a_finish_reason_is_truncated() -> None:
+    for end in (b"", lines(b"[DONE]")):
+        assert failure_of(lines(chunk(content="a")) + end) == ("upstream_truncated", True, [Text("a")])
+
+
+def test_an_empty_stream_is_truncated() -> None:
+    assert failure_of(b"")[0] == "upstream_truncated"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        lines({"error": {"message": "boom", "code": 502}}),
+        lines({"error": {"message": "boom", "code": "502"}}, b"[DONE]"),
+        lines({"error": {"message": "boom", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}),
+        b'error: {"message":"boom","code":502}\n\n',
+        b'event: error\ndata: {"error":{"message":"boom","code":502}}\n\n',
+        b'event: error\ndata: {"message":"boom","code":502}\n\n',
+    ],
+)
+def test_an_error_in_the_stream_fails_it_after_the_text_before_it(stream: bytes) -> None:
+    pieces, reader = read(lines(chunk(content="a")) + stream + lines(chunk(content="ghost")))
+    assert pieces == [Text("a")]
+    assert reader.failure is not None
+    assert (reader.failure.code, reader.failure.upstream_status) == ("upstream_unavailable", 502)
+    assert "boom" in reader.failure.message
+    assert reader.failure.retryable
+
+
+def test_an_error_may_be_a_mere_text() -> None:
+    _pieces, reader = read(lines({"error": "out of sk-verysecret memory"}))
+    assert reader.failure is not None
+    assert (reader.failure.code, reader.failure.retryable) == ("upstream_error", True)
+    assert "out of *** memory" in reader.failure.message
+
+
+def test_text_in_the_failing_chunk_is_kept() -> None:
+    failing = {"error": {"code": 500}, "choices": [{"delta": {"content": "b"}, "finish_reason": "error"}]}
+    assert failure_of(lines(failing))[2] == [Text("b")]
+
+
+def test_finish_reason_error_alone_is_a_failure() -> None:
+    assert failure_of(lines({"choices": [{"delta": {}, "finish_reason": "error"}]}))[:2] == ("upstream_error", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ({"message": "bad", "type": "invalid_request_error"}, "upstream_error", False),
+        ({"message": "x", "code": "context_length_exceeded"}, "context_length", False),
+        ({"message": "This model's maximum context length is 8192 tokens", "code": 400}, "context_length", False),
+        ({"message": "slow down", "code": 429}, "upstream_rate_limited", True),
+        ({"message": "pay", "type": "insufficient_quota", "code": 429}, "upstream_quota", False),
+        ({"message": "key sk-verysecret", "code": 401}, "upstream_unauthorized", False),
+    ],
+)
+def test_an_error_is_worth_a_retry_or_not(error: dict[str, Any], code: str, retryable: bool) -> None:
+    assert failure_of(lines({"error": error}))[:2] == (code, retryable)
+
+
+@pytest.mark.parametrize("data", [b"{", b"nonsense", b"[1]", b'"x"', b"null", b'{"choices":[3]}', b'{"choices":3}',
+                                  b'{"choices":[{"delta":{"content":3}}]}', b"[" * 100_000])  # fmt: skip
+def test_what_nobody_can_read_is_malformed(data: bytes) -> None:
+    assert failure_of(lines(chunk(content="a"), data)) == ("upstream_malformed", True, [Text("a")])
+
+
+def test_what_was_counted_before_a_failure_is_kept() -> None:
+    _, reader = read(lines(chunk(content="a") | {"usage": {"prompt_tokens": 9, "completion_tokens": 1}}))
+    assert reader.failure is not None
+    assert reader.failure.usage == Usage(9, 1)
+
+
+def test_nul_becomes_the_replacement_character() -> None:
+    raw = b'{"choices":[{"delta":{"content":"a\\u0000b","reasoning":"c\\u0000"}}]}'
+    assert pieces_of(raw, STOP)[:2] == [Thought(f"c{REPLACED}"), Text(f"a{REPLACED}b")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([r"a\ud83d", r"\ude42b"], "a🙂b"),
+        ([r"a\ud83d", "b"], f"a{REPLACED}b"),
+        ([r"\ude42", "b"], f"{REPLACED}b"),
+        ([r"a\ud83d"], f"a{REPLACED}"),
+        ([r"\ud83d", r"\ud83d", r"\ude42"], f"{REPLACED}🙂"),
+        ([r"\ud83d\ude42"], "🙂"),
+    ],
+)
+def test_halves_of_a_character_are_joined_or_replaced(parts: list[str], text: str) -> None:
+    raw = (b'{"choices":[{"delta":{"content":"%b"}}]}' % part.encode() for part in parts)
+    assert text_of(pieces_of(*raw, STOP)) == text
+
+
+def test_halves_of_different_channels_are_not_joined() -> None:
+    thought = b'{"choices":[{"delta":{"reasoning":"\\ud83d"}}]}'
+    text = b'{"choices":[{"delta":{"content":"\\ude42"}}]}'
+    pieces = pieces_of(thought, text, STOP)
+    assert pieces == [Text(REPLACED), Thought(REPLACED), Finished("stop", None)]
+
+
+def test_broken_utf_8_becomes_the_replacement_character() -> None:
+    assert text_of(pieces_of(b'{"choices":[{"delta":{"content":"a\xff\xc3"}}]}', STOP)) == f"a{REPLACED}{REPLACED}"
+
+
+def test_a_whole_document_is_an_answer_too() -> None:
+    document = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    assert AnswerReader().feed_document(json.dumps(document).encode()) == [Text("Hello"), Finished("stop", Usage(1, 1))]
+
+
+code_units = st.lists(
+    st.sampled_from([0xD83D, 0xDE42, 0x41, 0x0, 0xE9]) | st.integers(0, 0xFFFF), max_size=12
+)  # UTF-16, in any disorder
+
+
+@given(st.lists(code_units, max_size=5), st.lists(st.integers(0, 2000), max_size=6))
+def test_text_is_always_storable_and_never_depends_on_the_reads(parts: list[list[int]], cuts: list[int]) -> None:
+    escaped = ["".join(f"\\u{unit:04x}" for unit in units) for units in parts]
+    stream = lines(*(b'{"choices":[{"delta":{"content":"%b"}}]}' % part.encode() for part in escaped), STOP)
+    edges = [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
+    pieces, reader = read(*(stream[a:b] for a, b in itertools.pairwise(edges)))
+    units = b"".join(unit.to_bytes(2, "little") for part in parts for unit in part)
+    assert reader.failure is None
+    assert text_of(pieces) == units.decode("utf-16-le", "replace").replace("\0", REPLACED)
+
+
+# --- requests
+
+
+def prompt(prefix: str = "", **parameters: Any) -> Prompt:
+    return Prompt("gpt", (ChatMessage("system", "be kind"), ChatMessage("user", "hi")), parameters, prefix)
+
+
+def test_a_request_streams_asks_for_usage_and_passes_parameters_through() -> None:
+    body = request_body(prompt(temperature=0.5, stop=["x"], tools=[{"type": "function"}], top_p=None))
+    assert body == {
+        "model": "gpt",
+        "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.5,
+        "stop": ["x"],
+        "tools": [{"type": "function"}],
+    }
+
+
+def test_parameters_cannot_change_what_is_asked() -> None:
+    body = request_body(prompt(model="other", stream=False, messages=[], n=3), include_usage=False)
+    assert body["model"] == "gpt"
+    assert body["stream"] is True
+    assert len(body["messages"]) == 2
+    assert "n" not in body
+    assert "stream_options" not in body
+
+
+def test_each_continuation_hands_the_prefix_over_in_its_way() -> None:
+    said = {"role": "assistant", "content": "Once"}
+    prefill = request_body(prompt("Once"), continuation="prefill")
+    vllm = request_body(prompt("Once"), continuation="vllm")
+    instruction = request_body(prompt("Once"), continuation="instruction")
+    assert prefill["messages"][2:] == [said]
+    assert "continue_final_message" not in prefill
+    assert (vllm["continue_final_message"], vllm["add_generation_prompt"]) == (True, False)
+    assert vllm["messages"][2:] == [said]
+    assert instruction["messages"][2] == said
+    assert instruction["messages"][3]["role"] == "user"
+
+
+def test_tool_calls_and_their_results_are_sent_back() -> None:
+    messages = (
+        ChatMessage("user", "1+1?"),
+        ChatMessage("assistant", "", tool_calls=(ToolCall("c0", "add", '{"a":1}'),)),
+        ChatMessage("tool", "2", tool_call_id="c0"),
+    )
+    assert request_body(Prompt("gpt", messages, {}))["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c0", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}],
+        },
+        {"role": "tool", "content": "2", "tool_call_id": "c0"},
+    ]

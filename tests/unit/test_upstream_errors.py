@@ -1,0 +1,108 @@
+"""What an upstream's refusals mean."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.providers.upstream_errors import MAX_MESSAGE_CHARS, from_event, from_response, retry_after, tidy
+
+KEY = "sk-proj-verysecret42"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        (302, "upstream_rejected", False),
+        (400, "upstream_rejected", False),
+        (401, "upstream_unauthorized", False),
+        (403, "upstream_unauthorized", False),
+        (404, "upstream_rejected", False),
+        (408, "upstream_timeout", True),
+        (409, "upstream_rejected", True),
+        (413, "upstream_rejected", False),
+        (429, "upstream_rate_limited", True),
+        (500, "upstream_unavailable", True),
+        (503, "upstream_unavailable", True),
+        (504, "upstream_timeout", True),
+        (529, "upstream_unavailable", True),
+    ],
+)
+def test_a_status_says_whether_a_retry_makes_sense(status: int, code: str, retryable: bool) -> None:
+    error = from_response(status, {}, b"")
+    assert (error.code, error.retryable, error.upstream_status) == (code, retryable, status)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no such model"}},
+        {"error": "no such model"},
+        [{"error": {"message": "no such model"}}],
+        {"detail": "no such model"},
+        {"message": "no such model"},
+        "no such model",
+    ],
+)
+def test_the_upstreams_own_words_are_passed_on(body: Any) -> None:
+    assert from_response(404, {}, orjson.dumps(body)).message == "The upstream answered 404 Not Found: no such model"
+
+
+def test_a_web_page_is_not_quoted() -> None:
+    error = from_response(502, {}, b"<html><h1>Bad gateway</h1>", content_type="text/html")
+    assert error.message == "The upstream answered 502 Bad Gateway."
+
+
+def test_a_context_that_is_too_long_is_named() -> None:
+    body = b'{"error":{"message":"too long","code":"context_length_exceeded","type":"invalid_request_error"}}'
+    assert from_response(400, {}, body).code == "context_length"
+
+
+def test_an_empty_account_is_not_worth_a_retry() -> None:
+    error = from_response(429, {}, b'{"error":{"message":"pay first","code":"insufficient_quota"}}')
+    assert (error.code, error.retryable) == ("upstream_quota", False)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
+def test_no_message_contains_the_key(status: int) -> None:
+    body = orjson.dumps({"error": {"message": f"Incorrect API key provided: {KEY}. Header: Bearer {KEY}"}})
+    message = from_response(status, {}, body, secrets=[KEY]).message
+    assert "verysecret" not in message
+    assert "verysecret" not in from_event({"message": f"key {KEY}"}, secrets=[KEY]).message
+
+
+def test_what_looks_like_a_key_is_hidden_even_when_it_is_not_ours() -> None:
+    assert tidy("got sk-abc***wxyz and Bearer eyJhbGci.x") == "got *** and ***"
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_message_is_one_short_line(text: str, secret: str) -> None:
+    line = tidy(text + secret + text, [secret])
+    assert len(line) <= MAX_MESSAGE_CHARS
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "Retry-After": "3"}, 0.25),
+        ({"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"Retry-After": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"Retry-After": "Fri, 20 Nov 2026 12:00:30 -0000"}, 30.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "Fri, 99 Nov 2026 99:00:30 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, datetime(2026, 11, 20, 12, 0, tzinfo=UTC)) == seconds
