@@ -12,6 +12,7 @@ from app.domain.errors import InvalidCursor, LogDown, NotFound
 from app.domain.events import Snapshot, encode
 from app.domain.generation import QUEUED, TERMINAL
 from app.domain.transcript import Transcript
+from app.domain.usage import estimate
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, Finisher
 from app.services.takeover import Takeover
@@ -85,7 +86,7 @@ class Generations:
         said = frozen.transcript
         snapshot = Snapshot(said.text, "cancel", said.attempt, said.reasoning)
         said.add(Cursor(epoch, 0), snapshot)
-        usage = said.mark.usage if said.mark else None
+        usage = said.mark.usage if said.mark else estimate(said.text + said.reasoning)
         payloads = [encode(snapshot)]
         done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), [])
         if frozen.opened:

@@ -49,7 +49,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claimed generation: the lease, and what is needed to work on it."""
+    """A claimed generation: the lease, and what is needed to work on it. ``remaining``: seconds to its deadline."""
 
     lease: Lease
     user_id: str
@@ -61,19 +61,22 @@ class Claimed:
     attempts: list[Any]
     tries: int
     cancelled: bool
-    overdue: bool
+    remaining: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A renewal of a lease, with the packed events since the last one, if any. ``body`` None: only the lease."""
+    """A renewal of a lease, with the packed events since the last one, if any. ``body`` None: only the lease.
+
+    ``first_token_age``: how long ago, in seconds, the first piece of the answer came; None: not yet.
+    """
 
     lease: Lease
     user_id: str
     first_n: int
     last_n: int
     body: bytes | None
-    first_token: bool
+    first_token_age: float | None
 
 
 _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.model, g.status, g.epoch, g.tries,
@@ -81,7 +84,7 @@ _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_i
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
 
 _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
-    tries, cancel_at IS NOT NULL AS cancelled, coalesce(deadline < now(), false) AS overdue"""
+    tries, cancel_at IS NOT NULL AS cancelled, CAST(extract(epoch FROM deadline - now()) AS float8) AS remaining"""
 
 # Free: given back (no lease), or expired. A database that was away longer than a lease makes every lease
 # look expired: the workers get the time of one lease to renew first.
@@ -204,19 +207,20 @@ def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
         """WITH given AS (
                SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]),
                    CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:bodies AS bytea[]),
-                   CAST(:tokens AS boolean[]))
-                   AS given(id, user_id, epoch, first_n, last_n, body, first_token)
+                   CAST(:ages AS float8[]))
+                   AS given(id, user_id, epoch, first_n, last_n, body, age)
            ), held AS (
                UPDATE generations g SET lease_until = now() + make_interval(secs => :lease),
-                   first_token_at = CASE WHEN given.first_token THEN coalesce(g.first_token_at, now())
-                                    ELSE g.first_token_at END
+                   first_token_at = coalesce(g.first_token_at, now() - make_interval(secs => given.age))
                FROM given WHERE g.id = given.id AND g.epoch = given.epoch AND g.status = 'running'
                RETURNING g.id
            ), saved AS (
                INSERT INTO generation_chunks (generation_id, user_id, epoch, first_n, last_n, body)
                SELECT given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body
                FROM given JOIN held USING (id) WHERE given.body IS NOT NULL
-               ON CONFLICT DO NOTHING
+               -- After a lost COMMIT reply the same events come again, maybe with more behind them.
+               ON CONFLICT (generation_id, epoch, first_n) DO UPDATE SET last_n = EXCLUDED.last_n, body = EXCLUDED.body
+               WHERE generation_chunks.last_n < EXCLUDED.last_n
            )
            SELECT id FROM held""",
         ids=[c.lease.generation_id for c in checkpoints],
@@ -225,7 +229,7 @@ def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
         firsts=[c.first_n for c in checkpoints],
         lasts=[c.last_n for c in checkpoints],
         bodies=[c.body for c in checkpoints],
-        tokens=[c.first_token for c in checkpoints],
+        ages=[c.first_token_age for c in checkpoints],
         lease=lease,
     )
     return {row.id for row in rows}
@@ -240,6 +244,21 @@ def holds(tx: Tx, lease: Lease) -> bool:
         epoch=lease.epoch,
     )
     return row is not None
+
+
+def advance(tx: Tx, lease: Lease, attempts: list[Any], seconds: float) -> Claimed | None:
+    """Begin a new revision under one's own lease, recording the attempts so far. None: the lease is lost."""
+    row = fetch_one(
+        tx,
+        f"""UPDATE generations SET epoch = epoch + 1, attempts = :attempts,
+                lease_until = now() + make_interval(secs => :seconds)
+            WHERE id = :id AND epoch = :epoch AND status = 'running' {_CLAIMED}""",
+        id=lease.generation_id,
+        epoch=lease.epoch,
+        attempts=as_json(attempts),
+        seconds=seconds,
+    )
+    return _claimed(row) if row else None
 
 
 def release(tx: Tx, lease: Lease) -> bool:

@@ -216,7 +216,7 @@ OWNED = ("conversations", "messages", "generations", "generation_chunks", "gener
 
 SEED = """
 INSERT INTO models (name, provider, upstream_name) VALUES
-    ('offline', 'offline', 'offline'), ('offline-fast', 'offline', 'offline-fast');
+    ('offline', 'offline', 'offline'), ('offline-fast', 'offline-fast', 'offline-fast');
 """
 
 

@@ -1,0 +1,112 @@
+"""A raw, pipelined connection to Redis for an asyncio loop: many commands written at once, replies in order.
+
+It exists for the token path: a call of a client library costs more than everything else that is done for a token.
+It never retries; who uses it knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+from app.domain.errors import LogDown
+
+Reply = Any  # bytes, int, list, None, or an hiredis.ReplyError
+OnReply = Callable[[Reply], None]
+
+_CONNECT_SECONDS = 2.0
+
+
+class Pipe(asyncio.Protocol):
+    """One connection. Commands are answered in order; when it breaks, ``on_lost`` is called, and no reply comes."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader()
+        self._waiting: deque[OnReply] = deque()
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def connect(cls, url: str, on_lost: Callable[[], None]) -> Pipe:
+        """Connect and authenticate. Raises LogDown."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await cls._connect(url, on_lost)
+        except (OSError, TimeoutError, hiredis.HiredisError) as error:
+            raise LogDown(f"Redis does not answer: {type(error).__name__}") from error
+
+    @classmethod
+    async def _connect(cls, url: str, on_lost: Callable[[], None]) -> Pipe:
+        options = parse_url(url)
+        loop = asyncio.get_running_loop()
+        kind = options.get("connection_class")
+        if kind is UnixDomainSocketConnection:
+            _, pipe = await loop.create_unix_connection(lambda: cls(on_lost), options["path"])
+        else:
+            context = ssl.create_default_context() if kind is SSLConnection else None
+            host, port = options.get("host", "localhost"), options.get("port", 6379)
+            _, pipe = await loop.create_connection(lambda: cls(on_lost), host, port, ssl=context)
+        if password := options.get("password"):
+            user = (options["username"],) if options.get("username") else ()
+            await pipe.ask("AUTH", *user, password)
+        if database := options.get("db"):
+            await pipe.ask("SELECT", str(database))
+        return pipe
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be written."""
+        return self._transport is not None
+
+    def write(self, commands: list[tuple[Any, ...]], replies: list[OnReply]) -> None:
+        """Send commands in one write; each reply goes to its callback, as it comes."""
+        assert self._transport, "written to while open"
+        self._waiting.extend(replies)
+        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+
+    async def ask(self, *command: Any) -> Reply:
+        """Send one command and wait for its reply. Raises hiredis.ReplyError, LogDown."""
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def receive(reply: Reply) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        self.write([command], [receive])
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                reply = await answer
+        except TimeoutError:
+            self.close()
+            raise LogDown("Redis does not answer in time.") from None
+        if isinstance(reply, hiredis.ReplyError):
+            raise reply
+        return reply
+
+    def close(self) -> None:
+        """Break the connection."""
+        if self._transport:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "streams have transports"
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._waiting.popleft()(reply)
+        except (hiredis.ProtocolError, IndexError):
+            self.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._waiting.clear()
+        self._on_lost()

@@ -1,0 +1,52 @@
+"""A worker's hold on generations: claim, renew, begin anew, give back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.domain.errors import LeaseLost
+from app.store import generations
+from app.store.database import Database
+from app.store.generations import Checkpoint, Claimed, Lease
+
+
+class Leases:
+    """Leases of ``lease`` seconds for the worker of this name; ``total`` seconds is a generation's whole life."""
+
+    def __init__(self, database: Database, worker: str, lease: float, total: float) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease = lease
+        self._total = total
+
+    def claim(self, generation_id: str) -> Claimed | None:
+        """Take a generation that waits, or whose worker has gone. None: there is nothing to take."""
+        with self._database.system() as tx:
+            claimed = generations.claim(tx, generation_id, self._worker, self._lease, self._total)
+            if claimed:
+                generations.mark_running(tx, claimed.message_id)
+            return claimed
+
+    def renew(self, checkpoints: Sequence[Checkpoint]) -> set[str]:
+        """Renew leases and save checkpoints in one transaction. The ids whose lease still held."""
+        with self._database.system() as tx:
+            return generations.renew(tx, checkpoints, self._lease)
+
+    def advance(self, lease: Lease, attempts: list[Any]) -> Claimed:
+        """Begin a new revision under the same hold. Raises LeaseLost."""
+        with self._database.system() as tx:
+            claimed = generations.advance(tx, lease, attempts, self._lease)
+        if claimed is None:
+            raise LeaseLost(lease.generation_id)
+        return claimed
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the lease is still in force."""
+        with self._database.system() as tx:
+            return generations.holds(tx, lease)
+
+    def release(self, lease: Lease) -> bool:
+        """Give it back, so that another worker continues at once."""
+        with self._database.system() as tx:
+            return generations.release(tx, lease)

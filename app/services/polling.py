@@ -1,0 +1,61 @@
+"""Polling: the answer so far and the events past a position, both of the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.domain.commands import User
+from app.domain.cursor import Cursor
+from app.domain.errors import InvalidCursor
+from app.domain.events import Entry, decode
+from app.domain.transcript import Transcript
+from app.eventlog.log import PAGE
+from app.services.generations import Generations, GenerationView
+from app.services.reading import LogReader
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What a poller is told. ``events`` are past the position asked for; the view's cursor is the newest of all."""
+
+    view: GenerationView
+    events: list[Entry]
+
+
+class Poller:
+    """Answers pollers that know a position."""
+
+    def __init__(self, generations: Generations, reader: LogReader) -> None:
+        self._generations = generations
+        self._reader = reader
+
+    def poll(self, user: User, generation_id: str, after: Cursor) -> Poll:
+        """The generation with every event past ``after``. Raises NotFound, InvalidCursor, DatabaseDown."""
+        stored = self._generations.get(user, generation_id)
+        if after.epoch > stored.row.epoch:
+            raise InvalidCursor(str(after))
+        if stored.row.final is not None and after >= stored.row.final:
+            return Poll(stored, [])
+        entries = self._read(generation_id, min(after, stored.cursor))
+        return Poll(_advanced(stored, entries), [entry for entry in entries if entry.cursor > after])
+
+    def _read(self, generation_id: str, after: Cursor) -> list[Entry]:
+        entries: list[Entry] = []
+        while page := self._reader.read(generation_id, after):
+            entries += page
+            if len(page) < PAGE:
+                break
+            after = page[-1].cursor
+        return entries
+
+
+def _advanced(stored: GenerationView, entries: Sequence[Entry]) -> GenerationView:
+    """What PostgreSQL has, and what the log has beyond it: then content and events end at one position."""
+    fresh = [entry for entry in entries if entry.cursor > stored.cursor]
+    if not fresh or stored.row.final is not None:
+        return stored
+    said = Transcript.resume(stored.cursor, stored.content, stored.reasoning, stored.tools)
+    for cursor, payload in fresh:
+        said.add(cursor, decode(payload))
+    return replace(stored, cursor=said.cursor, content=said.text, reasoning=said.reasoning, tools=said.tool_views())

@@ -1,0 +1,37 @@
+"""What ``celery -A worker.celery_app`` loads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+
+from app.config import InvalidSettings, Settings
+from app.queue import producer
+from worker.process import WorkerProcess
+from worker.tasks import register
+
+try:
+    settings = Settings.load()
+except InvalidSettings as error:
+    sys.exit(f"Unbroken cannot start:\n{error}")
+
+celery = producer(settings.broker_url, settings.redis_namespace)
+process = WorkerProcess(settings)
+register(celery, process)
+
+
+@worker_init.connect(weak=False)
+def _start(**_: Any) -> None:
+    process.start()
+
+
+@worker_shutting_down.connect(weak=False)
+def _leave(**_: Any) -> None:
+    process.drain()
+
+
+@worker_shutdown.connect(weak=False)
+def _stop(**_: Any) -> None:
+    process.close()

@@ -1,0 +1,128 @@
+"""When partial text is saved, and how leases stay alive: one statement for all generations of the process."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from app.domain.errors import DatabaseDown, LeaseLost
+from app.domain.events import pack
+from app.services.leases import Leases
+from app.store.generations import Checkpoint
+from worker.outbox import Draft, Outbox
+
+# A checkpoint is due at the latest at this many bytes.
+FULL_BYTES = 4096
+# How often due drafts are looked for; in strict mode this is what a token waits for.
+LOOK_SECONDS = 0.05
+# So many in one statement: far from any limit, and a failure costs little.
+BATCH = 200
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A draft is saved after so many events, or so many seconds; its lease is renewed at least every heartbeat."""
+
+    events: int
+    seconds: float
+    heartbeat: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The events of a draft that one checkpoint covers, and when that was decided."""
+
+    draft: Draft
+    first: int
+    end: int
+    at: float
+
+    def packed(self) -> Checkpoint:
+        draft, claimed = self.draft, self.draft.claimed
+        payloads = draft.payloads[self.first : self.end]
+        age = None if draft.first_token_at is None else self.at - draft.first_token_at
+        body = pack(payloads) if payloads else None
+        return Checkpoint(claimed.lease, claimed.user_id, self.first, max(self.end - 1, self.first), body, age)
+
+
+class Checkpointer:
+    """Saves the drafts of a process. A draft whose lease has gone is told so."""
+
+    def __init__(self, leases: Leases, outbox: Outbox, policy: Policy, executor: Executor) -> None:
+        self._leases = leases
+        self._outbox = outbox
+        self._policy = policy
+        self._executor = executor
+        self._drafts: set[Draft] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin looking for due drafts."""
+        self._task = asyncio.ensure_future(self._run())
+
+    def close(self) -> None:
+        """Save no more."""
+        if self._task:
+            self._task.cancel()
+
+    def enter(self, draft: Draft) -> None:
+        """Take a draft on."""
+        self._drafts.add(draft)
+
+    def leave(self, draft: Draft) -> None:
+        """Let a draft go."""
+        self._drafts.discard(draft)
+
+    async def save(self, draft: Draft) -> None:
+        """Save everything of one draft now. Raises DatabaseDown."""
+        draft.seal()
+        await self._renew([_Part(draft, draft.saved, len(draft.payloads), monotonic())])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            due = [part for draft in self._drafts if (part := self._due(draft, monotonic()))]
+            for start in range(0, len(due), BATCH):
+                try:
+                    await self._renew(due[start : start + BATCH])
+                except DatabaseDown as error:
+                    # Tokens keep flowing until the self-fence; the same events are offered again.
+                    _log.warning("checkpoint put off", action="checkpoint", error=error.detail)
+                    await asyncio.sleep(0.5)
+                except Exception:
+                    _log.exception("checkpoint failed", action="checkpoint")
+                    await asyncio.sleep(1)
+
+    def _due(self, draft: Draft, now: float) -> _Part | None:
+        waiting, end = now - draft.saved_at, len(draft.payloads)
+        fresh = end - draft.saved
+        if fresh and (
+            draft.strict
+            or fresh >= self._policy.events
+            or waiting >= self._policy.seconds
+            or sum(map(len, draft.payloads[draft.saved :])) >= FULL_BYTES
+        ):
+            return _Part(draft, draft.saved, end, now)
+        if waiting >= self._policy.heartbeat:
+            return _Part(draft, draft.saved, end, now)
+        return None
+
+    async def _renew(self, parts: list[_Part]) -> None:
+        """One transaction for all of them, composed and run off the loop."""
+        loop = asyncio.get_running_loop()
+        held = await loop.run_in_executor(self._executor, lambda: self._leases.renew([p.packed() for p in parts]))
+        for part in parts:
+            draft = part.draft
+            if draft.claimed.lease.generation_id not in held:
+                draft.lost(LeaseLost(draft.claimed.lease.generation_id))
+                continue
+            draft.saved = max(draft.saved, part.end)
+            draft.proven_at = draft.saved_at = part.at
+            if draft.acked < draft.sendable:
+                self._outbox.touch(draft)

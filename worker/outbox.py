@@ -1,0 +1,319 @@
+"""What the generations of a process say, written to Redis in one pipelined write per tick.
+
+A generation's outgoing events are a Draft. Whatever pieces arrive within a tick become one event; it is encoded
+once. Resending is always safe (append.lua), so a lost connection or reply costs nothing but the resending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+import hiredis
+import structlog
+
+from app.domain.cursor import Cursor
+from app.domain.errors import LeaseLost, LogDown, UnbrokenError
+from app.domain.events import Event, Reasoning, Token, encode
+from app.domain.transcript import Transcript
+from app.eventlog.log import APPEND, FINISHED_TTL_MS, KEEP_TTL, RUNNING_TTL_MS, Answer, RedisLog, parse_answer
+from app.eventlog.pipe import Pipe, Reply
+from app.store.generations import Claimed
+
+# A silent generation asks this often whether it is still wanted; its log's time to live is refreshed with it.
+POKE_SECONDS = 1.0
+# A Redis that does not answer a write for this long is treated as gone.
+REPLY_SECONDS = 2.0
+
+_log = structlog.get_logger()
+
+
+class Draft:
+    """The events of one revision: what was said, and how far the log and the checkpoints have it."""
+
+    __slots__ = (
+        "acked",
+        "claimed",
+        "first_token_at",
+        "in_flight",
+        "keys",
+        "lost",
+        "opened",
+        "payloads",
+        "pending",
+        "proven_at",
+        "saved",
+        "saved_at",
+        "sent_at",
+        "strict",
+        "thinking",
+        "transcript",
+        "ttl_ms",
+    )
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        keys: tuple[bytes, bytes, bytes],
+        transcript: Transcript,
+        lost: Callable[[LeaseLost], None],
+        *,
+        opened: bool,
+        strict: bool,
+    ) -> None:
+        now = monotonic()
+        self.claimed = claimed
+        self.keys = keys
+        self.transcript = transcript
+        self.lost = lost
+        self.opened = opened
+        self.strict = strict
+        self.payloads: list[bytes] = []
+        self.pending: list[str] = []
+        self.thinking = False
+        self.acked = 0  # events the log has
+        self.saved = 0  # events PostgreSQL has
+        self.in_flight = False
+        self.ttl_ms = KEEP_TTL
+        self.proven_at = now  # when PostgreSQL last confirmed the lease
+        self.sent_at = self.saved_at = now
+        self.first_token_at: float | None = None
+
+    def say(self, text: str, thinking: bool) -> None:
+        """Add a piece of the answer or of the reasoning. It leaves with the next tick."""
+        if thinking is not self.thinking:
+            self.seal()
+            self.thinking = thinking
+        self.pending.append(text)
+
+    def add(self, event: Event) -> None:
+        """Add a whole event behind everything said."""
+        self.seal()
+        self._append(event)
+
+    def seal(self) -> None:
+        """Make one event of what was said since the last one."""
+        if self.pending:
+            said = "".join(self.pending)
+            self.pending.clear()
+            self._append(Reasoning(said) if self.thinking else Token(said))
+            if self.first_token_at is None:
+                self.first_token_at = monotonic()
+
+    def _append(self, event: Event) -> None:
+        self.transcript.add(Cursor(self.claimed.lease.epoch, len(self.payloads)), event)
+        self.payloads.append(encode(event))
+
+    @property
+    def sendable(self) -> int:
+        """How many events may be visible: in strict mode only what is durable."""
+        return self.saved if self.strict else len(self.payloads)
+
+
+class Outbox:
+    """Sends the drafts of a process. Used from the process's loop only."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        log: RedisLog,
+        tick: float,
+        self_fence: float,
+        reopen: Callable[[Claimed], Awaitable[None]],
+    ) -> None:
+        self._url = redis_url
+        self._log = log
+        self._tick = tick
+        self._self_fence = self_fence
+        self._reopen = reopen
+        self._drafts: dict[str, Draft] = {}
+        self._dirty: set[Draft] = set()
+        self._pipe: Pipe | None = None
+        self._flush_at: asyncio.TimerHandle | None = None
+        self._last_flush = 0.0
+        self._oldest_unanswered: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect, and keep connected; keep asking for the silent ones."""
+        self._spawn(self._stay_connected())
+        self._spawn(self._poke())
+
+    async def close(self) -> None:
+        """Stop sending."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._pipe:
+            self._pipe.close()
+
+    def enter(self, draft: Draft) -> None:
+        """Take a draft on."""
+        self._drafts[draft.claimed.lease.generation_id] = draft
+        if not draft.opened:
+            self._spawn(self._open(draft))
+        self.touch(draft)
+
+    def leave(self, draft: Draft) -> None:
+        """Let a draft go; what it has not sent is not sent."""
+        self._dirty.discard(draft)
+        if self._drafts.get(draft.claimed.lease.generation_id) is draft:
+            del self._drafts[draft.claimed.lease.generation_id]
+
+    def touch(self, draft: Draft) -> None:
+        """There is something new to send: at once when the line was quiet, with the next tick otherwise."""
+        self._dirty.add(draft)
+        if self._flush_at is None:
+            loop = asyncio.get_running_loop()
+            self._flush_at = loop.call_at(max(loop.time(), self._last_flush + self._tick), self._flush)
+
+    async def drain(self, draft: Draft, patience: float) -> bool:
+        """Wait until the log has everything of a draft; False when that takes longer than ``patience`` seconds."""
+        draft.seal()
+        self.touch(draft)
+        until = monotonic() + patience
+        while draft.acked < len(draft.payloads):
+            if monotonic() >= until:
+                return False
+            await asyncio.sleep(self._tick / 2)
+        return True
+
+    async def finish(self, draft: Draft, done: bytes, patience: float) -> bool:
+        """Append the committed end and let the log expire in its time."""
+        draft.payloads.append(done)
+        draft.saved = len(draft.payloads)
+        draft.ttl_ms = FINISHED_TTL_MS
+        return await self.drain(draft, patience)
+
+    def _flush(self) -> None:
+        """One write for everything that became sendable. This is the token path: no await, no allocation to spare."""
+        self._flush_at = None
+        self._last_flush = asyncio.get_running_loop().time()
+        pipe = self._pipe
+        now = monotonic()
+        commands: list[tuple[Any, ...]] = []
+        replies: list[Callable[[Reply], None]] = []
+        dirty, self._dirty = self._dirty, set()
+        for draft in dirty:
+            if draft.pending:
+                draft.seal()
+            if pipe is None or draft.in_flight or not draft.opened or draft.acked >= draft.sendable:
+                continue  # comes back with the reply, the opening, the checkpoint or the connection
+            if now - draft.proven_at > self._self_fence:
+                continue  # silent until PostgreSQL confirms the lease
+            commands.append(self._append(draft, draft.payloads[draft.acked : draft.sendable]))
+            replies.append(self._on_reply(draft))
+            draft.in_flight, draft.sent_at = True, now
+        if commands:
+            assert pipe, "nothing is composed without a connection"
+            self._oldest_unanswered = self._oldest_unanswered or now
+            pipe.write(commands, replies)
+
+    def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int | None = None) -> tuple[Any, ...]:
+        log, meta, channel = draft.keys
+        ttl = draft.ttl_ms if ttl_ms is None else ttl_ms
+        epoch = draft.claimed.lease.epoch
+        return ("EVALSHA", APPEND.digest, 2, log, meta, channel, epoch, draft.acked, ttl, *payloads)
+
+    def _on_reply(self, draft: Draft) -> Callable[[Reply], None]:
+        return lambda reply: self._receive(draft, reply)
+
+    def _receive(self, draft: Draft, reply: Reply) -> None:
+        draft.in_flight = False
+        self._oldest_unanswered = None
+        if isinstance(reply, hiredis.ReplyError):
+            # NOSCRIPT after a restart, OOM, a replica, loading: connect anew, resend after a pause.
+            _log.warning("log refused a write", action="append", error=str(reply).split("\n")[0][:200])
+            self._break()
+            return
+        self._obey(draft, parse_answer(reply))
+
+    def _obey(self, draft: Draft, answer: Answer) -> None:
+        generation_id = draft.claimed.lease.generation_id
+        match answer.verdict:
+            case "OK" | "GAP":
+                draft.acked = answer.top + 1
+                if answer.verdict == "GAP":
+                    _log.warning("log lost a suffix", action="resend", generation_id=generation_id, top=answer.top)
+                if draft.pending or draft.acked < draft.sendable:
+                    self.touch(draft)
+            case "FENCED":
+                draft.lost(LeaseLost(generation_id))
+            case "LOST" | "UNOPENED":
+                _log.warning("log lost", action="reopen", generation_id=generation_id, verdict=answer.verdict)
+                draft.opened, draft.acked = False, 0
+                self._spawn(self._open(draft))
+
+    async def _open(self, draft: Draft) -> None:
+        """Open the revision again, after proving the lease; resend all of it."""
+        pause = 0.1
+        while self._drafts.get(draft.claimed.lease.generation_id) is draft:
+            try:
+                await self._reopen(draft.claimed)
+            except LeaseLost as lost:
+                draft.lost(lost)
+                return
+            except UnbrokenError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+                continue
+            draft.opened, draft.acked, draft.proven_at = True, 0, monotonic()
+            self.touch(draft)
+            return
+
+    async def _poke(self) -> None:
+        """Ask for the silent ones whether they are still wanted, and notice a Redis that does not answer."""
+        while True:
+            await asyncio.sleep(POKE_SECONDS / 2)
+            now = monotonic()
+            if self._oldest_unanswered and now - self._oldest_unanswered > REPLY_SECONDS:
+                _log.warning("log does not answer", action="reconnect")
+                self._break()
+            if self._pipe is None:
+                continue
+            silent = [
+                draft
+                for draft in self._drafts.values()
+                if draft.opened and not draft.in_flight and now - draft.sent_at >= POKE_SECONDS
+            ]
+            if not silent:
+                continue
+            commands = [self._append(draft, [], RUNNING_TTL_MS) for draft in silent]
+            for draft in silent:
+                draft.in_flight, draft.sent_at = True, now
+            self._oldest_unanswered = self._oldest_unanswered or now
+            self._pipe.write(commands, [self._on_reply(draft) for draft in silent])
+
+    async def _stay_connected(self) -> None:
+        pause = 0.05
+        while True:
+            began, lost = monotonic(), asyncio.Event()
+            try:
+                pipe = await Pipe.connect(self._url, lost.set)
+                await pipe.ask("SCRIPT", "LOAD", APPEND.source)
+            except (LogDown, hiredis.HiredisError) as error:
+                _log.warning("log is away", action="connect", error=str(error)[:200])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+                continue
+            self._pipe, self._oldest_unanswered = pipe, None
+            for draft in self._drafts.values():
+                self.touch(draft)
+            await lost.wait()
+            self._pipe = None
+            for draft in self._drafts.values():
+                draft.in_flight = False
+            # A server that accepts and then refuses (loading, out of memory) is asked ever more slowly.
+            pause = 0.05 if monotonic() - began > 5 else min(pause * 2, 1.0)
+            await asyncio.sleep(pause)
+
+    def _break(self) -> None:
+        self._oldest_unanswered = None
+        if self._pipe:
+            self._pipe.close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,494 @@
+"""One generation from claim to end: provider, log, checkpoint. Free of Celery."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+
+from app.domain.errors import DatabaseDown, InvalidInput, LeaseLost
+from app.domain.events import Mark, Snapshot, SnapshotReason, Tool
+from app.domain.transcript import Transcript
+from app.domain.usage import estimate
+from app.eventlog.log import RedisLog
+from app.services.catalogue import Catalogue
+from app.services.finishing import Ending, Finisher
+from app.services.generations import Generations
+from app.services.history import History
+from app.services.leases import Leases
+from app.services.takeover import Takeover
+from app.store.generations import Claimed
+from app.store.models import Model
+from worker.checkpoint import Checkpointer
+from worker.outbox import Draft, Outbox
+from worker.providers.base import (
+    ChatMessage,
+    Finished,
+    Prompt,
+    Provider,
+    ProviderError,
+    Text,
+    Thought,
+    ToolDelta,
+    Usage,
+)
+from worker.providers.registry import Providers
+
+T = TypeVar("T")
+Attempt = dict[str, Any]
+
+# How long a takeover waits for Redis before it goes on from the checkpoints.
+TAKEOVER_PATIENCE = 5.0
+# How long a finished generation waits for Redis to take the end; readers find it in PostgreSQL otherwise.
+FINISH_PATIENCE = 2.0
+# How long a leaving worker waits for Redis to take what was said.
+SAVE_PATIENCE = 0.3
+# Automatic attempts after the reader has seen something of the answer.
+VISIBLE_RETRIES = 2
+
+_log = structlog.get_logger()
+
+
+class Draining(Exception):
+    """The worker is leaving; the generation is to be given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a provider may be silent before its first piece, between pieces, and how long all may take. Seconds."""
+
+    first_token: float
+    between: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A deployment's policy for interrupted answers."""
+
+    max_attempts: int
+    on_interruption: tuple[str, ...]
+    strict: bool
+
+
+class Run:
+    """A generation at work in this process: its claim, its attempts, and the way to interrupt it."""
+
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self.began = monotonic()
+        self.attempts: list[Attempt] = []  # since the last revision; earlier ones are in the claim
+        self.waiting_since: float | None = None  # while the provider is asked
+        self.heard = False  # whether this call has said anything
+        self._task = asyncio.current_task()
+        self._waiting = False
+        self._reason: Exception | None = None
+
+    @property
+    def all_attempts(self) -> list[Attempt]:
+        """Every call of a provider so far."""
+        return [*self.claimed.attempts, *self.attempts]
+
+    def interrupt(self, reason: Exception) -> None:
+        """Make this run raise ``reason``: now if it waits for others, otherwise before it waits again.
+
+        Work on the stores is never cut: whether it took effect would not be known.
+        """
+        if self._reason is None:
+            self._reason = reason
+            if self._waiting and self._task:
+                self._task.cancel()
+
+    def check(self) -> None:
+        """Raise what this run was interrupted with, if it was."""
+        if self._reason is not None:
+            reason, self._reason = self._reason, None
+            raise reason
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A block that may be interrupted at any await."""
+        self.check()
+        self._waiting = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._reason is None or self._task is None:
+                raise
+            self._task.uncancel()
+            self.check()
+        finally:
+            self._waiting = False
+
+
+class Runner:
+    """Runs the generations of a process on its loop."""
+
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        takeover: Takeover,
+        finisher: Finisher,
+        generations: Generations,
+        history: History,
+        catalogue: Catalogue,
+        log: RedisLog,
+        outbox: Outbox,
+        checkpointer: Checkpointer,
+        providers: Providers,
+        executor: Executor,
+        deadlines: Deadlines,
+        rules: Rules,
+        hand_on: Callable[[str], None],
+    ) -> None:
+        self._leases = leases
+        self._takeover = takeover
+        self._finisher = finisher
+        self._generations = generations
+        self._history = history
+        self._catalogue = catalogue
+        self._log = log
+        self._outbox = outbox
+        self._checkpointer = checkpointer
+        self._providers = providers
+        self._executor = executor
+        self._deadlines = deadlines
+        self._rules = rules
+        self._hand_on = hand_on
+        self._runs: set[Run] = set()
+        self._draining = False
+
+    @property
+    def running(self) -> int:
+        """How many generations are at work."""
+        return len(self._runs)
+
+    async def run(self, generation_id: str) -> None:
+        """Claim a generation and bring it to its end; return at once when there is nothing to claim."""
+        if self._draining:
+            return
+        claimed = await self._do(lambda: self._leases.claim(generation_id))
+        if claimed is None:
+            return
+        log = _log.bind(generation_id=generation_id, epoch=claimed.lease.epoch)
+        log.info("generation claimed", action="claim", tries=claimed.tries)
+        run = Run(claimed)
+        self._runs.add(run)
+        try:
+            await self._bring_to_end(run)
+        except LeaseLost:
+            log.info("generation taken over", action="fenced")
+        except Draining:
+            await self._give_back(run)
+        finally:
+            self._runs.discard(run)
+
+    async def drain(self) -> None:
+        """Give every generation back; none is claimed any more."""
+        self._draining = True
+        for run in list(self._runs):
+            run.interrupt(Draining())
+        while self._runs:
+            await asyncio.sleep(0.02)
+
+    def watch(self) -> None:
+        """Interrupt the providers that have been silent for too long. Called some times a second."""
+        now = monotonic()
+        for run in self._runs:
+            if error := _overdue(run, now, self._deadlines):
+                run.interrupt(error)
+
+    async def _bring_to_end(self, run: Run) -> None:
+        """Revision after revision, until one of them ends the generation."""
+        while not await self._revision(run):
+            advance = partial(self._leases.advance, run.claimed.lease, run.all_attempts)
+            run.claimed = await self._insist(run, advance)
+            run.attempts.clear()
+
+    async def _revision(self, run: Run) -> bool:
+        """One revision; False when the next one has to go on."""
+        claimed = run.claimed
+        if claimed.cancelled:
+            await self._insist(run, lambda: self._generations.finish_cancel(claimed))
+            return True
+        frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, TAKEOVER_PATIENCE))
+        _count_lost(run, frozen.transcript)
+        draft = Draft(
+            claimed,
+            self._log.keys(claimed.lease.generation_id),
+            frozen.transcript,
+            run.interrupt,
+            opened=frozen.opened,
+            strict=self._rules.strict,
+        )
+        self._outbox.enter(draft)
+        self._checkpointer.enter(draft)
+        try:
+            return await self._answer(run, draft)
+        except Draining:
+            await self._save(draft)
+            raise
+        finally:
+            self._outbox.leave(draft)
+            self._checkpointer.leave(draft)
+
+    async def _answer(self, run: Run, draft: Draft) -> bool:
+        """Decide what this revision has to do, and do it."""
+        said = draft.transcript
+        if said.mark:
+            # The provider had finished; only the commit was missing.
+            mark = said.mark
+            self._open_with(draft, "takeover", said.text, said.attempt)
+            return await self._finish(run, draft, Ending("completed", mark.finish_reason, mark.usage))
+        if error := _exhausted(run.claimed, self._rules):
+            self._open_with(draft, "takeover", said.text, said.attempt)
+            return await self._fail(run, draft, error)
+        try:
+            model = await self._insist(run, lambda: self._catalogue.find(run.claimed.model))
+            provider = self._providers.get(model.provider)
+        except (InvalidInput, LookupError):
+            self._open_with(draft, "takeover" if said.text else "start", said.text, said.attempt)
+            return await self._fail(run, draft, _gone(run.claimed.model))
+        return await self._ask(run, draft, model, provider)
+
+    async def _ask(self, run: Run, draft: Draft, model: Model, provider: Provider) -> bool:
+        """Call the provider, from where the reader is; False when another revision has to go on."""
+        said = draft.transcript
+        reason = _plan(said, provider, model.on_interruption or self._rules.on_interruption)
+        attempt = len(run.all_attempts) + 1
+        if reason is None:
+            self._open_with(draft, "takeover", said.text, attempt - 1)
+            return await self._fail(run, draft, _broken())
+        self._open_with(draft, reason, said.text if reason == "continue" else "", attempt)
+        messages = await self._insist(run, lambda: self._messages(run.claimed, model))
+        parameters = {**model.parameters, **run.claimed.parameters}
+        prompt = Prompt(model.upstream_name, messages, parameters, said.text)
+        while True:
+            began = monotonic()
+            try:
+                finished = await self._listen(run, draft, provider, prompt)
+            except ProviderError as error:
+                draft.seal()
+                run.attempts.append(_attempt(run, model, began, error.usage, error))
+                _log.warning(
+                    "provider failed",
+                    action="provider_error",
+                    generation_id=run.claimed.lease.generation_id,
+                    code=error.code,
+                    detail=error.message[:300],
+                )
+                if not self._may_retry(run, error):
+                    return await self._fail(run, draft, error)
+                with run.waiting():
+                    await asyncio.sleep(_pause(error, len(run.attempts)))
+                if run.heard:
+                    return False  # something was shown: a new revision has to say how it goes on
+                continue
+            run.attempts.append(_attempt(run, model, began, finished.usage, None))
+            usage = _add_usage(run.all_attempts)
+            draft.add(Mark(finished.finish_reason, usage))
+            self._outbox.touch(draft)
+            return await self._finish(run, draft, Ending("completed", finished.finish_reason, usage))
+
+    async def _listen(self, run: Run, draft: Draft, provider: Provider, prompt: Prompt) -> Finished:
+        """Hear one answer to its end. Raises ProviderError, LeaseLost, Draining."""
+        calls: dict[int, ToolDelta] = {}
+        run.heard, run.waiting_since = False, monotonic()
+        try:
+            with run.waiting():
+                async with aclosing(provider.stream(prompt)) as stream:
+                    async for pieces in stream:
+                        run.heard, run.waiting_since = True, monotonic()
+                        for piece in pieces:
+                            match piece:
+                                case Text(text):
+                                    draft.say(text, False)
+                                case Thought(text):
+                                    draft.say(text, True)
+                                case ToolDelta():
+                                    calls[piece.index] = _join(calls.get(piece.index), piece)
+                                case Finished():
+                                    self._report_calls(draft, calls)
+                                    return piece
+                        self._outbox.touch(draft)
+        finally:
+            run.waiting_since = None
+        raise ProviderError("upstream_truncated", "The model's answer ended early.", retryable=True)
+
+    def _report_calls(self, draft: Draft, calls: dict[int, ToolDelta]) -> None:
+        for index in sorted(calls):
+            call = calls[index]
+            draft.add(Tool(call.call_id or f"call_{index}", call.name or "", "started", call.arguments))
+
+    def _open_with(self, draft: Draft, reason: SnapshotReason, text: str, attempt: int) -> None:
+        """The first event of the revision: everything so far, and why there is a new revision."""
+        reasoning = draft.transcript.reasoning if text else ""
+        draft.add(Snapshot(text, reason, attempt, reasoning))
+        self._outbox.touch(draft)
+
+    def _messages(self, claimed: Claimed, model: Model) -> tuple[ChatMessage, ...]:
+        turns = self._history.context(claimed.conversation_id, claimed.user_message_id)
+        system = [ChatMessage("system", model.system_prompt)] if model.system_prompt else []
+        return (*system, *(ChatMessage(turn.role, turn.content) for turn in turns))
+
+    def _may_retry(self, run: Run, error: ProviderError) -> bool:
+        made = run.all_attempts
+        visible = sum(1 for attempt in made if attempt["visible"])
+        return error.retryable and len(made) < self._rules.max_attempts and visible <= VISIBLE_RETRIES
+
+    async def _fail(self, run: Run, draft: Draft, error: ProviderError) -> bool:
+        body = {"code": error.code, "message": error.message}
+        return await self._finish(run, draft, Ending("error", "error", _add_usage(run.all_attempts), body))
+
+    async def _finish(self, run: Run, draft: Draft, ending: Ending) -> bool:
+        """Commit the end, then say ``done``."""
+        draft.seal()
+        done = await self._insist(
+            run,
+            lambda: self._finisher.finish(run.claimed, draft.payloads, draft.transcript, ending, run.attempts),
+        )
+        _log.info(
+            "generation ended",
+            action="finish",
+            generation_id=run.claimed.lease.generation_id,
+            status=ending.status,
+            events=len(draft.payloads),
+            seconds=round(monotonic() - run.began, 3),
+        )
+        await self._outbox.finish(draft, done, FINISH_PATIENCE)
+        return True
+
+    async def _give_back(self, run: Run) -> None:
+        """Release the lease and ring for another worker. Without PostgreSQL it runs out by itself."""
+        lease = run.claimed.lease
+        with suppress(DatabaseDown):
+            if await self._do(lambda: self._leases.release(lease)):
+                self._hand_on(lease.generation_id)
+
+    async def _save(self, draft: Draft) -> None:
+        """Leave what was said in both stores."""
+        await self._outbox.drain(draft, SAVE_PATIENCE)
+        with suppress(DatabaseDown):
+            await self._checkpointer.save(draft)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        """Run something that waits, off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    async def _insist(self, run: Run, work: Callable[[], T]) -> T:
+        """The same, again and again while PostgreSQL is away: the lease decides whether it still counts."""
+        pause = 0.1
+        while True:
+            try:
+                return await self._do(work)
+            except DatabaseDown:
+                with run.waiting():
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, 2.0)
+
+
+def _overdue(run: Run, now: float, deadlines: Deadlines) -> ProviderError | None:
+    """The error of a provider that was silent for too long, or of an answer that takes too long."""
+    if run.waiting_since is None:
+        return None
+    remaining = deadlines.total if run.claimed.remaining is None else run.claimed.remaining
+    if now - run.began > remaining:
+        return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
+    silent = now - run.waiting_since
+    if not run.heard and silent > deadlines.first_token:
+        return ProviderError("first_token_timeout", "The model did not begin to answer in time.", retryable=True)
+    if run.heard and silent > deadlines.between:
+        return ProviderError("token_timeout", "The model fell silent in the middle of its answer.", retryable=True)
+    return None
+
+
+def _exhausted(claimed: Claimed, rules: Rules) -> ProviderError | None:
+    """Why no further attempt is made, if so."""
+    if claimed.remaining is not None and claimed.remaining <= 0:
+        return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
+    if claimed.tries > rules.max_attempts:
+        return ProviderError("attempts_exhausted", "Every attempt to generate this answer failed.", retryable=False)
+    return None
+
+
+def _gone(model: str) -> ProviderError:
+    return ProviderError("model_gone", f"The model {model} does not exist any more.", retryable=False)
+
+
+def _broken() -> ProviderError:
+    return ProviderError("interrupted", "The answer was interrupted and is not continued.", retryable=False)
+
+
+def _plan(said: Transcript, provider: Provider, policy: Sequence[str]) -> SnapshotReason | None:
+    """How to go on from what the reader has seen. None: not at all."""
+    if not said.text and not said.reasoning:
+        return "start" if said.attempt == 0 else "takeover"
+    for choice in policy:
+        # An unfinished tool call cannot be continued by its text.
+        if choice == "continue" and provider.continues and said.text and not said.tools:
+            return "continue"
+        if choice == "restart":
+            return "restart"
+        if choice == "error":
+            return None
+    return None
+
+
+def _count_lost(run: Run, said: Transcript) -> None:
+    """Record the attempt of a worker that has gone: what it used is estimated from what it said."""
+    if said.attempt > len(run.all_attempts):
+        usage = estimate(said.text + said.reasoning)
+        run.attempts.append({"attempt": said.attempt, "outcome": "lost", "visible": bool(said.text), "usage": usage})
+
+
+def _attempt(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> Attempt:
+    """One call of a provider, for the record."""
+    return {
+        "attempt": len(run.all_attempts) + 1,
+        "epoch": run.claimed.lease.epoch,
+        "model": model.name,
+        "seconds": round(monotonic() - began, 3),
+        "outcome": error.code if error else "finished",
+        "visible": run.heard,
+        "usage": asdict(usage) if usage else None,
+    }
+
+
+def _add_usage(attempts: Sequence[Attempt]) -> dict[str, Any] | None:
+    """The usage of all attempts together; None when nobody told any."""
+    told = [attempt["usage"] for attempt in attempts if attempt["usage"]]
+    if not told:
+        return None
+    names = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
+    total: dict[str, Any] = {name: sum(usage.get(name) or 0 for usage in told) for name in names}
+    costs = [usage["cost"] for usage in told if usage.get("cost") is not None]
+    if costs:
+        total["cost"] = sum(costs)
+    if any(usage.get("estimated") for usage in told):
+        total["estimated"] = True
+    return total
+
+
+def _join(call: ToolDelta | None, delta: ToolDelta) -> ToolDelta:
+    """A tool call with the next part of it."""
+    if call is None:
+        return delta
+    return ToolDelta(
+        call.index, call.call_id or delta.call_id, call.name or delta.name, call.arguments + delta.arguments
+    )
+
+
+def _pause(error: ProviderError, failures: int) -> float:
+    """Seconds before the next attempt: what the provider asked for, or ever longer with jitter."""
+    if error.retry_after is not None:
+        return min(error.retry_after, 30.0)
+    return float(min(0.5 * 2**failures, 10.0) * random.uniform(0.5, 1.0))
