@@ -49,7 +49,8 @@ def enter_namespace() -> None:
     """Raises OSError where user namespaces are not allowed (the default in Docker)."""
     uid, gid = os.geteuid(), os.getegid()
     check(libc.unshare(CLONE_NEWUSER))
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{UID_INSIDE} {uid} 1"), ("gid_map", f"{UID_INSIDE} {gid} 1")):
+    maps = {"setgroups": "deny", "uid_map": f"{UID_INSIDE} {uid} 1", "gid_map": f"{UID_INSIDE} {gid} 1"}
+    for name, text in maps.items():
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)
 

