@@ -46,9 +46,14 @@ class _Part:
     def packed(self) -> Checkpoint:
         draft, claimed = self.draft, self.draft.claimed
         payloads = draft.payloads[self.first : self.end]
-        age = None if draft.first_token_at is None else self.at - draft.first_token_at
-        body = pack(payloads) if payloads else None
-        return Checkpoint(claimed.lease, claimed.user_id, self.first, max(self.end - 1, self.first), body, age)
+        return Checkpoint(
+            lease=claimed.lease,
+            user_id=claimed.user_id,
+            first_n=self.first,
+            last_n=max(self.end - 1, self.first),
+            body=pack(payloads) if payloads else None,
+            first_token_age=draft.first_token_age(self.at),
+        )
 
 
 class Checkpointer:

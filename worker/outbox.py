@@ -106,6 +106,10 @@ class Draft:
         self.transcript.add(Cursor(self.claimed.lease.epoch, len(self.payloads)), event)
         self.payloads.append(encode(event))
 
+    def first_token_age(self, at: float) -> float | None:
+        """Seconds from this draft's first piece to ``at``; None before it."""
+        return None if self.first_token_at is None else at - self.first_token_at
+
     @property
     def sendable(self) -> int:
         """How many events may be visible: in strict mode only what is durable."""

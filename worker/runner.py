@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -236,6 +236,8 @@ class Runner:
             return await self._answer(run, draft)
         except Draining:
             await self._save(draft)
+            if draft.transcript.attempt > len(run.all_attempts):
+                run.attempts.append(_unfinished(draft.transcript.attempt, draft.transcript, "released"))
             raise
         finally:
             self._outbox.leave(draft)
@@ -352,6 +354,7 @@ class Runner:
     async def _finish(self, run: Run, draft: Draft, ending: Ending) -> bool:
         """Commit the end, then say ``done``."""
         draft.seal()
+        ending = replace(ending, first_token_age=draft.first_token_age(monotonic()))
         done = await self._insist(
             run,
             lambda: self._finisher.finish(run.claimed, draft.payloads, draft.transcript, ending, run.attempts),
@@ -371,7 +374,7 @@ class Runner:
         """Release the lease and ring for another worker. Without PostgreSQL it runs out by itself."""
         lease = run.claimed.lease
         with suppress(DatabaseDown):
-            if await self._do(lambda: self._leases.release(lease)):
+            if await self._do(lambda: self._leases.release(lease, run.all_attempts)):
                 self._hand_on(lease.generation_id)
 
     async def _save(self, draft: Draft) -> None:
@@ -444,10 +447,14 @@ def _plan(said: Transcript, provider: Provider, policy: Sequence[str]) -> Snapsh
 
 
 def _count_lost(run: Run, said: Transcript) -> None:
-    """Record the attempt of a worker that has gone: what it used is estimated from what it said."""
-    if said.attempt > len(run.all_attempts):
-        usage = estimate(said.text + said.reasoning)
-        run.attempts.append({"attempt": said.attempt, "outcome": "lost", "visible": bool(said.text), "usage": usage})
+    """Record the attempts of workers that have gone: what the last one used is estimated from what it said."""
+    for number in range(len(run.all_attempts) + 1, said.attempt + 1):
+        run.attempts.append(_unfinished(number, said, "lost"))
+
+
+def _unfinished(number: int, said: Transcript, outcome: str) -> Attempt:
+    """An attempt that did not come to its end, seen from what it said."""
+    return {"attempt": number, "outcome": outcome, "visible": bool(said.fresh), "usage": estimate(said.fresh)}
 
 
 def _attempt(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> Attempt:
@@ -459,8 +466,15 @@ def _attempt(run: Run, model: Model, began: float, usage: Usage | None, error: P
         "seconds": round(monotonic() - began, 3),
         "outcome": error.code if error else "finished",
         "visible": run.heard,
-        "usage": asdict(usage) if usage else None,
+        "usage": _told(usage),
     }
+
+
+def _told(usage: Usage | None) -> dict[str, Any] | None:
+    """What a provider said about usage, without what it left out."""
+    if usage is None:
+        return None
+    return {name: value for name, value in asdict(usage).items() if value is not None}
 
 
 def _add_usage(attempts: Sequence[Attempt]) -> dict[str, Any] | None:

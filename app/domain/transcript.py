@@ -31,6 +31,12 @@ class Transcript:
             transcript.add(cursor, decode(payload))
         return transcript
 
+    @classmethod
+    def resume(cls, cursor: Cursor, text: str, reasoning: str, tools: Iterable[dict[str, Any]]) -> Transcript:
+        """Go on from an answer known so far; ``tools`` as ``tool_views`` gives them."""
+        calls = {tool["call_id"]: Tool(**tool) for tool in tools}
+        return cls(cursor=cursor, tools=calls, _text=[text], _reasoning=[reasoning])
+
     @property
     def text(self) -> str:
         """The answer's text so far."""
@@ -40,6 +46,11 @@ class Transcript:
     def reasoning(self) -> str:
         """The model's reasoning so far."""
         return "".join(self._reasoning)
+
+    @property
+    def fresh(self) -> str:
+        """What was said and thought since the last snapshot."""
+        return "".join((*self._text[1:], *self._reasoning[1:]))
 
     def add(self, cursor: Cursor, event: Event) -> None:
         """Fold in the next event."""

@@ -19,12 +19,13 @@ FinalStatus = Literal["completed", "error", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a generation ends."""
+    """How a generation ends. ``first_token_age``: seconds since its first piece, if this worker heard it."""
 
     status: FinalStatus
     finish_reason: str | None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    first_token_age: float | None = None
 
 
 class Finisher:
@@ -88,6 +89,7 @@ class Finisher:
             error=ending.error,
             usage=ending.usage,
             attempts=[*claimed.attempts, *attempts],
+            first_token_age=ending.first_token_age,
         )
         if not written:
             if self._was_mine(tx, claimed):

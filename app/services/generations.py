@@ -86,7 +86,7 @@ class Generations:
         said = frozen.transcript
         snapshot = Snapshot(said.text, "cancel", said.attempt, said.reasoning)
         said.add(Cursor(epoch, 0), snapshot)
-        usage = said.mark.usage if said.mark else estimate(said.text + said.reasoning)
+        usage = said.mark.usage if said.mark else estimate(said.fresh)
         payloads = [encode(snapshot)]
         done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), [])
         if frozen.opened:

@@ -46,7 +46,7 @@ class Leases:
         with self._database.system() as tx:
             return generations.holds(tx, lease)
 
-    def release(self, lease: Lease) -> bool:
-        """Give it back, so that another worker continues at once."""
+    def release(self, lease: Lease, attempts: list[Any]) -> bool:
+        """Give it back, with the attempts so far, so that another worker continues at once."""
         with self._database.system() as tx:
-            return generations.release(tx, lease)
+            return generations.release(tx, lease, attempts)

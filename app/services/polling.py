@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from app.domain.commands import User
 from app.domain.cursor import Cursor
 from app.domain.errors import InvalidCursor
-from app.domain.events import Entry, decode
+from app.domain.events import Done, Entry, decode
 from app.domain.transcript import Transcript
 from app.eventlog.log import PAGE
 from app.services.generations import Generations, GenerationView
@@ -38,6 +38,9 @@ class Poller:
         if stored.row.final is not None and after >= stored.row.final:
             return Poll(stored, [])
         entries = self._read(generation_id, min(after, stored.cursor))
+        if stored.row.final is None and entries and isinstance(decode(entries[-1].payload), Done):
+            # It ended between the two looks, and that is committed before anybody can read it in the log.
+            return self.poll(user, generation_id, after)
         return Poll(_advanced(stored, entries), [entry for entry in entries if entry.cursor > after])
 
     def _read(self, generation_id: str, after: Cursor) -> list[Entry]:

@@ -261,16 +261,17 @@ def advance(tx: Tx, lease: Lease, attempts: list[Any], seconds: float) -> Claime
     return _claimed(row) if row else None
 
 
-def release(tx: Tx, lease: Lease) -> bool:
+def release(tx: Tx, lease: Lease, attempts: list[Any]) -> bool:
     """Give a lease back: the next worker may claim at once, and this try does not count."""
     return (
         execute(
             tx,
             """UPDATE generations SET lease_until = NULL, tries = greatest(tries - 1, 0),
-                   next_dispatch_at = now()
+                   next_dispatch_at = now(), attempts = :attempts
                WHERE id = :id AND epoch = :epoch AND status = 'running'""",
             id=lease.generation_id,
             epoch=lease.epoch,
+            attempts=as_json(attempts),
         )
         == 1
     )
@@ -287,6 +288,7 @@ def finish(
     error: dict[str, Any] | None,
     usage: dict[str, Any] | None,
     attempts: list[Any],
+    first_token_age: float | None,
 ) -> bool:
     """Write the end. False when the lease is not in force any more."""
     return (
@@ -294,6 +296,7 @@ def finish(
             tx,
             """UPDATE generations SET status = :status, final_epoch = epoch, final_n = :final_n, sha256 = :sha256,
                    finish_reason = :finish_reason, error = :error, usage = :usage, attempts = :attempts,
+                   first_token_at = coalesce(first_token_at, now() - make_interval(secs => :age)),
                    finished_at = clock_timestamp(), lease_until = NULL
                WHERE id = :id AND epoch = :epoch AND status = 'running'""",
             id=lease.generation_id,
@@ -305,6 +308,7 @@ def finish(
             error=as_json(error) if error is not None else None,
             usage=as_json(usage) if usage is not None else None,
             attempts=as_json(attempts),
+            age=first_token_age,
         )
         == 1
     )
