@@ -360,16 +360,25 @@ def queue_positions(tx: Tx, generation_ids: Sequence[str]) -> dict[str, int]:
 
 
 def census(tx: Tx) -> dict[str, float]:
-    """What an operator looks at first: how many wait and run, and how long the oldest has waited, in seconds."""
+    """What an operator looks at first: how many wait and run, and how long the oldest has waited, in seconds.
+
+    ``working`` are the running ones whose worker has shown itself within its lease.
+    """
     row = fetch_one(
         tx,
         """SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
                   count(*) FILTER (WHERE status = 'running') AS running,
+                  count(*) FILTER (WHERE status = 'running' AND lease_until > now()) AS working,
                   coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'queued')), 0) AS oldest
            FROM generations WHERE status IN ('queued', 'running')""",
     )
     assert row is not None, "an aggregate has a row"
-    return {"queued": row.queued, "running": row.running, "oldest_queued_seconds": float(row.oldest)}
+    return {
+        "queued": row.queued,
+        "running": row.running,
+        "working": row.working,
+        "oldest_queued_seconds": float(row.oldest),
+    }
 
 
 def _generation(row: Any) -> Generation:
