@@ -60,7 +60,7 @@ def build(settings: Settings) -> Resources:
     catalogue = Catalogue(database, _upstream(settings), settings.default_model)
     history = History(database, client, settings.redis_namespace)
     takeover = Takeover(database, log)
-    finisher = Finisher(database, history)
+    finisher = Finisher(database, history, queue.run_generation)
     generations = Generations(database, takeover, finisher, log, settings.lease_seconds)
     return Resources(
         settings=settings,
@@ -74,7 +74,7 @@ def build(settings: Settings) -> Resources:
         takeover=takeover,
         finisher=finisher,
         reader=LogReader(database, log),
-        starter=Starter(database, queue, catalogue, history, settings.max_queued),
+        starter=Starter(database, queue, catalogue, history, generations.finish_cancel, settings.max_queued),
         generations=generations,
         conversations=Conversations(database, generations, catalogue),
     )

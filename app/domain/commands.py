@@ -34,11 +34,36 @@ class StartGeneration:
     metadata: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def request_hash(self) -> bytes:
-        """What a repeat under the same key must agree with: everything but the keys themselves."""
-        body = asdict(self)
-        del body["idempotency_key"], body["client_msg_id"]
-        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """Answer the message before ``message_id`` once more, on a branch of its own."""
+
+    message_id: str
+    model: str | None = None
+    on_busy: OnBusy = "reject"
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EditMessage:
+    """Say ``message`` in place of ``message_id``, on a branch of its own, and have it answered."""
+
+    message_id: str
+    message: str
+    model: str | None = None
+    on_busy: OnBusy = "reject"
+    client_msg_id: str | None = None
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def request_hash(command: StartGeneration | Regenerate | EditMessage) -> bytes:
+    """What a repeat under the same key must agree with: everything but the keys themselves."""
+    body: dict[str, Any] = {"kind": type(command).__name__, **asdict(command)}
+    body.pop("idempotency_key")
+    body.pop("client_msg_id", None)
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,11 +29,12 @@ class Ending:
 
 
 class Finisher:
-    """Writes the end of generations."""
+    """Writes the end of generations. ``ring`` is told which one is next in the conversation."""
 
-    def __init__(self, database: Database, history: History) -> None:
+    def __init__(self, database: Database, history: History, ring: Callable[[str], None]) -> None:
         self._database = database
         self._history = history
+        self._ring = ring
 
     def finish(
         self,
@@ -54,6 +55,7 @@ class Finisher:
         try:
             with self._database.system() as tx:
                 version = self._write(tx, claimed, entries, transcript, ending, attempts)
+                following = generations.call_next(tx, claimed.conversation_id)
         except DatabaseDown:
             # The reply to a COMMIT can be lost. What is written says whose it was.
             if not self._is_finished(claimed):
@@ -62,6 +64,8 @@ class Finisher:
         if version is not None:
             answer = Turn(claimed.message_id, "assistant", transcript.text)
             self._history.extend(claimed.conversation_id, version, claimed.user_message_id, answer)
+        if following is not None:
+            self._ring(following)
         return done
 
     def _done(self, transcript: Transcript, ending: Ending) -> bytes:

@@ -1,11 +1,22 @@
-"""Sending a message: everything it creates is created in one transaction, once."""
+"""Asking for an answer: everything that takes is created in one transaction, once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from app.domain.commands import StartGeneration, User
-from app.domain.errors import ConversationBusy, DatabaseDown, InvalidInput, KeyReused, NotFound, Overloaded
+from app.domain.commands import EditMessage, OnBusy, Regenerate, StartGeneration, User, request_hash
+from app.domain.errors import (
+    ConversationBusy,
+    DatabaseDown,
+    InvalidInput,
+    KeyReused,
+    NotFound,
+    Overloaded,
+    UnbrokenError,
+)
 from app.queue import Queue
 from app.services.accounts import new_id
 from app.services.catalogue import Catalogue
@@ -13,15 +24,19 @@ from app.services.history import History, Turn
 from app.store import conversations, generations
 from app.store.conversations import Conversation, Message
 from app.store.database import Database, Tx
-from app.store.generations import Generation
+from app.store.generations import Claimed, Generation
 
 # The enqueue is on its way: the sweeper waits this long before it looks, in seconds.
 GRACE_SECONDS = 2.0
+# A cancel of what is interrupted is finished within this lease, in seconds, or by the sweeper afterwards.
+INTERRUPT_LEASE_SECONDS = 10.0
+
+Command = StartGeneration | Regenerate | EditMessage
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a sent message led to. ``repeated``: an earlier request with the same key did it."""
+    """What a request led to. ``repeated``: an earlier request with the same key did it."""
 
     conversation: Conversation
     message: Message
@@ -29,160 +44,282 @@ class Started:
     repeated: bool
     conversation_created: bool
     history_version: int
+    interrupted: tuple[Claimed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Ids:
-    """The natural keys of one request: with them a lost COMMIT reply can be asked about."""
+class _Place:
+    """Where an answer belongs. ``said`` None: the message it answers exists already, as ``message_id``."""
 
-    conversation: str
-    message: str
-    answer: str
-    generation: str
-
-    @classmethod
-    def new(cls, conversation_id: str | None) -> _Ids:
-        return cls(conversation_id or new_id(), new_id(), new_id(), new_id())
+    conversation_id: str
+    is_new: bool
+    message_id: str
+    parent_id: str | None
+    said: str | None
+    model: str
+    own_model: str | None = None
+    client_msg_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class Starter:
-    """Starts generations. ``most_queued`` is where admission ends."""
+    """Starts generations. ``most_queued`` is where admission ends; ``finish_cancel`` ends what was interrupted."""
 
     def __init__(
-        self, database: Database, queue: Queue, catalogue: Catalogue, history: History, most_queued: int
+        self,
+        database: Database,
+        queue: Queue,
+        catalogue: Catalogue,
+        history: History,
+        finish_cancel: Callable[[Claimed], None],
+        most_queued: int,
     ) -> None:
         self._database = database
         self._queue = queue
         self._catalogue = catalogue
         self._history = history
+        self._finish_cancel = finish_cancel
         self._most_queued = most_queued
 
-    def start(self, user: User, command: StartGeneration) -> Started:
-        """Store the message and a queued generation, or attach to the one this key already has.
+    def start(self, user: User, command: Command) -> Started:
+        """Store what was asked for with a queued generation, or attach to the one this key already has.
 
         Raises InvalidInput, KeyReused, NotFound, ConversationBusy, Overloaded, DatabaseDown (then nothing is stored).
         """
-        ids = _Ids.new(command.conversation_id)
+        generation_id = new_id()
         try:
             with self._database.user(user.id) as tx:
-                started = self._repeat(tx, user, command) or self._create(tx, user, command, ids)
+                started = self._repeat(tx, user, command) or self._create(tx, user, command, generation_id)
         except DatabaseDown:
             # The reply to the COMMIT may have been lost: what is there says whether it took place.
-            committed = self._read_back(user, ids)
+            committed = self._read_back(user, generation_id)
             if committed is None:
                 raise
             started = committed
         if not started.repeated:
-            self._queue.run_generation(started.generation.id)
-            self._remember(started)
+            self._follow_up(started)
         return started
 
-    def _repeat(self, tx: Tx, user: User, command: StartGeneration) -> Started | None:
+    def _repeat(self, tx: Tx, user: User, command: Command) -> Started | None:
         if command.idempotency_key is None:
             return None
         generations.hold_key(tx, user.id, command.idempotency_key)
         found = generations.by_key(tx, command.idempotency_key)
         if found is None:
             return None
-        generation, request_hash = found
-        if request_hash != command.request_hash():
+        generation, hashed = found
+        if hashed != request_hash(command):
             raise KeyReused
         return _started(tx, generation, repeated=True)
 
-    def _create(self, tx: Tx, user: User, command: StartGeneration, ids: _Ids) -> Started:
+    def _create(self, tx: Tx, user: User, command: Command, generation_id: str) -> Started:
         if generations.queued_total(tx) >= self._most_queued:
             raise Overloaded("Too many generations are waiting already; try again a little later.")
-        parent_id, model_name = self._place(tx, command)
-        model = self._catalogue.find(model_name)
-        if command.conversation_id is None:
+        place = self._place(tx, command)
+        model = self._catalogue.find(place.model)
+        interrupted = () if place.is_new else _make_room(tx, place.conversation_id, command.on_busy)
+        if place.is_new:
             conversations.add(
                 tx,
-                conversation_id=ids.conversation,
+                conversation_id=place.conversation_id,
                 user_id=user.id,
-                first_message_id=ids.message,
-                model=command.model,
-                preview=command.message,
+                first_message_id=place.message_id,
+                model=place.own_model,
+                preview=place.said or "",
                 metadata={},
             )
-        seq, version = conversations.take_numbers(tx, ids.conversation, 2, command.message)
+        count = 1 if place.said is None else 2
+        seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.said)
+        if place.said is not None:
+            conversations.add_message(
+                tx,
+                message_id=place.message_id,
+                conversation_id=place.conversation_id,
+                user_id=user.id,
+                parent_id=place.parent_id,
+                seq=seq,
+                role="user",
+                status="completed",
+                content=place.said,
+                client_msg_id=place.client_msg_id,
+                metadata=place.metadata,
+            )
+        answer_id = new_id()
         conversations.add_message(
             tx,
-            message_id=ids.message,
-            conversation_id=ids.conversation,
+            message_id=answer_id,
+            conversation_id=place.conversation_id,
             user_id=user.id,
-            parent_id=parent_id,
-            seq=seq,
-            role="user",
-            status="completed",
-            content=command.message,
-            client_msg_id=command.client_msg_id,
-            metadata=command.metadata,
-        )
-        conversations.add_message(
-            tx,
-            message_id=ids.answer,
-            conversation_id=ids.conversation,
-            user_id=user.id,
-            parent_id=ids.message,
-            seq=seq + 1,
+            parent_id=place.message_id,
+            seq=seq + count - 1,
             role="assistant",
             status="queued",
             model=model.name,
         )
         generations.add(
             tx,
-            generation_id=ids.generation,
+            generation_id=generation_id,
             user_id=user.id,
-            conversation_id=ids.conversation,
-            message_id=ids.answer,
-            user_message_id=ids.message,
+            conversation_id=place.conversation_id,
+            message_id=answer_id,
+            user_message_id=place.message_id,
+            seq=seq + count - 1,
             model=model.name,
-            parameters=command.parameters,
-            metadata=command.metadata,
+            parameters=place.parameters or {},
+            metadata=place.metadata or {},
             idempotency_key=command.idempotency_key,
-            request_hash=command.request_hash(),
+            request_hash=request_hash(command),
             grace=GRACE_SECONDS,
         )
-        generation = generations.get(tx, ids.generation)
-        assert generation is not None, "added above"
-        return _started(tx, generation, repeated=False, history_version=version)
+        generation = generations.get(tx, generation_id)
+        assert generation, "added above"
+        return _started(tx, generation, repeated=False, history_version=version, interrupted=interrupted)
 
-    def _place(self, tx: Tx, command: StartGeneration) -> tuple[str | None, str]:
-        """Where the message belongs: its parent, and the model that answers."""
-        if command.conversation_id is None:
-            if command.parent_id is not None:
-                raise InvalidInput("A new conversation has no message to branch from.", "parent_id")
-            return None, command.model or self._catalogue.default()
-        held = conversations.lock(tx, command.conversation_id)
-        if held is None:
-            raise NotFound("There is no such conversation.")
-        if generations.live_in(tx, command.conversation_id):
-            raise ConversationBusy
-        model = command.model or held.model or self._catalogue.default()
-        if command.parent_id is None:
-            return conversations.last_message_id(tx, command.conversation_id), model
-        parent = conversations.message(tx, command.parent_id)
-        if parent is None or parent.conversation_id != command.conversation_id:
-            raise InvalidInput("There is no such message in this conversation.", "parent_id")
-        return parent.id, model
+    def _place(self, tx: Tx, command: Command) -> _Place:
+        match command:
+            case StartGeneration(conversation_id=None):
+                return self._place_new(command)
+            case StartGeneration():
+                return self._place_next(tx, command)
+            case Regenerate():
+                return self._place_again(tx, command)
+            case EditMessage():
+                return self._place_edited(tx, command)
 
-    def _remember(self, started: Started) -> None:
+    def _place_new(self, command: StartGeneration) -> _Place:
+        if command.parent_id is not None:
+            raise InvalidInput("A new conversation has no message to branch from.", "parent_id")
+        return _Place(
+            conversation_id=new_id(),
+            is_new=True,
+            message_id=new_id(),
+            parent_id=None,
+            said=command.message,
+            model=command.model or self._catalogue.default(),
+            own_model=command.model,
+            client_msg_id=command.client_msg_id,
+            metadata=command.metadata,
+            parameters=command.parameters,
+        )
+
+    def _place_next(self, tx: Tx, command: StartGeneration) -> _Place:
+        assert command.conversation_id, "checked by the caller"
+        own_model = _hold(tx, command.conversation_id)
+        return _Place(
+            conversation_id=command.conversation_id,
+            is_new=False,
+            message_id=new_id(),
+            parent_id=_parent(tx, command.conversation_id, command.parent_id, command.on_busy),
+            said=command.message,
+            model=command.model or own_model or self._catalogue.default(),
+            client_msg_id=command.client_msg_id,
+            metadata=command.metadata,
+            parameters=command.parameters,
+        )
+
+    def _place_again(self, tx: Tx, command: Regenerate) -> _Place:
+        answer = _message(tx, command.message_id)
+        if answer.role != "assistant" or answer.parent_id is None:
+            raise InvalidInput("Only an answer can be generated once more.", "message_id")
+        own_model = _hold(tx, answer.conversation_id)
+        return _Place(
+            conversation_id=answer.conversation_id,
+            is_new=False,
+            message_id=answer.parent_id,
+            parent_id=None,
+            said=None,
+            model=command.model or answer.model or own_model or self._catalogue.default(),
+        )
+
+    def _place_edited(self, tx: Tx, command: EditMessage) -> _Place:
+        message = _message(tx, command.message_id)
+        if message.role != "user":
+            raise InvalidInput("Only your own messages can be edited.", "message_id")
+        own_model = _hold(tx, message.conversation_id)
+        return _Place(
+            conversation_id=message.conversation_id,
+            is_new=False,
+            message_id=new_id(),
+            parent_id=message.parent_id,
+            said=command.message,
+            model=command.model or own_model or self._catalogue.default(),
+            client_msg_id=command.client_msg_id,
+            metadata=command.metadata,
+        )
+
+    def _follow_up(self, started: Started) -> None:
+        """What may be lost: the doorbell, the cached history, and the end of what was interrupted."""
+        self._queue.run_generation(started.generation.id)
         said = started.message
-        turn = Turn(said.id, "user", said.content)
-        self._history.extend(said.conversation_id, started.history_version, said.parent_id, turn)
+        if started.history_version:
+            turn = Turn(said.id, "user", said.content)
+            self._history.extend(said.conversation_id, started.history_version, said.parent_id, turn)
+        for claimed in started.interrupted:
+            # The claim is committed: what cannot be ended now, the sweeper's next worker ends.
+            with suppress(UnbrokenError):
+                self._finish_cancel(claimed)
 
-    def _read_back(self, user: User, ids: _Ids) -> Started | None:
+    def _read_back(self, user: User, generation_id: str) -> Started | None:
         try:
             with self._database.user(user.id) as tx:
-                generation = generations.get(tx, ids.generation)
+                generation = generations.get(tx, generation_id)
                 return _started(tx, generation, repeated=False) if generation else None
         except DatabaseDown:
             return None
 
 
-def _started(tx: Tx, generation: Generation, *, repeated: bool, history_version: int = 0) -> Started:
+def _hold(tx: Tx, conversation_id: str) -> str | None:
+    """Hold the conversation until the transaction ends; its own model. Raises NotFound."""
+    held = conversations.lock(tx, conversation_id)
+    if held is None:
+        raise NotFound("There is no such conversation.")
+    return held.model  # type: ignore[no-any-return]  # a row's column
+
+
+def _make_room(tx: Tx, conversation_id: str, policy: OnBusy) -> tuple[Claimed, ...]:
+    """Apply the policy for a second message while one is being answered. What it takes away is returned."""
+    live = generations.live_in(tx, conversation_id)
+    if live and policy == "reject":
+        raise ConversationBusy
+    if policy == "enqueue":
+        return ()
+    taken = [generations.claim_to_cancel(tx, row.id, policy, INTERRUPT_LEASE_SECONDS) for row in live]
+    return tuple(claimed for claimed in taken if claimed)
+
+
+def _parent(tx: Tx, conversation_id: str, wanted: str | None, policy: OnBusy) -> str | None:
+    """The message a new one follows: the one named, or the newest; with ``replace``, what the replaced one followed."""
+    if wanted is not None:
+        parent = conversations.message(tx, wanted)
+        if parent is None or parent.conversation_id != conversation_id:
+            raise InvalidInput("There is no such message in this conversation.", "parent_id")
+        return parent.id
+    live = generations.live_in(tx, conversation_id)
+    if policy == "replace" and live:
+        replaced = conversations.message(tx, live[0].user_message_id)
+        return replaced.parent_id if replaced else None
+    return conversations.last_message_id(tx, conversation_id)
+
+
+def _message(tx: Tx, message_id: str) -> Message:
+    found = conversations.message(tx, message_id)
+    if found is None:
+        raise NotFound("There is no such message.")
+    return found
+
+
+def _started(
+    tx: Tx,
+    generation: Generation,
+    *,
+    repeated: bool,
+    history_version: int = 0,
+    interrupted: tuple[Claimed, ...] = (),
+) -> Started:
     conversation = conversations.get(tx, generation.conversation_id)
     message = conversations.message(tx, generation.user_message_id)
     assert conversation, "foreign keys keep it"
     assert message, "foreign keys keep it"
-    return Started(conversation, message, generation, repeated, message.seq == 1, history_version)
+    created = (message.seq, generation.seq) == (1, 2)
+    return Started(conversation, message, generation, repeated, created, history_version, interrupted)

@@ -90,17 +90,17 @@ def lock(tx: Tx, conversation_id: str) -> Any | None:
     return fetch_one(tx, "SELECT id, model FROM conversations WHERE id = :id FOR UPDATE", id=conversation_id)
 
 
-def take_numbers(tx: Tx, conversation_id: str, count: int, preview: str) -> tuple[int, int]:
+def take_numbers(tx: Tx, conversation_id: str, count: int, preview: str | None) -> tuple[int, int]:
     """Reserve ``count`` consecutive message numbers: the first of them, and the new history version."""
     row = fetch_one(
         tx,
         """UPDATE conversations SET message_seq = message_seq + :count, history_version = history_version + 1,
-               preview = :preview, last_message_at = clock_timestamp()
+               preview = coalesce(:preview, preview), last_message_at = clock_timestamp()
            WHERE id = :id
            RETURNING message_seq - :count + 1 AS first, history_version AS version""",
         id=conversation_id,
         count=count,
-        preview=preview[:PREVIEW_CHARS],
+        preview=preview[:PREVIEW_CHARS] if preview is not None else None,
     )
     assert row is not None, "the conversation is locked by this transaction"
     return int(row.first), int(row.version)

@@ -20,6 +20,7 @@ class Generation:
     conversation_id: str
     message_id: str
     user_message_id: str
+    seq: int
     model: str
     status: str
     epoch: int
@@ -79,7 +80,7 @@ class Checkpoint:
     first_token_age: float | None
 
 
-_COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.model, g.status, g.epoch, g.tries,
+_COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.seq, g.model, g.status, g.epoch, g.tries,
     g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
 
@@ -92,6 +93,11 @@ _FREE = """(status = 'running' AND (lease_until IS NULL
     OR lease_until < now() AND pg_postmaster_start_time() < now() - make_interval(secs => :lease)))"""
 
 
+# Answers of one conversation are made one after the other, whatever is queued.
+_TURN = """NOT EXISTS (SELECT FROM generations ahead WHERE ahead.conversation_id = g.conversation_id
+    AND ahead.seq < g.seq AND ahead.status IN ('queued', 'running'))"""
+
+
 def add(
     tx: Tx,
     *,
@@ -100,6 +106,7 @@ def add(
     conversation_id: str,
     message_id: str,
     user_message_id: str,
+    seq: int,
     model: str,
     parameters: dict[str, Any],
     metadata: dict[str, Any],
@@ -110,15 +117,16 @@ def add(
     """Add a queued generation. The sweeper leaves it alone for ``grace`` seconds: the enqueue is on its way."""
     execute(
         tx,
-        """INSERT INTO generations (id, user_id, conversation_id, message_id, user_message_id, model, parameters,
+        """INSERT INTO generations (id, user_id, conversation_id, message_id, user_message_id, seq, model, parameters,
                metadata, idempotency_key, request_hash, next_dispatch_at)
-           VALUES (:id, :user_id, :conversation_id, :message_id, :user_message_id, :model, :parameters,
+           VALUES (:id, :user_id, :conversation_id, :message_id, :user_message_id, :seq, :model, :parameters,
                :metadata, :idempotency_key, :request_hash, now() + make_interval(secs => :grace))""",
         id=generation_id,
         user_id=user_id,
         conversation_id=conversation_id,
         message_id=message_id,
         user_message_id=user_message_id,
+        seq=seq,
         model=model,
         parameters=as_json(parameters),
         metadata=as_json(metadata),
@@ -150,7 +158,7 @@ def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
     rows = fetch(
         tx,
         f"""SELECT {_COLUMNS} FROM generations g
-            WHERE g.conversation_id = :id AND g.status IN ('queued', 'running') ORDER BY g.id""",
+            WHERE g.conversation_id = :id AND g.status IN ('queued', 'running') ORDER BY g.seq""",
         id=conversation_id,
     )
     return [_generation(row) for row in rows]
@@ -172,11 +180,11 @@ def claim(tx: Tx, generation_id: str, worker: str, lease: float, total: float) -
     """Take over a queued generation, or a running one whose lease has expired. None: somebody else has it."""
     row = fetch_one(
         tx,
-        f"""UPDATE generations SET epoch = epoch + 1, status = 'running', tries = tries + 1, dispatches = 0,
+        f"""UPDATE generations g SET epoch = epoch + 1, status = 'running', tries = tries + 1, dispatches = 0,
                 worker = :worker, lease_until = now() + make_interval(secs => :lease), next_dispatch_at = now(),
                 started_at = coalesce(started_at, now()),
                 deadline = coalesce(deadline, now() + make_interval(secs => :total))
-            WHERE id = :id AND (status = 'queued' OR {_FREE}) {_CLAIMED}""",
+            WHERE id = :id AND (status = 'queued' AND {_TURN} OR {_FREE}) {_CLAIMED}""",
         id=generation_id,
         worker=worker,
         lease=lease,
@@ -233,6 +241,17 @@ def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
         lease=lease,
     )
     return {row.id for row in rows}
+
+
+def call_next(tx: Tx, conversation_id: str) -> str | None:
+    """The conversation's next queued generation, if its turn has come; the sweeper is told to look at it at once."""
+    row = fetch_one(
+        tx,
+        f"""UPDATE generations g SET next_dispatch_at = now()
+            WHERE conversation_id = :id AND status = 'queued' AND {_TURN} RETURNING id""",
+        id=conversation_id,
+    )
+    return row.id if row else None
 
 
 def holds(tx: Tx, lease: Lease) -> bool:
@@ -324,9 +343,9 @@ def due(tx: Tx, limit: int, lease: float) -> list[str]:
     rows = fetch(
         tx,
         f"""WITH due AS (
-                SELECT id FROM generations
+                SELECT id FROM generations g
                 WHERE status IN ('queued', 'running') AND next_dispatch_at <= now()
-                  AND (status = 'queued' OR {_FREE})
+                  AND (status = 'queued' AND {_TURN} OR {_FREE})
                 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
             )
             UPDATE generations g SET dispatches = dispatches + 1,

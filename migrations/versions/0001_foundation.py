@@ -97,6 +97,8 @@ CREATE TABLE generations (
     conversation_id uuid NOT NULL REFERENCES conversations ON DELETE CASCADE,
     message_id uuid NOT NULL UNIQUE REFERENCES messages ON DELETE CASCADE,
     user_message_id uuid NOT NULL REFERENCES messages ON DELETE CASCADE,
+    -- The answer's number in its conversation: answers are made in this order, one at a time.
+    seq integer NOT NULL,
     model text NOT NULL,
     status text NOT NULL DEFAULT 'queued'
         CHECK (status IN ('queued', 'running', 'completed', 'error', 'cancelled')),
@@ -163,7 +165,7 @@ CREATE INDEX conversations_first ON conversations (first_message_id);
 CREATE INDEX messages_children ON messages (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX messages_of_user ON messages (user_id);
 -- What is queued or running: for the sweeper and for "is this conversation busy". No hot column in it.
-CREATE INDEX generations_live ON generations (conversation_id, id) WHERE status IN ('queued', 'running');
+CREATE INDEX generations_live ON generations (conversation_id, seq) WHERE status IN ('queued', 'running');
 CREATE INDEX generations_of_conversation ON generations (conversation_id);
 CREATE INDEX generations_of_user_message ON generations (user_message_id);
 CREATE INDEX generations_of_user ON generations (user_id, created_at DESC);
