@@ -80,8 +80,8 @@ class Checkpoint:
     first_token_age: float | None
 
 
-_COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.seq, g.model, g.status, g.epoch, g.tries,
-    g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
+_COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.seq, g.model, g.status, g.epoch,
+    g.tries, g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
 
 _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
