@@ -82,15 +82,16 @@ class Starter:
         self._finish_cancel = finish_cancel
         self._most_queued = most_queued
 
-    def start(self, user: User, command: Command) -> Started:
+    def start(self, user: User, command: Command, admit: Callable[[], None] = lambda: None) -> Started:
         """Store what was asked for with a queued generation, or attach to the one this key already has.
 
+        ``admit`` is called when a conversation is really about to begin, and may raise to prevent it.
         Raises InvalidInput, KeyReused, NotFound, ConversationBusy, Overloaded, DatabaseDown (then nothing is stored).
         """
         generation_id = new_id()
         try:
             with self._database.user(user.id) as tx:
-                started = self._repeat(tx, user, command) or self._create(tx, user, command, generation_id)
+                started = self._repeat(tx, user, command) or self._create(tx, command, user, generation_id, admit)
         except DatabaseDown:
             # The reply to the COMMIT may have been lost: what is there says whether it took place.
             committed = self._read_back(user, generation_id)
@@ -113,13 +114,14 @@ class Starter:
             raise KeyReused
         return _started(tx, generation, repeated=True)
 
-    def _create(self, tx: Tx, user: User, command: Command, generation_id: str) -> Started:
+    def _create(self, tx: Tx, command: Command, user: User, generation_id: str, admit: Callable[[], None]) -> Started:
         if generations.queued_total(tx) >= self._most_queued:
             raise Overloaded("Too many generations are waiting already; try again a little later.")
         place = self._place(tx, command)
         model = self._catalogue.find(place.model)
         interrupted = () if place.is_new else _make_room(tx, place.conversation_id, command.on_busy)
         if place.is_new:
+            admit()
             conversations.add(
                 tx,
                 conversation_id=place.conversation_id,
