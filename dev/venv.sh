@@ -33,6 +33,6 @@ else
     create
 fi
 echo "installing the packages of $requirements into .venv (about half a minute, once)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
     --requirement "$requirements" --constraint constraints.txt
 echo "$sum" >"$stamp"
