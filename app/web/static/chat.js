@@ -1,0 +1,414 @@
+/** One place of the page: a conversation, or one that does not exist yet. */
+
+import * as api from './api.js';
+import * as drafts from './drafts.js';
+import { Composer } from './composer.js';
+import { ConnectionChip } from './connection.js';
+import { announce, h, icon, iconButton } from './dom.js';
+import { Answer, Question } from './message.js';
+import { openMenu } from './overlay.js';
+import { conversationPath, newPath } from './router.js';
+import { expire, tell, token } from './session.js';
+import { begin, follow, randomId } from './stream.js';
+
+const NEAR_END = 64; // pixels: closer than this to the end, the thread follows the answer
+const TITLE_PAUSES = [1200, 4000, 12_000];
+const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error: 'The answer failed' };
+
+export class Chat {
+  #app; // router, sidebar, models, actions
+  #model;
+  #id = null;
+  #entries = []; // Question and Answer, in order
+  #readers = new Map(); // Answer → reader of stream.js
+  #unwanted = new Set(); // answers to be stopped as soon as their id is known
+  #left = new AbortController();
+  #composer;
+  #chip = new ConnectionChip(() => this.#retryNow());
+  #title = h('h1', {});
+  #menu;
+  #thread;
+  #column = h('div', { class: 'column', role: 'log', 'aria-label': 'Messages', 'aria-live': 'off' });
+  #jump;
+  #following = true;
+  #hasTitle = false;
+
+  constructor(place, app) {
+    this.#app = app;
+    this.#id = place.id ?? null;
+    this.#model = place.model ?? null;
+    this.#composer = new Composer({
+      place: this.#draftPlace(),
+      onSend: (text) => this.#send(text),
+      onStop: () => this.stop(),
+      extra: this.#id ? null : this.#modelPicker(),
+    });
+    this.#jump = iconButton('down', 'To the newest', () => this.#toEnd(true), { class: 'icon-button jump', hidden: true });
+    this.#thread = h('div', { class: 'thread', tabindex: '-1', onscroll: () => this.#scrolled() }, this.#column);
+    this.#menu = h(
+      'button',
+      { type: 'button', class: 'title', 'aria-haspopup': 'menu', 'aria-expanded': 'false', hidden: true, onclick: () => this.#openMenu() },
+      this.#title,
+      icon('chevron'),
+    );
+    this.node = h(
+      'div',
+      { class: 'chat' },
+      h('header', {}, app.navButton(), this.#menu, h('div', { class: 'spring' }), this.#chip.node),
+      this.#thread,
+      h('div', { class: 'dock' }, this.#jump, this.#composer.node),
+    );
+    new ResizeObserver(() => this.#following && this.#toEnd(false)).observe(this.#column);
+  }
+
+  get id() {
+    return this.#id;
+  }
+
+  /** Fetch and show. Throws api.Problem 404 when there is nothing to show. */
+  async open() {
+    if (this.#id === null) this.#showGreeting();
+    else await this.#load();
+    this.#resendPending();
+    this.#composer.focus();
+  }
+
+  /** Stop reading; what is not acknowledged yet keeps its reader until it is. */
+  leave() {
+    this.#left.abort();
+    for (const [answer, reader] of this.#readers) if (answer.generationId) reader.stop();
+    this.#chip.show(null);
+  }
+
+  /** Stop the answer that is being written. Returns whether there was one. */
+  stop() {
+    const answer = this.#entries.find((entry) => entry instanceof Answer && entry.live && this.#readers.has(entry));
+    if (!answer) return false;
+    answer.wait('Stopping');
+    if (answer.generationId) this.#cancel(answer);
+    else this.#unwanted.add(answer);
+    return true;
+  }
+
+  /** Catch up with what other tabs and machines did. */
+  async sync() {
+    if (this.#id === null || this.#left.signal.aborted) return;
+    try {
+      this.#merge(await api.messages(this.#id, { signal: this.#left.signal }));
+    } catch {
+      // The next occasion will do.
+    }
+  }
+
+  focus() {
+    this.#composer.focus();
+  }
+
+  /** The list has learned something about this conversation. */
+  rename(title) {
+    this.#title.textContent = title;
+    this.#menu.hidden = this.#id === null;
+  }
+
+  // --- showing -------------------------------------------------------------------------------------------------
+
+  #showGreeting() {
+    this.node.classList.add('empty');
+    this.#column.replaceChildren(
+      h(
+        'div',
+        { class: 'greeting' },
+        h('h1', {}, greeting()),
+        h('p', {}, 'Ask, then stay or go. Answers are written on the server and wait here for you.'),
+      ),
+    );
+  }
+
+  async #load() {
+    this.#column.replaceChildren(skeleton());
+    const { signal } = this.#left;
+    const [conversation, messages] = await Promise.all([api.conversation(this.#id, signal), api.messages(this.#id, { signal })]);
+    if (signal.aborted) return;
+    this.#model = this.#model ?? null;
+    this.#hasTitle = Boolean(conversation.title);
+    this.rename(nameOf(conversation));
+    this.#app.sidebar.touch(this.#id, conversation);
+    this.#column.replaceChildren();
+    this.#merge(messages);
+    this.#toEnd(false);
+  }
+
+  // Bring the thread to what the server says, keeping what already stands.
+  #merge(messages) {
+    const shown = messages.filter(({ role }) => role === 'user' || role === 'assistant');
+    const ids = new Set(shown.map(({ message_id: id }) => id));
+    if (this.#entries.some((entry) => entry.id && !ids.has(entry.id))) this.#clear();
+    for (const message of shown) {
+      const known = this.#entries.find((entry) => entry.id === message.message_id) ?? this.#optimistic(message);
+      if (!known) this.#append(message.role === 'user' ? new Question(message) : this.#answer(message));
+      else if (known instanceof Question) known.acknowledge(message.message_id);
+      else if (!this.#readers.has(known) && known.status !== message.status) this.#replace(known, message);
+    }
+    for (const entry of this.#entries) if (entry instanceof Answer && entry.live && entry.generationId) this.#follow(entry);
+  }
+
+  #optimistic({ role, client_msg_id: clientId }) {
+    return role === 'user' && clientId && this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId);
+  }
+
+  #answer(message) {
+    return new Answer(message, { onRetry: (answer) => this.#regenerate(answer) });
+  }
+
+  #append(entry) {
+    this.node.classList.remove('empty');
+    if (!this.#entries.length) this.#column.replaceChildren();
+    this.#entries.push(entry);
+    this.#column.append(entry.node);
+    return entry;
+  }
+
+  #replace(old, message) {
+    const answer = this.#answer(message);
+    this.#entries[this.#entries.indexOf(old)] = answer;
+    old.node.replaceWith(answer.node);
+  }
+
+  #clear() {
+    for (const reader of this.#readers.values()) reader.stop();
+    this.#readers.clear();
+    this.#entries = [];
+    this.#column.replaceChildren();
+  }
+
+  #drop(...entries) {
+    this.#entries = this.#entries.filter((entry) => !entries.includes(entry));
+    for (const entry of entries) entry.node.remove();
+    if (!this.#entries.length && this.#id === null) this.#showGreeting();
+  }
+
+  // --- sending -------------------------------------------------------------------------------------------------
+
+  #send(text) {
+    const body = { client_msg_id: randomId(), message: text };
+    if (this.#id) body.conversation_id = this.#id;
+    else if (this.#model) body.model = this.#model;
+    if (this.#readers.size) body.on_busy = 'enqueue';
+    drafts.keepPending(body);
+    this.#begin(body);
+  }
+
+  // A refresh came between the POST and its answer: the same key asks again, and gets the same generation.
+  #resendPending() {
+    const body = drafts.peekPending();
+    if (!body || (body.conversation_id ?? null) !== this.#id || (!this.#id && (body.model ?? null) !== this.#model)) return;
+    const question = this.#entries.find((entry) => entry.clientId === body.client_msg_id);
+    if (question) drafts.dropPending(body.client_msg_id);
+    else this.#begin(body);
+  }
+
+  #begin(body) {
+    const question = this.#append(new Question({ content: body.message, client_msg_id: body.client_msg_id }));
+    const answer = this.#append(this.#answer({ status: 'queued' }));
+    announce('Message sent');
+    this.#following = true;
+    this.#toEnd(true);
+    const reader = begin({
+      url: '/api/v1/generations',
+      body,
+      token,
+      onState: (state) => this.#show(answer, state),
+      onEvent: (event) => {
+        if (event.type === 'open') this.#acknowledged(body, question, answer, event);
+        this.#receive(answer, event);
+      },
+    });
+    this.#read(answer, reader).then((end) => {
+      if (answer.generationId) return;
+      drafts.dropPending(body.client_msg_id);
+      this.#drop(question, answer);
+      this.#refused(body.message, end);
+    });
+  }
+
+  #acknowledged({ client_msg_id: clientId, message }, question, answer, event) {
+    if (question.id) return;
+    drafts.dropPending(clientId);
+    question.acknowledge(event.user_message_id);
+    answer.generationId = event.generation_id;
+    if (this.#unwanted.delete(answer)) this.#cancel(answer);
+    if (this.#id === null) this.#settle(event.conversation_id, message);
+    this.#app.sidebar.touch(event.conversation_id, { has_active_generation: true });
+    tell({ type: 'changed', conversation: event.conversation_id });
+    if (this.#left.signal.aborted) this.#readers.get(answer)?.stop();
+  }
+
+  // The conversation exists now: /new becomes /c/<id> without showing anything anew.
+  #settle(id, message) {
+    this.#id = id;
+    this.#app.sidebar.add({ id, title: null, preview: message, model: this.#model, has_active_generation: true });
+    if (this.#left.signal.aborted) return;
+    this.#composer.place = this.#draftPlace();
+    this.#composer.node.querySelector('.model')?.remove();
+    this.#app.router.rename(conversationPath(id, this.#model));
+    this.#app.settled(this);
+    this.rename(nameOf({ preview: message }));
+  }
+
+  #refused(message, { reason, status, problem }) {
+    if (this.#left.signal.aborted || reason === 'stopped') return;
+    this.#composer.restore(message, reason === 'signed-out' ? null : api.explain(status, problem));
+  }
+
+  async #regenerate(answer) {
+    if (!answer.id) return;
+    try {
+      await api.regenerate(answer.id);
+      await this.sync();
+      tell({ type: 'changed', conversation: this.#id });
+      this.#toEnd(true);
+    } catch (problem) {
+      this.#composer.complain(problem.message);
+    }
+  }
+
+  // --- following -----------------------------------------------------------------------------------------------
+
+  #follow(answer) {
+    if (this.#readers.has(answer)) return;
+    const reader = follow({
+      url: `/api/v1/generations/${encodeURIComponent(answer.generationId)}/stream`,
+      token,
+      onState: (state) => this.#show(answer, state),
+      onEvent: (event) => this.#receive(answer, event),
+    });
+    this.#read(answer, reader);
+  }
+
+  async #read(answer, reader) {
+    const usedToken = token();
+    this.#readers.set(answer, reader);
+    this.#app.busy(true);
+    this.#composer.busy = true;
+    const end = await reader.finished;
+    this.#readers.delete(answer);
+    this.#composer.busy = this.#readers.size > 0;
+    this.#app.busy(this.#readers.size > 0);
+    if (!this.#readers.size) this.#chip.show(null);
+    if (end.reason === 'signed-out') expire(usedToken);
+    else if (end.reason === 'refused' && answer.generationId) this.#composer.complain(api.explain(end.status, end.problem));
+    return end;
+  }
+
+  #receive(answer, event) {
+    answer.receive(event);
+    if (event.type === 'title') this.#titled(event.title);
+    if (event.type !== 'done' && event.type !== 'final') return;
+    announce(ENDED[answer.status] ?? '');
+    this.#app.sidebar.touch(this.#id, { has_active_generation: false });
+    this.#askForTitle(event.type === 'done' ? TITLE_PAUSES : []);
+    tell({ type: 'changed', conversation: this.#id });
+  }
+
+  // The title is written in the background; it may come when the stream has ended.
+  async #askForTitle([pause, ...pauses]) {
+    if (pause === undefined || this.#hasTitle) return;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    if (this.#hasTitle || this.#left.signal.aborted || !token()) return;
+    const { title } = await api.conversation(this.#id).catch(() => ({}));
+    if (title) this.#titled(title);
+    else await this.#askForTitle(pauses);
+  }
+
+  #titled(title) {
+    this.#hasTitle = true;
+    this.rename(title);
+    this.#app.sidebar.touch(this.#id, { title });
+  }
+
+  #show(answer, state) {
+    if (this.#left.signal.aborted) return;
+    if (state.name === 'finished' || state.name === 'stopped') return;
+    this.#chip.show(state);
+  }
+
+  #retryNow() {
+    for (const reader of this.#readers.values()) reader.retryNow();
+  }
+
+  async #cancel(answer) {
+    try {
+      const generation = await api.cancel(answer.generationId);
+      // The open stream says the same in a moment; one that is broken may take long to.
+      setTimeout(() => {
+        if (!answer.live) return;
+        this.#readers.get(answer)?.stop();
+        this.#receive(answer, { type: 'final', generation });
+      }, 2500);
+    } catch (problem) {
+      answer.wait('');
+      this.#composer.complain(`Not stopped: ${problem.message}`);
+    }
+  }
+
+  // --- details -------------------------------------------------------------------------------------------------
+
+  #draftPlace() {
+    return this.#id ?? (this.#model ? `new:${this.#model}` : 'new');
+  }
+
+  #modelPicker() {
+    const { items } = this.#app.models;
+    if (items.length < 2) return null;
+    const chosen = this.#model ?? items.find((model) => model.isDefault)?.name;
+    const options = items.map((model) => {
+      const option = h('option', { value: model.name }, model.label);
+      option.selected = model.name === chosen;
+      return option;
+    });
+    const pick = (event) => {
+      const model = items.find(({ name }) => name === event.target.value);
+      this.#app.router.go(newPath(model.isDefault ? null : model.name), { replace: true });
+    };
+    return h('label', { class: 'model' }, h('span', { class: 'sr-only' }, 'Model'), h('select', { onchange: pick }, options), icon('chevron'));
+  }
+
+  #openMenu() {
+    openMenu(this.#menu, this.#app.actions({ id: this.#id, title: this.#title.textContent }));
+  }
+
+  #scrolled() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#thread;
+    this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
+    this.#jump.hidden = this.#following;
+  }
+
+  #toEnd(smooth) {
+    this.#following = true;
+    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    this.#thread.scrollTo({ top: this.#thread.scrollHeight, behavior: smooth && !calm ? 'smooth' : 'instant' });
+  }
+}
+
+/** What a conversation is called. */
+export function nameOf({ title, preview }) {
+  return title || preview?.replace(/[#*`>_~|]+/g, '').replace(/\s+/g, ' ').trim().slice(0, 80) || 'New chat';
+}
+
+function greeting(hour = new Date().getHours()) {
+  if (hour < 5) return 'Still up?';
+  if (hour < 12) return 'Good morning';
+  return hour < 18 ? 'Good afternoon' : 'Good evening';
+}
+
+function skeleton() {
+  const line = (width) => h('i', { class: `bone w${width}` });
+  return h(
+    'div',
+    { class: 'skeleton', 'aria-label': 'Loading', role: 'status' },
+    h('div', { class: 'asked' }, line(40)),
+    [90, 100, 80, 60].map(line),
+    h('div', { class: 'asked' }, line(30)),
+    [100, 90, 40].map(line),
+  );
+}

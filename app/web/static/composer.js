@@ -1,0 +1,115 @@
+/** Where one writes. Enter sends, Shift+Enter is a new line, Escape stops; the text survives a refresh. */
+
+import * as drafts from './drafts.js';
+import { h, icon } from './dom.js';
+
+const TALLEST = 260;
+const touch = matchMedia('(hover: none) and (pointer: coarse)');
+
+export class Composer {
+  #place;
+  #text;
+  #send;
+  #stop;
+  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
+  #onSend;
+  #busy = false;
+
+  constructor({ place, onSend, onStop, extra = null }) {
+    this.#place = place;
+    this.#onSend = onSend;
+    this.#text = h('textarea', {
+      id: 'message',
+      rows: '1',
+      placeholder: 'Write a message',
+      'aria-label': 'Message',
+      autocomplete: 'off',
+      enterkeyhint: touch.matches ? 'enter' : 'send',
+      dir: 'auto',
+      oninput: () => this.#changed(),
+      onkeydown: (event) => this.#key(event),
+    });
+    this.#text.value = drafts.load(place);
+    this.#send = h('button', { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send (Enter)' }, icon('send'));
+    this.#stop = h('button', { type: 'button', class: 'stop', 'aria-label': 'Stop the answer', title: 'Stop (Esc)', hidden: true, onclick: onStop }, icon('stop'));
+    this.node = h(
+      'form',
+      { class: 'composer', onsubmit: (event) => this.#submit(event) },
+      this.#problem,
+      h(
+        'div',
+        { class: 'box', onclick: (event) => event.target === event.currentTarget && this.focus() },
+        this.#text,
+        extra,
+        h('div', { class: 'buttons' }, this.#stop, this.#send),
+      ),
+      h('p', { class: 'hint' }, h('kbd', {}, 'Enter'), ' sends, ', h('kbd', {}, 'Shift'), ' ', h('kbd', {}, 'Enter'), ' is a new line. Answers go on when you leave.'),
+    );
+    this.#changed({ keep: false });
+    // The box has its width only once it is in the page.
+    requestAnimationFrame(() => this.#grow());
+  }
+
+  focus() {
+    this.#text.focus({ preventScroll: true });
+  }
+
+  /** While an answer is written there is something to stop. */
+  set busy(busy) {
+    this.#busy = busy;
+    this.#stop.hidden = !busy;
+    this.#changed({ keep: false });
+  }
+
+  /** The conversation has got its name: drafts move with it. */
+  set place(place) {
+    drafts.save(this.#place, '');
+    this.#place = place;
+    drafts.save(place, this.#text.value);
+  }
+
+  /** Give back what could not be sent, and say why. */
+  restore(text, why) {
+    this.#text.value = [text, this.#text.value].filter(Boolean).join('\n');
+    this.complain(why);
+    this.#changed();
+    this.focus();
+  }
+
+  complain(why) {
+    this.#problem.textContent = why ?? '';
+    this.#problem.hidden = !why;
+  }
+
+  #changed({ keep = true } = {}) {
+    if (keep) drafts.save(this.#place, this.#text.value);
+    const empty = this.#text.value.trim() === '';
+    this.#send.disabled = empty;
+    this.#send.hidden = empty && this.#busy;
+    this.#send.title = this.#busy ? 'Send when the answer is finished (Enter)' : 'Send (Enter)';
+    this.#grow();
+  }
+
+  #grow() {
+    this.#text.style.height = 'auto';
+    this.#text.style.height = `${Math.min(this.#text.scrollHeight, TALLEST)}px`;
+    this.#text.classList.toggle('scrolls', this.#text.scrollHeight > TALLEST);
+  }
+
+  #key(event) {
+    // While an input method composes, Enter chooses a word; on glass, Enter is the only way to a new line.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229 || touch.matches) return;
+    event.preventDefault();
+    this.node.requestSubmit();
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    const text = this.#text.value.trim();
+    if (!text) return;
+    this.complain(null);
+    this.#text.value = '';
+    this.#changed();
+    this.#onSend(text);
+  }
+}

@@ -1,0 +1,126 @@
+/** Menus and dialogs, on the browser's own popover and dialog: focus, Escape and clicking away come with them. */
+
+import { h, icon } from './dom.js';
+
+/** Whether something lies over the page and takes the keyboard. */
+export const somethingOpen = () => document.querySelector('dialog[open], :popover-open') !== null;
+
+/**
+ * A menu under `anchor`. `items`: {label, icon, action, danger?, checked?}, or null for a line.
+ */
+export function openMenu(anchor, items) {
+  const menu = h('div', { class: 'menu', role: 'menu', popover: 'auto' });
+  const close = () => menu.hidePopover();
+  for (const item of items) menu.append(item ? entry(item, close) : h('hr'));
+  menu.addEventListener('keydown', (event) => moveFocus(event, menu));
+  menu.addEventListener('toggle', (event) => {
+    if (event.newState === 'open') return;
+    anchor.setAttribute('aria-expanded', 'false');
+    if (menu.contains(document.activeElement) || document.activeElement === document.body) anchor.focus();
+    menu.remove();
+  });
+  document.body.append(menu);
+  menu.showPopover();
+  anchor.setAttribute('aria-expanded', 'true');
+  position(menu, anchor);
+  menu.querySelector('button').focus({ focusVisible: false });
+}
+
+function entry({ label, icon: name, action, danger, checked }, close) {
+  const role = checked === undefined ? 'menuitem' : 'menuitemradio';
+  const attributes = { type: 'button', role, class: danger ? 'danger' : null, tabindex: '-1' };
+  if (checked !== undefined) attributes['aria-checked'] = String(checked);
+  const run = () => {
+    close();
+    action();
+  };
+  return h('button', { ...attributes, onclick: run }, icon(checked ? 'check' : name), label);
+}
+
+function moveFocus(event, menu) {
+  const buttons = [...menu.querySelectorAll('button')];
+  const at = buttons.indexOf(document.activeElement);
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+  if (to === undefined) {
+    if (event.key === 'Tab') menu.hidePopover();
+    return;
+  }
+  event.preventDefault();
+  buttons.at(to % buttons.length).focus();
+}
+
+function position(menu, anchor) {
+  const [from, size, gap] = [anchor.getBoundingClientRect(), menu.getBoundingClientRect(), 6];
+  const below = from.bottom + gap + size.height <= innerHeight;
+  const left = Math.min(Math.max(8, from.left), innerWidth - size.width - 8);
+  menu.style.left = `${left}px`;
+  menu.style.top = `${below ? from.bottom + gap : Math.max(8, from.top - gap - size.height)}px`;
+}
+
+// A dialog that is gone from the document when it closes; resolves to its return value.
+function show(dialog) {
+  document.body.append(dialog);
+  dialog.showModal();
+  dialog.addEventListener('click', (event) => {
+    if (event.target === dialog) dialog.close('');
+  });
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => {
+      dialog.remove();
+      resolve(dialog.returnValue);
+    });
+  });
+}
+
+function frame(title, ...content) {
+  return h('dialog', { 'aria-label': title }, h('div', { class: 'sheet' }, h('h2', {}, title), content));
+}
+
+/** Ask before something that cannot be taken back. Resolves to true or false. */
+export async function confirmDialog({ title, text, action }) {
+  const dialog = frame(title, h('p', {}, text));
+  const button = (label, value, style) => h('button', { type: 'button', class: style, onclick: () => dialog.close(value) }, label);
+  dialog.firstChild.append(h('div', { class: 'choices' }, button('Keep it', '', 'quiet'), button(action, 'yes', 'danger')));
+  return (await show(dialog)) === 'yes';
+}
+
+/** Ask for a line of text. Resolves to it, or to null. */
+export async function promptDialog({ title, label, value, action }) {
+  const input = h('input', { type: 'text', value, 'aria-label': label, maxlength: '200', autocomplete: 'off', autofocus: true });
+  const submit = (event) => {
+    event.preventDefault();
+    dialog.close(input.value.trim());
+  };
+  const choices = h(
+    'div',
+    { class: 'choices' },
+    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Leave it'),
+    h('button', { type: 'submit', class: 'primary' }, action),
+  );
+  const dialog = frame(title, h('form', { onsubmit: submit }, input, choices));
+  const answer = show(dialog);
+  input.select();
+  return (await answer) || null;
+}
+
+const MOD = /Mac|iPhone|iPad/.test(navigator.platform) ? '⌘' : 'Ctrl';
+
+export const SHORTCUTS = [
+  ['Send the message', ['Enter']],
+  ['New line', ['Shift', 'Enter']],
+  ['Stop the answer', ['Esc']],
+  ['Write', ['/']],
+  ['New chat', [MOD, 'Shift', 'O']],
+  ['Search conversations', [MOD, 'K']],
+  ['Show or hide conversations', [MOD, 'B']],
+  ['Through the list of conversations', ['↑', '↓']],
+  ['This list', ['?']],
+];
+
+/** The keys that do something. */
+export function shortcutsDialog() {
+  const rows = SHORTCUTS.map(([what, keys]) => h('div', {}, h('dt', {}, what), h('dd', {}, keys.map((key) => h('kbd', {}, key)))));
+  const dialog = frame('Keyboard', h('dl', { class: 'shortcuts' }, rows));
+  dialog.firstChild.append(h('div', { class: 'choices' }, h('button', { type: 'button', class: 'quiet', autofocus: true, onclick: () => dialog.close('') }, 'Close')));
+  return show(dialog);
+}
