@@ -14,6 +14,7 @@ import redis
 
 from dev.postgres import Postgres
 from dev.valkey import Valkey
+from tests.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "template_migrated"
@@ -80,3 +81,11 @@ def redis_url(valkey: Valkey) -> str:
     with redis.Redis.from_url(valkey.url(), socket_timeout=5) as client:
         client.flushall()
     return valkey.url()
+
+
+@pytest.fixture
+def stack(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
+    """A deployment of this test alone; nothing of it runs before it is asked to (stack.py)."""
+    stack = Stack(tmp_path, database_url, redis_url)
+    yield stack
+    stack.stop()

@@ -1,0 +1,252 @@
+"""A whole deployment as real processes: Celery workers and gunicorn against the stores a test gives.
+
+    stack.start(message="hi", model="offline")        # through the service, as the web process does; no web needed
+    worker = stack.worker(concurrency=20)             # returns when it can work; keyword settings go into its environment
+    web = stack.web(workers=2, MAX_QUEUED=5)          # returns when /readyz says so; web.url
+    worker.kill(); worker.terminate(); worker.signal(signal.SIGSTOP); worker.log()
+
+Every stack has a namespace of its own, so several can share one Valkey. What it starts ends with it, or with us.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import jwt
+
+from app.config import Settings
+from app.domain.commands import StartGeneration, User
+from app.domain.cursor import START
+from app.domain.events import Entry
+from app.domain.transcript import Transcript
+from app.queue import producer
+from app.services.starting import Started
+from app.store import checkpoints, generations
+from app.store.generations import Generation
+from app.wiring import Resources, build
+from dev.process import Process, Program, last_lines
+from dev.server import free_port
+
+T = TypeVar("T")
+
+SECRET = "for-tests-only-" + "s" * 32
+# Short times: a takeover after seconds, not half a minute.
+QUICK = {
+    "LEASE_SECONDS": "5",
+    "HEARTBEAT_SECONDS": "1",
+    "SWEEP_SECONDS": "0.3",
+    "KEEPALIVE_SECONDS": "2",
+    "RATELIMIT_NEW_CONVERSATIONS": "100000/minute",
+    "RATELIMIT_GENERATIONS": "100000/minute",
+    "RATELIMIT_READS": "100000/minute",
+}
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", step: float = 0.01) -> T:
+    """What ``condition`` answers as soon as that is true. Fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
+        time.sleep(step)
+    return found
+
+
+class Running:
+    """One process of the stack."""
+
+    def __init__(self, process: Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.pid = process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, it and its children."""
+        self._process.kill()
+
+    def terminate(self, timeout: float = 15) -> int | None:
+        """SIGTERM, and the exit code; None when it has not ended in time."""
+        self._process.ask_to_stop()
+        return self._process.wait(timeout)
+
+    def wait(self, timeout: float) -> int | None:
+        return self._process.wait(timeout)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def tail(self, lines: int = 30) -> str:
+        return last_lines(self._log, lines)
+
+
+class Worker(Running):
+    """A Celery worker; ``name`` is its node name."""
+
+    name: str
+
+
+class Web(Running):
+    """gunicorn."""
+
+    url: str
+
+
+class Stack:
+    """``settings`` are variables of interfaces.md, for every process and for ``resources``."""
+
+    def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: Any) -> None:
+        self.directory = directory
+        self.namespace = f"t{uuid4().hex[:10]}"
+        self.variables = {
+            **QUICK,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "REDIS_NAMESPACE": self.namespace,
+            "JWT_SECRET": SECRET,
+            **{name: str(value) for name, value in settings.items()},
+        }
+        self._running: list[Running] = []
+
+    # --- this process -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(**{name.lower(): value for name, value in self.variables.items()})
+
+    @cached_property
+    def resources(self) -> Resources:
+        """The services, wired in this process as a web process wires them."""
+        return build(self.settings)
+
+    @cached_property
+    def user(self) -> User:
+        """alice."""
+        return self.resources.accounts.user("alice", None)
+
+    def start(self, message: str = "Hello", **fields: Any) -> Started:
+        """Send a message as alice."""
+        return self.resources.starter.start(self.user, StartGeneration(message, **fields))
+
+    def generation(self, generation_id: str) -> Generation:
+        with self.resources.database.system() as tx:
+            found = generations.get(tx, generation_id)
+        assert found is not None, "it was created"
+        return found
+
+    def finished(self, generation_id: str, timeout: float = 20) -> Generation:
+        """The generation, once it has reached its end."""
+
+        def ended() -> Generation | None:
+            row = self.generation(generation_id)
+            return row if row.final else None
+
+        return until(ended, timeout, f"the end of {generation_id}", 0.02)  # type: ignore[return-value]
+
+    def log(self, generation_id: str) -> list[Entry]:
+        """What Redis has."""
+        return self.resources.log.read(generation_id)
+
+    def archive(self, generation_id: str) -> list[Entry]:
+        """What PostgreSQL keeps of a finished log."""
+        with self.resources.database.system() as tx:
+            return checkpoints.archived(tx, generation_id)
+
+    def chunks(self, generation_id: str) -> list[Entry]:
+        """What PostgreSQL has of a running log."""
+        with self.resources.database.system() as tx:
+            return checkpoints.chunks(tx, generation_id)
+
+    def read(self, generation_id: str) -> list[Entry]:
+        """The whole log, as a reader gets it."""
+        entries: list[Entry] = []
+        while page := self.resources.reader.read(generation_id, entries[-1].cursor if entries else START):
+            entries += page
+        return entries
+
+    def transcript(self, generation_id: str) -> Transcript:
+        return Transcript.of(self.read(generation_id))
+
+    def token(self, user: str = "alice", role: str | None = None, ttl: int = 3600) -> str:
+        """A bearer token."""
+        now = int(time.time())
+        claims = {"sub": user, "iat": now, "exp": now + ttl, "aud": "unbroken", "iss": "unbroken", "jti": uuid4().hex}
+        return jwt.encode({**claims, **({"role": role} if role else {})}, SECRET, algorithm="HS256")
+
+    # --- other processes ----------------------------------------------------------------------------------------
+
+    def worker(self, concurrency: int = 20, **settings: Any) -> Worker:
+        """Start a worker and wait until it answers a ping."""
+        name = f"w{uuid4().hex[:8]}@test"
+        celery = ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads", "--hostname", name]
+        celery += ["--concurrency", str(concurrency), "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+        worker = self._launch(Worker, name, celery, {"WORKER_CONCURRENCY": concurrency, **settings})
+        worker.name = name
+        app = producer(self.settings.broker_url, self.namespace)
+        try:
+            control = app.control
+            self._await(worker, lambda: bool(control.ping(destination=[name], timeout=0.3)), 30)
+        finally:
+            app.close()
+        return worker
+
+    def web(self, workers: int = 1, threads: int = 16, **settings: Any) -> Web:
+        """Start gunicorn and wait until it is ready."""
+        port = free_port()
+        gunicorn = ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+        own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
+        web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings})
+        web.url = f"http://127.0.0.1:{port}"
+        self._await(web, lambda: _answers(f"{web.url}/readyz"), 30)
+        return web
+
+    def stop(self) -> None:
+        """Kill what runs, close what is open."""
+        for running in reversed(self._running):
+            running.kill()
+        if "resources" in self.__dict__:
+            self.resources.close()
+
+    def _launch(self, kind: type[Any], name: str, command: list[str], settings: dict[str, Any]) -> Any:
+        log = self.directory / f"{name.partition('@')[0]}.log"
+        program = Program(name, (sys.executable, "-m", *command), log, self._environment(settings))
+        running = kind(program.start(), log)
+        self._running.append(running)
+        return running
+
+    def _environment(self, settings: dict[str, Any]) -> dict[str, str]:
+        known = {name.upper() for name in Settings.model_fields}
+        inherited = {name: value for name, value in os.environ.items() if name not in known}
+        given = {name: str(value) for name, value in settings.items()}
+        return {**inherited, "PYTHONUNBUFFERED": "1", **self.variables, **given}
+
+    def _await(self, running: Running, ready: Callable[[], bool], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            assert running.alive, f"it has ended:\n{running.tail()}"
+            assert time.monotonic() < deadline, f"it is not ready:\n{running.tail()}"
+            time.sleep(0.02)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _NO_PROXY.open(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
