@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "deploy" / "nginx"
+MOUNTED = "/etc/nginx/unbroken"
 
 
 def binary() -> str | None:
@@ -40,10 +41,11 @@ class Proxy:
         self._write(groups)
         found = binary()
         assert found, "nginx is not installed"
-        arguments = command[1:] if command else ["-g", "daemon off;"]
+        arguments = (command or ["nginx", "-c", f"{MOUNTED}/nginx.conf", "-g", "daemon off;"])[1:]
+        arguments = [argument.replace(MOUNTED, str(self._directory)) for argument in arguments]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [found, "-p", str(self._directory), "-c", str(self._directory / "nginx.conf"), *arguments],
+                [found, "-p", str(self._directory), *arguments],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

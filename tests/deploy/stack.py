@@ -32,7 +32,7 @@ GIVEN = {
     "WEB_CONCURRENCY": "1",
     "STREAMS_CONCURRENCY": "1",
 }
-OPENED = {"web": 8000, "streams": 8000, "flower": 5555, "valkey": 6379, "postgres": 5432}
+OPENED = {"web": 8000, "streams": 8000, "flower": 5555, "valkey": 6379, "postgres": 5432, "nginx": 8080}
 
 
 class Stack:
@@ -96,6 +96,8 @@ class Stack:
     def start_nginx(self) -> None:
         groups = {group: [f"127.0.0.1:{self.ports[group]}"] for group in ("web", "streams")}
         self.proxy = Proxy(groups, self.services["nginx"]["command"])
+        self.ports["nginx"] = self.proxy.port
+        assert wait_until(lambda: self.is_healthy("nginx"), 5), self.proxy.output()
 
     def ended(self, name: str) -> bool:
         return self.processes[name].poll() is not None
