@@ -1,0 +1,806 @@
+"""One thread that hears what is published and sends it to every client's socket itself.
+
+Nothing else wakes up for a token: it is parsed once, encoded once, and costs one ``write`` for each live reader
+(``_deliver``). Everything that may block, reading logs above all, happens in a small pool and comes back as a
+call in this thread, so that what belongs to the hub is touched by one thread only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from random import random
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from threading import Event, Lock, Thread
+from time import monotonic, time
+from typing import Any
+
+import structlog
+
+from app.domain import sse
+from app.domain.cursor import Cursor
+from app.domain.errors import StoreDown
+from app.relay.book import Book
+from app.relay.ear import Ear
+from app.relay.follow import Render
+from app.relay.pool import Pool
+from app.relay.reader import OnClose, Reader, Reason, discard_input, finish, prepare
+from app.relay.tail import Tail, chunk
+from app.relay.topic import POLL, Topic
+
+logger = structlog.get_logger()
+
+KEEPALIVE_SECONDS = 15.0
+IDLE_SECONDS = 5.0
+QUEUE_SECONDS = 2.0
+STALL_SECONDS = 60.0
+# A tail outlives its last reader a little: most of them come back at once.
+LINGER_SECONDS = 10.0
+# How long a finished stream may wait for the client to close, before we do.
+CLOSE_SECONDS = 2.0
+TICK_SECONDS = 0.5
+DRAIN_SECONDS = 0.9
+
+# Entries of one page of a log; bytes of one write; writes for one reader before it is another one's turn.
+PAGE = 5000
+PIECE = 65_536
+TURN = 8
+TAIL_BYTES = 1_048_576
+PROCESS_BYTES = 64 * 1_048_576
+SMALLEST_TAIL = 8192
+
+LAST_CHUNK = b"0\r\n\r\n"
+HEARTBEAT = chunk(sse.HEARTBEAT)
+EXPIRED = chunk(sse.notice({"type": "auth", "detail": "token expired"}))
+# Edge-triggered: a socket reports once that it has room again, and never has to be re-armed.
+_INTEREST = EPOLLOUT | EPOLLRDHUP | EPOLLET
+_GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+
+
+class Hub:
+    """All live streams of a process. ``adopt``, ``drain`` and ``close`` may be called from any thread."""
+
+    def __init__(
+        self,
+        book: Book,
+        redis_url: str,
+        namespace: str,
+        publish: Callable[[bytes, bytes], object],
+        *,
+        keepalive: float = KEEPALIVE_SECONDS,
+        reading_threads: int = 4,
+    ) -> None:
+        self.book = book
+        self._keepalive = keepalive
+        self._epoll = epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, EPOLLIN)
+        self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._awake = False
+        self._readings = Pool("relay-read", reading_threads)
+        self._chores = Pool("relay-chore", 2)
+        self._ear = Ear(
+            redis_url,
+            namespace,
+            publish,
+            lambda job, then: self._work(self._chores, job, then),
+            self._epoll,
+            heard=self._heard,
+            confirmed=self._confirmed,
+            lost=self._lost,
+            found=self._found,
+        )
+        self._topics: dict[bytes, Topic] = {}
+        self._readers: dict[int, Reader] = {}
+        # Finished streams that wait for their client to close.
+        self._parting: dict[int, float] = {}
+        self._touched: list[Topic] = []
+        self._ready: deque[Reader] = deque()
+        self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = count()
+        self._now = monotonic()
+        self._next_tick = 0.0
+        self._next_queue_look = 0.0
+        self._asking_ends = self._asking_queue = False
+        self._draining = False
+        self._stopped = False
+        self.drained = Event()
+        self._thread: Thread | None = None
+        self._starting = Lock()
+        # What /metrics shows.
+        self.streams_opened = 0
+        self.events_received = 0
+        self.frames_sent = 0
+        self.bytes_sent = 0
+        self.log_reads = 0
+        self.resyncs = 0
+
+    # What is told to the outside
+
+    @property
+    def streams_open(self) -> int:
+        """Streams that are being served now."""
+        return len(self._readers)
+
+    @property
+    def redis_reconnects(self) -> int:
+        """How often the subscription had to be built again."""
+        return max(self._ear.connects - 1, 0)
+
+    @property
+    def canary_failures(self) -> int:
+        """How often the subscription was found deaf."""
+        return self._ear.canary_failures
+
+    @property
+    def connected(self) -> bool:
+        """Whether the hub hears Redis."""
+        return self._ear.connected
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that serves the streams runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def draining(self) -> bool:
+        """Whether streams are being sent away because the process ends."""
+        return self._draining
+
+    # Doors, for any thread
+
+    def adopt(
+        self,
+        sock: socket.socket,
+        key: str,
+        after: Cursor,
+        prefix: bytes = b"",
+        *,
+        book: Book | None = None,
+        expires_at: float = inf,
+        on_close: OnClose | None = None,
+        render: Render | None = None,
+        notices: bool = True,
+    ) -> None:
+        """Take over a client's socket and serve it the log ``key`` past ``after``, as a chunked body.
+
+        ``prefix`` is everything that comes first: the response's head and chunks of its own. ``expires_at`` is in
+        seconds since 1970. ``on_close`` is called once, in the hub's thread, and must not block. While the process
+        drains the stream is broken at once, so that the client comes back elsewhere. The caller's socket object is
+        emptied, so that nobody but the hub can touch the connection.
+        """
+        self.start()
+        prepare(sock)
+        if self._stopped:
+            return sock.close()
+        now = monotonic()
+        reader = Reader(
+            sock.detach(),
+            after,
+            now,
+            expires=now + expires_at - time(),
+            on_close=on_close,
+            render=render,
+            notices=notices and render is None,
+        )
+        # The head and the first frame leave from here: they need not wait for the hub.
+        reader.rest = prefix[max(self._write(reader, prefix), 0) :]
+        return self._post(self._join, reader, key, book or self.book)
+
+    def drain(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Break every stream within ``seconds``, not all at the same moment, and every later one at once.
+
+        Sets ``drained`` when the last one is gone. Safe in a signal handler.
+        """
+        self._post(self._drain, seconds)
+        if self._thread is None:
+            self.drained.set()
+
+    def start(self) -> None:
+        """Start the thread; not before the fork."""
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    thread = Thread(target=self._run, name="relay-hub", daemon=True)
+                    thread.start()
+                    self._thread = thread
+
+    def close(self) -> None:
+        """Break all streams and end the thread."""
+        self._post(self._stop)
+        if self._thread is not None:
+            self._thread.join(5)
+        self._readings.close()
+        self._chores.close()
+
+    # The loop
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                self._pass()
+            except Exception:
+                logger.exception("The relay stumbled.", action="relay_failed")
+        self._end()
+
+    def _pass(self) -> None:
+        for fd, events in self._epoll.poll(self._patience()):
+            if fd == self._ear.fd:
+                self._now = monotonic()
+                self._ear.ready(events)
+                self._deliver_touched()
+            elif fd == self._wake:
+                os.eventfd_read(self._wake)
+            else:
+                self._on_socket(fd, events)
+        self._now = monotonic()
+        # Only now, so that an event of this round cannot meet a new socket that got an old one's number.
+        self._run_posted()
+        self._run_ready()
+        self._run_timers()
+        if self._now >= self._next_tick:
+            self._next_tick = self._now + TICK_SECONDS
+            self._tick()
+
+    def _patience(self) -> float:
+        if self._ready or self._posted:
+            return 0.0
+        until = min(self._next_tick, self._timers[0][0] if self._timers else inf)
+        return max(until - monotonic(), 0.0)
+
+    def _post(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Have something called in the hub's thread."""
+        self._posted.append((call, arguments))
+        if not self._awake:
+            self._awake = True
+            os.eventfd_write(self._wake, 1)
+
+    def _run_posted(self) -> None:
+        self._awake = False
+        for _ in range(len(self._posted)):
+            call, arguments = self._posted.popleft()
+            call(*arguments)
+
+    def _run_ready(self) -> None:
+        for _ in range(len(self._ready)):
+            reader = self._ready.popleft()
+            if self._is_open(reader):
+                self._pump(reader)
+
+    def _run_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= self._now:
+            _, _, call, arguments = heappop(self._timers)
+            call(*arguments)
+
+    def _at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
+        heappush(self._timers, (when, next(self._order), call, arguments))
+
+    def _work(self, pool: Pool, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run ``job`` in a thread; ``then`` gets its result, or its exception, here."""
+
+        def run() -> None:
+            try:
+                outcome = job()
+            except Exception as error:
+                outcome = error
+            self._post(then, outcome)
+
+        pool.submit(run)
+
+    # Hearing
+
+    def _heard(self, channel: bytes, message: bytes) -> None:
+        self.events_received += 1
+        topic = self._topics.get(channel)
+        if topic is None:
+            return
+        if topic.tail.hear(message):
+            if not topic.fresh:
+                topic.fresh = True
+                self._touched.append(topic)
+        elif topic.tail.gap:
+            self.resyncs += 1
+            topic.schedule.hole(self._now)
+            self._plan(topic)
+
+    def _deliver_touched(self) -> None:
+        touched, self._touched = self._touched, []
+        for topic in touched:
+            try:
+                self._deliver(topic)
+            except Exception:
+                logger.exception("A log cannot be delivered.", action="relay_failed", generation_id=topic.key)
+                self._break_all(topic, "failed")
+
+    def _deliver(self, topic: Topic) -> None:
+        """Send what is new to every live reader. The hot path: per reader nothing but one ``write``."""
+        tail = topic.tail
+        begin, events = topic.delivered, tail.count - topic.delivered_count
+        size = tail.offset - begin
+        live = topic.live
+        if tail.complete or size > PIECE:
+            self._release(topic, begin)
+            self._mark_delivered(topic)
+        else:
+            blob = tail.since(begin)
+            self._mark_delivered(topic)
+            short: list[tuple[int, int]] | None = None
+            write = os.write
+            for fd in live:
+                try:
+                    sent = write(fd, blob)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    sent = -1
+                if sent != size:
+                    short = short or []
+                    short.append((fd, sent))
+            self.frames_sent += events * len(live)
+            self.bytes_sent += size * len(live)
+            if short:
+                self._fell_behind(topic, begin, short)
+        if topic.waiting:
+            for reader in list(topic.waiting.values()):
+                self._pump(reader)
+        if tail.size > TAIL_BYTES:
+            tail.trim(TAIL_BYTES * 3 // 4)
+
+    def _mark_delivered(self, topic: Topic) -> None:
+        topic.fresh = False
+        topic.delivered, topic.delivered_count = topic.tail.offset, topic.tail.count
+        topic.active = topic.delivered_at = self._now
+
+    def _release(self, topic: Topic, begin: int) -> None:
+        """Let every live reader go on at its own pace from ``begin``: there is much to send, or the end."""
+        readers, topic.live = topic.live, {}
+        cursor = topic.tail.at(begin)
+        for reader in readers.values():
+            self._settle_account(reader, begin)
+            reader.cursor = cursor
+            self._ready.append(reader)
+
+    def _fell_behind(self, topic: Topic, begin: int, short: list[tuple[int, int]]) -> None:
+        for fd, sent in short:
+            reader = topic.live[fd]
+            if sent < 0:
+                self._forget(reader, "gone")
+                continue
+            del topic.live[fd]
+            self._settle_account(reader, begin + sent)
+            reader.cursor, reader.rest = topic.tail.split(begin + sent) if sent else (topic.tail.at(begin), b"")
+            reader.blocked = True
+            reader.since = self._now
+
+    def _settle_account(self, reader: Reader, offset: int) -> None:
+        reader.count(offset - reader.live_bytes, reader.topic.delivered_count - reader.live_events)
+
+    # Readers
+
+    def _join(self, reader: Reader, key: str, book: Book) -> None:
+        channel = book.channel(key)
+        topic = self._topics.get(channel)
+        if topic is None:
+            topic = self._open_topic(key, book, reader.cursor)
+        elif topic.tail.empty and not topic.tail.covers(reader.cursor):
+            self._rewind(topic, reader.cursor)
+        reader.topic = topic
+        topic.readers += 1
+        topic.empty = inf
+        self.streams_opened += 1
+        self._readers[reader.fd] = reader
+        try:
+            self._epoll.register(reader.fd, _INTEREST)
+        except OSError:
+            self._forget(reader, "gone")
+            return
+        self.drained.clear()
+        self._plan(topic)
+        self._tell_position(reader)
+        self._pump(reader)
+        if self._draining and self._is_open(reader):
+            self._forget(reader, "drain")
+
+    def _is_open(self, reader: Reader) -> bool:
+        return self._readers.get(reader.fd) is reader
+
+    def _on_socket(self, fd: int, events: int) -> None:
+        reader = self._readers.get(fd)
+        if reader is None:
+            if events & _GONE and self._parting.pop(fd, None) is not None:
+                os.close(fd)
+        elif events & _GONE:
+            self._forget(reader, "gone")
+        elif reader.blocked:
+            reader.blocked = False
+            self._pump(reader)
+
+    def _pump(self, reader: Reader) -> None:
+        """Send this reader what it may have until its socket is full, then put it where it belongs."""
+        topic = reader.topic
+        topic.waiting.pop(reader.fd, None)
+        if reader.blocked:
+            return None
+        for _ in range(TURN):
+            try:
+                data = reader.take(topic.tail, PIECE)
+            except Exception:
+                logger.exception("An event cannot be rendered.", action="render_failed", generation_id=topic.key)
+                return self._forget(reader, "failed")
+            if not data:
+                return self._place(reader)
+            sent = self._write(reader, data)
+            if sent < 0:
+                return self._forget(reader, "gone")
+            if sent:
+                reader.sent(sent)
+                reader.since = self._now
+            if sent < len(data):
+                reader.blocked = True
+                reader.pause()
+                return None
+        self._ready.append(reader)
+        return None
+
+    def _write(self, reader: Reader, data: bytes) -> int:
+        """How many bytes the socket took; -1 when the client is gone."""
+        try:
+            sent = os.write(reader.fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return -1
+        events = data.count(b"\nid: ", 0, sent)
+        reader.count(sent, events)
+        self.bytes_sent += sent
+        self.frames_sent += events
+        return sent
+
+    def _place(self, reader: Reader) -> None:
+        """The reader has all there is: it is finished, or waits for what comes next."""
+        topic = reader.topic
+        if reader.closing < inf:
+            self._part(reader)
+        elif reader.at_end(topic.tail):
+            reader.closing, reader.rest = self._now + CLOSE_SECONDS, LAST_CHUNK
+            self._ready.append(reader)
+        elif reader.lacks(topic.tail):
+            self._want(reader)
+        elif reader.cursor == topic.end and reader.render is None and not topic.fresh:
+            reader.page = None
+            reader.live_bytes, reader.live_events = topic.delivered, topic.delivered_count
+            topic.live[reader.fd] = reader
+        else:
+            topic.waiting[reader.fd] = reader
+
+    def _part(self, reader: Reader) -> None:
+        """The body is complete. The client closes first, so that no reset can overtake the last bytes."""
+        fd = reader.fd
+        finish(fd)
+        discard_input(fd)
+        self._remove(reader, "done")
+        self._parting[fd] = reader.closing
+
+    def _forget(self, reader: Reader, reason: Reason) -> None:
+        """End a stream without its last chunk: whoever reads it knows that something is missing."""
+        self._remove(reader, reason)
+        os.close(reader.fd)
+
+    def _remove(self, reader: Reader, reason: Reason) -> None:
+        topic, fd = reader.topic, reader.fd
+        if topic.live.pop(fd, None) is not None:
+            self._settle_account(reader, topic.delivered)
+        topic.waiting.pop(fd, None)
+        reader.page = None
+        del self._readers[fd]
+        topic.readers -= 1
+        if not topic.readers:
+            topic.empty = self._now
+        if self._draining and not self._readers:
+            self.drained.set()
+        self._report(reader, reason)
+
+    def _report(self, reader: Reader, reason: Reason) -> None:
+        if reader.on_close is None:
+            return
+        try:
+            reader.on_close(reader.report(reason, self._now))
+        except Exception:
+            logger.exception("The end of a stream could not be reported.", action="on_close_failed")
+
+    def _say(self, reader: Reader, chunked: bytes) -> None:
+        """Send something that is not part of the log; between two events, never inside one."""
+        if reader.closing < inf:
+            return
+        if reader.rest or reader.blocked:
+            reader.rest += chunked
+            return
+        sent = self._write(reader, chunked)
+        reader.since = self._now
+        if sent < 0:
+            self._forget(reader, "gone")
+        elif sent < len(chunked):
+            topic = reader.topic
+            if topic.live.pop(reader.fd, None) is not None:
+                self._settle_account(reader, topic.delivered)
+                reader.cursor = topic.end
+            topic.waiting.pop(reader.fd, None)
+            reader.rest, reader.blocked = chunked[sent:], True
+
+    # Reading logs
+
+    def _open_topic(self, key: str, book: Book, start: Cursor) -> Topic:
+        topic = self._topics[book.channel(key)] = Topic(key, book, start, self._now)
+        if self._ear.connected:
+            self._ear.listen((topic.channel,))
+        else:
+            topic.schedule.away = True
+            topic.schedule.ask(self._now)
+        return topic
+
+    def _rewind(self, topic: Topic, start: Cursor) -> None:
+        """Nothing has come past the position the tail began at: begin at an earlier one."""
+        readers, topic.live = topic.live, {}
+        for reader in readers.values():
+            self._settle_account(reader, topic.delivered)
+            reader.cursor = topic.end
+            topic.waiting[reader.fd] = reader
+        topic.tail.rewind(start)
+        topic.schedule.ask(self._now)
+
+    def _plan(self, topic: Topic) -> None:
+        """See to it that the log is read when its schedule says so."""
+        schedule = topic.schedule
+        if not topic.readers or schedule.reading or schedule.due == inf:
+            return
+        if schedule.wanted(self._now):
+            self._read(topic)
+        elif schedule.due != schedule.planned:
+            schedule.planned = schedule.due
+            self._at(schedule.due, self._plan, topic)
+
+    def _read(self, topic: Topic) -> None:
+        topic.schedule.begin()
+        topic.tail.rung = False
+        self.log_reads += 1
+        tail, after = topic.tail, topic.end
+        self._work(self._readings, lambda: _page(topic, tail, after), lambda outcome: self._have_read(topic, outcome))
+
+    def _have_read(self, topic: Topic, outcome: tuple[Tail, bool] | Exception) -> None:
+        if self._topics.get(topic.channel) is not topic:
+            return
+        if isinstance(outcome, Exception):
+            _complain(topic, outcome)
+            topic.schedule.failed(self._now)
+        else:
+            page, more = outcome
+            grown = topic.tail.extend(page)
+            topic.schedule.read(self._now, grown=grown, more=more, gap=topic.tail.gap)
+            if grown:
+                self._deliver(topic)
+        self._plan(topic)
+
+    def _want(self, reader: Reader) -> None:
+        """Get a page for a reader the tail does not reach; readers at the same place share it."""
+        topic, after = reader.topic, reader.cursor
+        if topic.wanting is None:
+            topic.wanting = {}
+        readers = topic.wanting.setdefault(after, [])
+        readers.append(reader)
+        if len(readers) == 1:
+            self._fetch(topic, after)
+
+    def _fetch(self, topic: Topic, after: Cursor) -> None:
+        self.log_reads += 1
+        tail = topic.tail
+        self._work(
+            self._readings, lambda: _page(topic, tail, after), lambda outcome: self._have_page(topic, after, outcome)
+        )
+
+    def _have_page(self, topic: Topic, after: Cursor, outcome: tuple[Tail, bool] | Exception) -> None:
+        wanting = topic.wanting or {}
+        readers = [reader for reader in wanting.get(after, ()) if self._is_open(reader)]
+        if not readers:
+            wanting.pop(after, None)
+            return
+        if isinstance(outcome, Exception):
+            _complain(topic, outcome)
+            self._at(self._now + POLL, self._fetch, topic, after)
+            return
+        page, more = outcome
+        if not topic.tail.extend_back(page, TAIL_BYTES) and page.end == after and not topic.tail.covers(after):
+            # The log has less than the tail just now: it lost its end, and will be given it again.
+            self._at(self._now + POLL / 2, self._fetch, topic, after)
+            return
+        del wanting[after]
+        page.complete = page.complete and not more
+        for reader in readers:
+            if not topic.tail.covers(reader.cursor):
+                reader.feed(page)
+            self._pump(reader)
+
+    # Redis comes and goes
+
+    def _confirmed(self, channel: bytes) -> None:
+        topic = self._topics.get(channel)
+        if topic is not None:
+            topic.schedule.ask(self._now)
+            self._plan(topic)
+
+    def _lost(self) -> None:
+        """Nothing is heard any more: read instead, each log every second, not all at the same moment."""
+        for topic in self._topics.values():
+            topic.schedule.away = True
+            topic.schedule.due = min(topic.schedule.due, self._now + random() * POLL)
+            self._plan(topic)
+
+    def _found(self) -> None:
+        """Heard again: subscribe to everything; each confirmation is followed by a read."""
+        for topic in self._topics.values():
+            topic.schedule.away = False
+        self._ear.listen(self._topics)
+
+    # Now and then
+
+    def _tick(self) -> None:
+        self._ear.tick(self._now)
+        self._look_at_readers()
+        self._look_at_topics()
+        for fd in [fd for fd, until in self._parting.items() if until <= self._now]:
+            del self._parting[fd]
+            discard_input(fd)
+            os.close(fd)
+
+    def _look_at_readers(self) -> None:
+        now = self._now
+        quiet_since, stalled_since = now - self._keepalive + TICK_SECONDS, now - STALL_SECONDS
+        for reader in list(self._readers.values()):
+            since = reader.since
+            if reader.expires <= now:
+                self._expire(reader)
+            elif since > quiet_since:
+                continue
+            elif reader.blocked:
+                if since <= stalled_since:
+                    self._forget(reader, "stalled")
+            elif reader.topic.delivered_at <= quiet_since or reader.fd not in reader.topic.live:
+                self._say(reader, HEARTBEAT)
+
+    def _expire(self, reader: Reader) -> None:
+        if reader.notices:
+            self._say(reader, EXPIRED)
+        if self._is_open(reader):
+            self._forget(reader, "expired")
+
+    def _look_at_topics(self) -> None:
+        now = self._now
+        idle, unwritten = [], []
+        share = max(min(TAIL_BYTES, PROCESS_BYTES // max(len(self._topics), 1)), SMALLEST_TAIL)
+        for topic in list(self._topics.values()):
+            if not topic.readers:
+                if now - topic.empty > LINGER_SECONDS:
+                    self._close_topic(topic)
+                continue
+            if now - topic.active >= IDLE_SECONDS and not topic.tail.complete:
+                idle.append(topic)
+            if topic.unwritten:
+                unwritten.append(topic)
+            topic.tail.trim(share)
+        self._ask_for_ends(idle)
+        if now >= self._next_queue_look:
+            self._next_queue_look = now + QUEUE_SECONDS
+            self._ask_for_positions(unwritten)
+
+    def _close_topic(self, topic: Topic) -> None:
+        del self._topics[topic.channel]
+        self._ear.leave(topic.channel)
+
+    def _ask_for_ends(self, idle: list[Topic]) -> None:
+        """One question about all logs that have been silent: is one at its end, or gone altogether?"""
+        if not idle or self._asking_ends:
+            return
+        self._asking_ends = True
+        for topic in idle:
+            topic.active = self._now
+        self._work(
+            self._chores,
+            lambda: _ask(idle, lambda book, keys: book.source.ends(keys)),
+            lambda outcome: self._have_ends(idle, outcome),
+        )
+
+    def _have_ends(self, idle: list[Topic], outcome: dict[Topic, Cursor | None] | Exception) -> None:
+        self._asking_ends = False
+        if isinstance(outcome, Exception):
+            return
+        for topic in idle:
+            if topic not in outcome:
+                self._break_all(topic, "deleted")
+                continue
+            end = outcome[topic]
+            if end is not None and end > topic.end:
+                topic.schedule.ask(self._now)
+                self._plan(topic)
+
+    def _break_all(self, topic: Topic, reason: Reason) -> None:
+        for reader in [reader for reader in self._readers.values() if reader.topic is topic]:
+            self._forget(reader, reason)
+
+    def _ask_for_positions(self, unwritten: list[Topic]) -> None:
+        if not unwritten or self._asking_queue:
+            return
+        self._asking_queue = True
+        self._work(
+            self._chores,
+            lambda: _ask(unwritten, lambda book, keys: book.source.queue_positions(keys)),
+            lambda outcome: self._have_positions(outcome),
+        )
+
+    def _have_positions(self, outcome: dict[Topic, int] | Exception) -> None:
+        self._asking_queue = False
+        if isinstance(outcome, Exception):
+            return
+        for topic, position in outcome.items():
+            if position != topic.position and topic.unwritten:
+                topic.position = position
+                topic.notice = chunk(sse.notice({"type": "queued", "position": position}))
+                for reader in [*topic.live.values(), *topic.waiting.values()]:
+                    self._tell_position(reader)
+
+    def _tell_position(self, reader: Reader) -> None:
+        topic = reader.topic
+        if reader.notices and topic.notice and topic.unwritten and reader.told is not topic.notice:
+            reader.told = topic.notice
+            self._say(reader, topic.notice)
+
+    # The end
+
+    def _drain(self, seconds: float) -> None:
+        self._draining = True
+        if not self._readers:
+            self.drained.set()
+        for reader in self._readers.values():
+            self._at(self._now + random() * seconds, self._send_away, reader)
+
+    def _send_away(self, reader: Reader) -> None:
+        if self._is_open(reader):
+            self._forget(reader, "drain")
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _end(self) -> None:
+        self._draining = True
+        for reader in list(self._readers.values()):
+            self._forget(reader, "drain")
+        for fd in self._parting:
+            os.close(fd)
+        self._ear.close()
+        self._epoll.close()
+        self.drained.set()
+
+
+def _page(topic: Topic, tail: Tail, after: Cursor) -> tuple[Tail, bool]:
+    """A page of the log, encoded, and whether it is a full one. Runs in the pool."""
+    entries = topic.book.source.read(topic.key, after, PAGE)
+    return tail.page(after, entries), len(entries) >= PAGE
+
+
+def _ask(topics: Iterable[Topic], question: Callable[[Book, list[str]], dict[str, Any]]) -> dict[Topic, Any]:
+    """One question for all logs of each book."""
+    books: dict[Book, dict[str, Topic]] = {}
+    for topic in topics:
+        books.setdefault(topic.book, {})[topic.key] = topic
+    return {keyed[key]: answer for book, keyed in books.items() for key, answer in question(book, list(keyed)).items()}
+
+
+def _complain(topic: Topic, error: Exception) -> None:
+    known = isinstance(error, StoreDown)
+    logger.warning(
+        "A log cannot be read just now.", action="log_read_failed", generation_id=topic.key, error=str(error),
+        exc_info=None if known else error,
+    )  # fmt: skip
