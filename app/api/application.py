@@ -1,0 +1,61 @@
+"""Puts the Flask application together. Connects to nothing: that happens after the fork, in `process`."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from flask_openapi3.openapi import OpenAPI
+
+from app.api import account, conversations, document, errors, generations, messages, probes, shapes, tracing
+from app.api.identity import Verifier
+from app.api.limits import Limits
+from app.api.process import EXTENSION, WebProcess
+from app.api.routing import public
+from app.config import Settings
+from app.web import views
+
+_GUARDS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+def create_app(settings: Settings) -> OpenAPI:
+    """The application; ``app.extensions[EXTENSION]`` is its process, to be started and closed."""
+    app = OpenAPI(
+        "unbroken",
+        static_folder=None,
+        info=document.INFO,
+        security_schemes=document.SECURITY,
+        validation_error_model=shapes.Problem,
+        # Every route documents its own refusals; nothing is to be added.
+        validation_error_status=500,
+        doc_ui=False,
+    )
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=0)
+    app.extensions[EXTENSION] = WebProcess(settings, Verifier(app, settings), Limits(app, settings))
+    tracing.register(app)
+    errors.register(app, views.render_not_found)
+    app.after_request(_protect)
+    for routes in (generations.routes, messages.routes, conversations.routes, account.routes):
+        app.register_api(routes)
+    app.register_blueprint(probes.blueprint)
+    app.register_blueprint(views.page)
+    for endpoint, view in app.view_functions.items():
+        if endpoint.startswith(f"{views.page.name}."):
+            public(view)
+    document.register(app, settings)
+    return app
+
+
+def _protect(response: Response) -> Response:
+    """Headers of every answer that has not set its own: nobody guesses types, frames us, or keeps private answers."""
+    for name, value in _GUARDS.items():
+        response.headers.setdefault(name, value)
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store" if _is_private() else "no-cache"
+    return response
+
+
+def _is_private() -> bool:
+    return request.path.startswith(("/api/", "/v1/"))

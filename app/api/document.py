@@ -1,0 +1,115 @@
+"""The OpenAPI document of this deployment, its page, and what the types of problems mean."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import flask_openapi3_swagger
+import orjson
+from flask import Blueprint, Response, send_from_directory
+from flask_openapi3.models.info import Info
+from flask_openapi3.models.security_scheme import SecurityScheme
+from flask_openapi3.openapi import OpenAPI
+from flask_openapi3.utils import get_model_schema
+
+from app.api import shapes
+from app.api.errors import KINDS
+from app.api.routing import public
+from app.config import Settings
+from app.domain.errors import NotFound
+
+VERSION = "0.1.0"
+INFO = Info(
+    title="Unbroken",
+    version=VERSION,
+    description=(
+        "Sends messages, generates the answers in the background, and never breaks the stream. "
+        "Every refusal is a problem (RFC 9457). Streams are described in the project's README."
+    ),
+)
+SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+}
+
+blueprint = Blueprint("document", __name__)
+
+_ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
+# Swagger UI writes styles into its elements; its scripts are ours to serve.
+_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+
+
+def register(app: OpenAPI, settings: Settings) -> None:
+    """Add the shapes of all answers to the document, and serve it."""
+    for shape in shapes.ALL:
+        schema = get_model_schema(shape, mode="serialization")
+        app.components_schemas.update(schema.pop("$defs", {}))
+        app.components_schemas[shape.__name__] = schema
+
+    @public
+    def openapi() -> Response:
+        """The document."""
+        made: dict[str, Any] = app.api_doc
+        message = made["components"]["schemas"]["StartBody"]["properties"]["message"]
+        message["maxLength"] = settings.max_message_chars
+        return Response(orjson.dumps(made), content_type="application/json")
+
+    app.add_url_rule("/openapi.json", view_func=openapi)
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/docs")
+@public
+def docs() -> Response:
+    """The document, readable and to be tried out, without anything from elsewhere."""
+    response = Response(_PAGE, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+@blueprint.get("/docs/start.js")
+@public
+def start() -> Response:
+    """Starts the page."""
+    return Response(_START, content_type="text/javascript; charset=utf-8")
+
+
+@blueprint.get("/docs/assets/<path:name>")
+@public
+def assets(name: str) -> Response:
+    """Swagger UI's own files, from its package."""
+    return send_from_directory(_ASSETS, name, max_age=86_400)
+
+
+@blueprint.get("/problems/<slug>")
+@public
+def problem_type(slug: str) -> Response:
+    """What a type of problem means, for whoever follows its address."""
+    for error, kind in KINDS.items():
+        if kind.slug == slug:
+            meaning = (error.__doc__ or "").strip().splitlines()[0]
+            text = f"<!doctype html><title>{escape(kind.title)}</title><h1>{kind.status} {escape(kind.title)}</h1>"
+            return Response(f"{text}<p>{escape(meaning)}</p>", content_type="text/html; charset=utf-8")
+    raise NotFound
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Unbroken: API</title>
+<link rel="stylesheet" href="/docs/assets/css/swagger-ui.css">
+<div id="api"></div>
+<script src="/docs/assets/js/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+});
+"""

@@ -1,0 +1,202 @@
+"""What answers look like, for the OpenAPI document. ``render`` makes them; a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+CursorText = Annotated[str, Field(description="A position in the stream, <epoch>-<n>", examples=["1-42"])]
+Status = Literal["queued", "running", "completed", "error", "cancelled"]
+
+
+class FieldError(BaseModel):
+    """A field that was refused."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """A refusal (RFC 9457)."""
+
+    type: str = Field(description="A stable reference for this kind of problem", examples=["/problems/invalid-field"])
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+    request_id: str | None
+
+
+class ToolCall(BaseModel):
+    """A tool call in its latest state."""
+
+    call_id: str
+    tool: str
+    state: Literal["started", "finished", "failed"]
+    arguments: str
+    result: str | None
+
+
+class Latency(BaseModel):
+    """Milliseconds since the message was accepted."""
+
+    first_token: int | None
+    total: int | None
+
+
+class Generation(BaseModel):
+    """One answer in the making, or made."""
+
+    id: Id
+    conversation_id: Id
+    message_id: Id = Field(description="The answer's message")
+    user_message_id: Id
+    model: str
+    status: Status
+    cursor: CursorText = Field(description="The position that content belongs to")
+    epoch: int
+    content: str
+    reasoning: str
+    tools: list[ToolCall]
+    queue_position: int | None = Field(description="1 is the next; null when it does not wait")
+    attempts: int
+    attempt_log: list[dict[str, Any]]
+    finish_reason: str | None
+    error: dict[str, Any] | None
+    usage: dict[str, Any] | None = Field(description="input_tokens, output_tokens, and what else the provider counts")
+    latency_ms: Latency
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    last_updated: datetime
+    finished_at: datetime | None
+    sha256: str | None = Field(description="Of the finished content as UTF-8, in hex")
+
+
+class PolledGeneration(Generation):
+    """A generation, with the stream's events past `after` when that was given."""
+
+    events: list[dict[str, Any]] = Field(default=[], description="Each the stream's JSON object, with its id")
+
+
+class Conversation(BaseModel):
+    """A conversation. None exists without a message."""
+
+    id: Id
+    title: str | None
+    model: str | None
+    preview: str
+    metadata: dict[str, str]
+    archived: bool
+    archived_at: datetime | None
+    has_active_generation: bool
+    created_at: datetime
+    last_message_at: datetime
+    last_updated: datetime
+
+
+class Message(BaseModel):
+    """A message, question or answer."""
+
+    seq: int
+    message_id: Id
+    client_msg_id: str | None
+    conversation_id: Id
+    parent_id: Id | None
+    role: Literal["user", "assistant"]
+    content: str
+    reasoning: str
+    tools: list[ToolCall]
+    status: Status
+    model: str | None
+    generation_id: Id | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, str]
+    created_at: datetime
+    last_updated: datetime
+
+
+class Started(BaseModel):
+    """What a sent message led to."""
+
+    conversation: Conversation
+    message: Message
+    generation: Generation
+
+
+class ConversationPage(BaseModel):
+    """Conversations, newest first."""
+
+    items: list[Conversation]
+    next_cursor: str | None
+
+
+class MessagePage(BaseModel):
+    """Messages in order."""
+
+    items: list[Message]
+    next_seq: int | None
+
+
+class ConversationStatus(BaseModel):
+    """Whether an answer is being made, and how far it is."""
+
+    has_active_generation: bool
+    generating_message_id: Id | None
+    generation_id: Id | None
+    status: Status | None
+    queue_position: int | None
+    partial_content: str | None
+    cursor: CursorText | None
+    last_updated: datetime
+
+
+class Model(BaseModel):
+    """A model that can be asked."""
+
+    name: str
+    provider: str
+    default: bool
+
+
+class ModelList(BaseModel):
+    """Every model that can be asked."""
+
+    items: list[Model]
+
+
+class AccountLimits(BaseModel):
+    """What one user may do."""
+
+    new_conversations: str
+    generations: str
+    reads: str
+    streams: int
+    message_chars: int
+
+
+class Account(BaseModel):
+    """Who is asking."""
+
+    id: Id
+    subject: str
+    role: str | None
+    limits: AccountLimits
+
+
+ALL: tuple[type[BaseModel], ...] = (
+    Problem,
+    PolledGeneration,
+    Generation,
+    Conversation,
+    Message,
+    Started,
+    ConversationPage,
+    MessagePage,
+    ConversationStatus,
+    ModelList,
+    Account,
+)

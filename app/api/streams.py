@@ -1,0 +1,95 @@
+"""Streams: checked and opened here, carried by the relay. No session is open by the time the first byte leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from flask import Response
+
+from app.api import render
+from app.api.identity import Caller
+from app.api.process import WebProcess
+from app.api.tracing import request_id
+from app.domain import sse
+from app.domain.cursor import START, Cursor
+from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
+from app.relay.reader import Closed, OnClose
+from app.relay.stream import EventStream
+from app.services.starting import Command
+from app.store.generations import Generation
+
+_log = structlog.get_logger()
+
+
+def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor) -> Response:
+    """The stream of a generation past a position; 204 when nothing is left of it."""
+    row = process.resources.generations.authorise(caller.user, generation_id, after)
+    if row.final is not None and after >= row.final:
+        return Response(status=204)
+    with _place(process, caller) as place:
+        return _respond(process, caller, place, row, after, conversation_created=False)
+
+
+def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
+    """Start what is asked for and answer with its stream. The place is taken first: a refusal must come before."""
+    with _place(process, caller) as place:
+        begun = process.begin(caller.user, command)
+        row, created = begun.generation, begun.conversation_created
+        return _respond(process, caller, place, row, START, conversation_created=created)
+
+
+@contextmanager
+def _place(process: WebProcess, caller: Caller) -> Iterator[str]:
+    """A place among the user's streams; given back when none begins. Raises TooManyStreams, Overloaded."""
+    place = process.live.places.take(caller.user.id)
+    try:
+        yield place
+    except BaseException:
+        process.live.places.leave(caller.user.id, place)
+        raise
+
+
+def _respond(
+    process: WebProcess, caller: Caller, place: str, row: Generation, after: Cursor, *, conversation_created: bool
+) -> Response:
+    live = process.live
+    user_id = caller.user.id
+
+    def release() -> None:
+        STREAMS_OPEN.dec()
+        live.places.leave(user_id, place)
+
+    STREAMS_OPEN.inc()
+    stream = EventStream(
+        live.hub,
+        row.id,
+        after,
+        opening=sse.notice(render.opening(row, after, conversation_created=conversation_created)),
+        expires_at=caller.expires_at,
+        on_close=_farewell(request_id(), user_id),
+        release=release,
+    )
+    return Response(stream, headers=stream.headers, direct_passthrough=True)
+
+
+def _farewell(request: str, user_id: str) -> OnClose:
+    """Count and log the end of a stream; called in the hub's thread, when the request is long gone."""
+
+    def tell(closed: Closed) -> None:
+        STREAMS_CLOSED.labels(closed.reason).inc()
+        EVENTS_SENT.inc(closed.events)
+        _log.info(
+            "stream ended",
+            action="stream",
+            generation_id=closed.generation_id,
+            request_id=request,
+            user_id=user_id,
+            reason=closed.reason,
+            events=closed.events,
+            bytes=closed.bytes,
+            seconds=round(closed.seconds, 3),
+        )
+
+    return tell

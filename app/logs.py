@@ -1,0 +1,74 @@
+"""Logs as JSON lines on stderr: one form for our own sentences and for what libraries say."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from structlog.typing import Processor
+
+# A ticket opens a stream: it is a secret wherever an address is written down.
+_TICKET = re.compile(r"([?&;\s]ticket=)[^&;\s\"']*", re.IGNORECASE)
+# What these say on INFO is said better by our own lines, or to nobody.
+_QUIET = ("urllib3", "kombu", "amqp", "asyncio", "flask-limiter")
+
+
+def configure(level: str = "INFO") -> None:
+    """Send everything, our own and the libraries', through one formatter. Safe to repeat."""
+    structlog.configure(
+        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def formatter() -> logging.Formatter:
+    """One line of JSON for each record, whoever logged it."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_shared()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _redact,
+            structlog.processors.JSONRenderer(_dumps),
+        ],
+    )
+
+
+def without_ticket(text: str) -> str:
+    """``text`` with the value of every ``ticket=`` taken out."""
+    return _TICKET.sub(r"\1[redacted]", text)
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _redact(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and "ticket=" in value:
+            event[key] = without_ticket(value)
+    return event
+
+
+def _dumps(event: MutableMapping[str, Any], **_: Any) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
