@@ -47,7 +47,7 @@ class Proof(threading.Thread):
                 time.sleep(0.1)
 
     def _ask_readyz(self) -> None:
-        self._call("GET", "/readyz", timeout=5)
+        self._call("GET", "/readyz", timeout=2)
 
     def _run_generation(self, token: str) -> None:
         started = self._call("POST", "/api/v1/generations", token, {"message": "ping", "model": "offline-fast"})

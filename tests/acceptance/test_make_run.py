@@ -1,0 +1,238 @@
+"""`make run` from outside: a clean copy in a closed home, an empty environment, and kill -9 for every part.
+
+The copy borrows this checkout's .venv; installing into a fresh one is what .ci/run begins with on a new machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.process import ROOT, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")]
+
+READY_SECONDS = 60
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class House:
+    """A copy of the repository and the `make run` in it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.copy = home / "unbroken"
+        self.environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        self.lines: list[str] = []
+        self.url = self.token = ""
+
+    def make(self, *arguments: str) -> list[str]:
+        return ["make", *arguments]
+
+    def start(self) -> None:
+        """Returns when it said that it is ready."""
+        self.lines.clear()
+        fresh: queue.Queue[str] = queue.Queue()
+        self.process = subprocess.Popen(
+            self.make("run", "PORT=0"), cwd=self.copy, env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        threading.Thread(target=self._read, args=(self.process.stdout, fresh), daemon=True).start()
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.token:
+            try:
+                line = fresh.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                pytest.fail("not ready in time:\n" + "\n".join(self.lines))
+            if line.startswith("ready "):
+                self.url = line.split()[1]
+            if line.startswith("token "):
+                self.token = line.split()[1]
+
+    def _read(self, stream: Any, fresh: queue.Queue[str]) -> None:
+        for line in stream:
+            self.lines.append(line.rstrip("\n"))
+            fresh.put(self.lines[-1])
+
+    def restart(self) -> None:
+        self.token = ""
+        self.start()
+
+    def processes(self) -> dict[int, str]:
+        """pid → command line of everything that works inside the home, make included."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if os.readlink(entry / "cwd").startswith(str(self.home)):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def pid(self, *words: str) -> int:
+        """Of the eldest process whose command line has all `words`."""
+        return min(pid for pid, line in self.processes().items() if all(word in line for word in words))
+
+    def call(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+        request = urllib.request.Request(self.url + path, method=method)
+        request.add_header("Authorization", f"Bearer {token or self.token}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        with OPENER.open(request, timeout=10) as response:
+            return json.loads(response.read() or b"null")
+
+    def answer(self) -> str:
+        """Ask for a generation, wait until it is completed; the conversation's id."""
+        body = {"message": "Tell me about tides", "model": "offline-fast"}
+        started = self.call("POST", "/api/v1/generations", body)
+        path = f"/api/v1/generations/{started['generation']['id']}"
+        assert wait_until(lambda: self.call("GET", path)["status"] not in ("queued", "running"), 20, step=0.1)
+        assert self.call("GET", path)["status"] == "completed"
+        return str(started["conversation"]["id"])
+
+    def answers_again(self, seconds: float = 30) -> bool:
+        def try_once() -> bool:
+            try:
+                self.answer()
+            except (OSError, AssertionError):
+                return False
+            return True
+
+        return wait_until(try_once, seconds, step=1)
+
+    def is_gone(self) -> bool:
+        return wait_until(lambda: not self.processes(), 10, step=0.1)
+
+
+def copy_of_the_repository(target: Path) -> None:
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
+    )
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    (target / ".venv").symlink_to(ROOT / ".venv")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o700)
+    house = House(home)
+    copy_of_the_repository(house.copy)
+    house.start()
+    yield house
+    with suppress(ProcessLookupError):
+        os.killpg(house.process.pid, signal.SIGKILL)
+    house.is_gone()
+
+
+def test_it_says_ready_once_and_then_a_token_that_works(house: House):
+    ready = [index for index, line in enumerate(house.lines) if line.startswith("ready ")]
+    assert len(ready) == 1
+    assert house.lines[ready[0]] == f"ready {house.url}"
+    assert house.lines[ready[0] + 1] == f"token {house.token}"
+    house.answer()
+
+
+def test_the_proof_of_readiness_leaves_nothing(house: House):
+    token = make_token(house, "USER=readiness-probe")
+    assert house.call("GET", "/api/v1/conversations", token=token)["items"] == []
+
+
+def test_make_token_prints_a_token_and_nothing_else(house: House):
+    assert house.call("GET", "/api/v1/conversations", token=make_token(house, "USER=alice", "TTL=60"))["items"] == []
+
+
+def make_token(house: House, *arguments: str) -> str:
+    result = subprocess.run(
+        house.make("token", *arguments),
+        cwd=house.copy,
+        env=house.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == ""
+    return result.stdout.strip()
+
+
+def test_a_second_run_on_the_same_data_is_refused_in_words(house: House):
+    result = subprocess.run(
+        house.make("run", "PORT=0"), cwd=house.copy, env=house.environment, capture_output=True, text=True, timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "another `make run` uses" in result.stderr
+
+
+def test_a_port_that_is_taken_is_refused_in_words(house: House):
+    port = house.url.rpartition(":")[2]
+    result = subprocess.run(
+        house.make("run", f"PORT={port}", "DATA_DIR=elsewhere"), cwd=house.copy, env=house.environment,
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert f"port {port}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("celery",), ("gunicorn",), ("valkey-server",), ("bin/postgres",)], ids=lambda words: words[0]
+)
+def test_a_part_killed_hard_comes_back(house: House, words: tuple[str, ...]):
+    killed = house.pid(*words)
+    os.kill(killed, signal.SIGKILL)
+    assert wait_until(lambda: killed not in house.processes(), 5)
+    assert house.answers_again(), "\n".join(house.lines[-20:])
+    assert house.process.poll() is None
+
+
+def test_what_was_said_survives_a_supervisor_killed_hard(house: House):
+    conversation = house.answer()
+    os.kill(house.pid("dev.run"), signal.SIGKILL)
+    assert house.is_gone(), house.processes()
+    house.restart()
+    assert conversation in [item["id"] for item in house.call("GET", "/api/v1/conversations")["items"]]
+
+
+def stop_by_sigterm(house: House) -> None:
+    house.process.terminate()
+
+
+def stop_by_sigterm_of_the_supervisor(house: House) -> None:
+    os.kill(house.pid("dev.run"), signal.SIGTERM)
+
+
+def stop_by_ctrl_c(house: House) -> None:
+    os.killpg(house.process.pid, signal.SIGINT)
+
+
+def stop_by_killing_make(house: House) -> None:
+    house.process.kill()
+
+
+@pytest.mark.parametrize(
+    "stop", [stop_by_sigterm, stop_by_sigterm_of_the_supervisor, stop_by_ctrl_c, stop_by_killing_make]
+)
+def test_it_stops_with_nothing_left_and_starts_again(house: House, stop: Callable[[House], None]):
+    started = time.monotonic()
+    stop(house)
+    house.process.wait(15)
+    assert house.is_gone(), house.processes()
+    assert time.monotonic() - started < 10
+    house.restart()
+    house.answer()
