@@ -1,7 +1,7 @@
 """A whole deployment as real processes: Celery workers and gunicorn against the stores a test gives.
 
     stack.start(message="hi", model="offline")        # through the service, as the web process does; no web needed
-    worker = stack.worker(concurrency=20)             # returns when it can work; keyword settings go into its environment
+    worker = stack.worker(concurrency=20)             # returns when it can work; settings as keywords
     web = stack.web(workers=2, MAX_QUEUED=5)          # returns when /readyz says so; web.url
     worker.kill(); worker.terminate(); worker.signal(signal.SIGSTOP); worker.log()
 

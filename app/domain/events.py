@@ -117,7 +117,8 @@ def pack(payloads: Sequence[bytes]) -> bytes:
 
 def unpack(body: bytes) -> list[bytes]:
     """The encoded events of a packed body, byte for byte as they were packed."""
-    return zlib.decompress(body).split(b"\n")
+    lines = zlib.decompress(body)
+    return lines.split(b"\n") if lines else []
 
 
 def number(epoch: int, first: int, payloads: Iterable[bytes]) -> list[Entry]:

@@ -64,6 +64,8 @@ class Transcript:
                 self._text[:] = [event.text]
                 self._reasoning[:] = [event.reasoning]
                 self.attempt, self.mark = event.attempt, None
+                if event.reason == "restart":
+                    self.tools.clear()  # they belong to the answer that is replaced
             case Tool():
                 self.tools[event.call_id] = event
             case Mark():

@@ -6,7 +6,7 @@
         proxy.refuse()                                   # reset every connection, and each new one at once
         proxy.delay(0.2)                                 # every chunk waits, in both directions
         proxy.black_hole()                               # connections stay open, nothing moves: half-open
-        proxy.drop_reply_to(lambda data: b"COMMIT" in data)   # the server gets it, the client a reset instead of a reply
+        proxy.drop_reply_to(lambda data: b"COMMIT" in data)   # the server gets it, the client no reply but a reset
         proxy.cut_reply_after(1000)                      # each connection is reset after so many bytes of replies
         proxy.drop_replies(0.05, seed=7)                 # 5 % of the replies get lost, and their connection with them
 
