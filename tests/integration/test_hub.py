@@ -1,0 +1,461 @@
+"""The hub with a real Valkey: what reaches the sockets, whatever happens to Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import pytest
+
+from app.domain.cursor import START, Cursor
+from app.domain.events import Token, encode
+from app.eventlog.log import RedisLog
+from app.relay import hub as hub_module
+from app.relay.book import Book
+from app.relay.hub import Hub
+from app.relay.reader import Closed
+from dev.valkey import Valkey
+from tests.fakes.relay import NAMESPACE, Shelf, TestSource, Watcher, Writer, client_of
+
+
+class Place:
+    """A hub, its stores, and the watchers of one test."""
+
+    def __init__(self, url: str, directory: Path, stack: ExitStack) -> None:
+        self.url = url
+        self.shelf = Shelf(directory)
+        self.source = TestSource(RedisLog(client_of(url), NAMESPACE), self.shelf)
+        self._stack = stack
+
+    def hub(self, **options: Any) -> Hub:
+        client = client_of(self.url)
+        book = Book(self.source, lambda key: f"{NAMESPACE}:{{{key}}}:live".encode())
+        hub = Hub(book, self.url, NAMESPACE, client.publish, **options)
+        self._stack.callback(hub.close)
+        return hub
+
+    def writer(self, key: str = "g") -> Writer:
+        return Writer(self.url, self.shelf, key)
+
+    def watch(self, hub: Hub, key: str = "g", after: Cursor = START, **options: Any) -> Watcher:
+        """A stream over TCP, as in life."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        self._stack.callback(ours.close)
+        hub.adopt(theirs, key, after, **options)
+        return Watcher(ours)
+
+
+@pytest.fixture
+def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(redis_url, tmp_path, stack)
+
+
+@pytest.fixture
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that may be hurt."""
+    server = Valkey(tmp_path_factory.mktemp("own"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def frail(own_valkey: Valkey, tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(own_valkey.url(), tmp_path, stack)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def later(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_a_reader_from_the_start_gets_replay_and_live_and_a_clean_end(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(20)
+    watcher = place.watch(hub)
+    assert watcher.take(21) == writer.ids()
+    writer.tokens(5)
+    writer.end()
+    assert watcher.rest() == writer.ids(Cursor(1, 20))
+    assert watcher.complete
+    assert watcher.sock.recv(1) == b"", "the connection is closed behind the last chunk"
+
+
+def test_a_resumed_reader_gets_exactly_what_is_past_its_cursor(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(50)
+    watchers = [place.watch(hub, after=Cursor(1, n)) for n in (40, 3, 50, 0)] + [place.watch(hub)]
+    writer.tokens(10)
+    writer.end()
+    for watcher, after in zip(watchers, [Cursor(1, 40), Cursor(1, 3), Cursor(1, 50), Cursor(1, 0), START], strict=True):
+        assert watcher.rest() == writer.ids(after)
+        assert watcher.complete
+
+
+def test_the_payload_is_what_the_worker_wrote_byte_for_byte(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.write(Token("ü\n\r\u2028\u0000 'quoted' \\ 🦉"))
+    writer.end()
+    watcher = place.watch(hub)
+    assert [json.loads(event.data) for event in watcher.events()] == [json.loads(e.payload) for e in writer.log]
+
+
+def test_a_reader_of_a_queued_generation_hears_its_place_and_then_the_answer(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    place.shelf.add("g", [])
+    place.shelf.queue("g", 3)
+    watcher = place.watch(hub)
+    events = watcher.events()
+    assert json.loads(next(events).data) == {"type": "queued", "position": 3}
+    place.shelf.queue("g", 2)
+    assert json.loads(next(events).data) == {"type": "queued", "position": 2}
+    writer.begin()
+    writer.end()
+    assert [event.id for event in events] == ["1-0", "1-1"]
+
+
+def test_a_takeover_shows_the_end_of_the_old_revision_to_every_reader(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(5)
+    watchers = [place.watch(hub), place.watch(hub, after=Cursor(1, 2))]
+    assert watchers[0].take(6) == writer.ids()
+    assert watchers[1].take(3) == writer.ids(Cursor(1, 2))
+    writer.begin()
+    writer.tokens(3)
+    writer.end()
+    for watcher in watchers:
+        assert watcher.rest() == ["2-0", "2-1", "2-2", "2-3", "2-4"]
+
+
+def test_a_lost_notification_is_read_from_the_log(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    assert watcher.take(1) == ["1-0"]
+    hub._ear._heard = lambda channel, message: None  # what Redis says is lost on its way
+    until(lambda: hub.streams_open == 1)
+    dropped = hub._heard
+    hub._ear._heard = lambda channel, message: None if message.startswith(b"1-1 ") else dropped(channel, message)
+    writer.tokens(3)
+    writer.end()
+    assert watcher.rest() == ["1-1", "1-2", "1-3", "1-4"]
+    assert hub.resyncs > 0
+
+
+def test_a_thousand_followers_get_every_event_exactly_once(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watchers = [place.watch(hub) for _ in range(1000)]
+    until(lambda: hub.streams_open == 1000)
+    for _ in range(20):
+        writer.tokens(2)
+        time.sleep(0.01)
+    writer.end()
+    for watcher in watchers:
+        assert watcher.rest() == writer.ids()
+        assert watcher.complete
+    until(lambda: hub.streams_open == 0)
+    assert hub.frames_sent == 1000 * len(writer.log)
+
+
+def test_a_slow_reader_is_given_everything_and_costs_next_to_nothing(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    slow, quick = place.watch(hub), place.watch(hub)
+    reading = later(quick.rest)
+    for _ in range(150):
+        writer.tokens(100, size=500)
+    until(lambda: any(reader.blocked for reader in hub._readers.values()))
+    topic = hub._topics[b"test:{g}:live"]
+    assert topic.tail.size <= hub_module.TAIL_BYTES
+    assert all(len(reader.rest) < 2000 and reader.page is None for reader in hub._readers.values())
+    writer.end()
+    assert slow.rest() == writer.ids()
+    assert slow.complete
+    reading.join()
+
+
+def test_a_reader_the_tail_does_not_reach_catches_up_from_the_log(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(3000, size=500)
+    resumed = place.watch(hub, after=Cursor(1, 2990))
+    assert len(resumed.take(10)) == 10
+    early = [place.watch(hub) for _ in range(3)]
+    reading = [later(lambda watcher=watcher: watcher.take(3001)) for watcher in early[1:]]
+    assert early[0].take(3001) == writer.ids()
+    for thread in reading:
+        thread.join()
+    writer.end()
+    for watcher in [*early, resumed]:
+        assert watcher.rest() == ["1-3001"]
+
+
+def test_a_cursor_ahead_of_the_log_waits_and_spoils_nothing_for_others(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(5)
+    ahead = place.watch(hub, after=Cursor(1, 8))
+    until(lambda: hub.streams_open == 1)
+    ordinary = place.watch(hub)
+    assert ordinary.take(6) == writer.ids()
+    writer.tokens(5)
+    writer.end()
+    assert ahead.rest() == ["1-9", "1-10", "1-11"]
+    assert ordinary.rest() == writer.ids(Cursor(1, 5))
+
+
+def test_a_deleted_generation_breaks_its_streams(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    assert watcher.take(1) == ["1-0"]
+    (place.shelf.directory / "g").unlink()
+    assert watcher.rest() == []
+    assert not watcher.complete
+
+
+def test_the_end_is_found_though_nobody_published_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    assert watcher.take(1) == ["1-0"]
+    hub._ear._heard = lambda channel, message: None
+    writer.end()
+    assert watcher.rest() == ["1-1"]
+    assert watcher.complete
+
+
+def test_a_quiet_stream_gets_heartbeats_that_no_parser_takes_for_an_event(place: Place) -> None:
+    writer, hub = place.writer(), place.hub(keepalive=1.0)
+    writer.begin()
+    watcher = place.watch(hub)
+    assert watcher.take(1) == ["1-0"]
+    time.sleep(2.2)
+    writer.end()
+    assert watcher.rest() == ["1-1"]
+    assert 1 <= watcher.raw.count(b": ka\n") <= 4
+
+
+def test_a_stream_whose_token_expires_says_so_and_is_broken(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub, expires_at=time.time() + 0.7)
+    assert [json.loads(event.data)["type"] for event in watcher.events()] == ["snapshot", "auth"]
+    assert not watcher.complete
+
+
+def test_the_head_comes_first_and_the_report_last(place: Place) -> None:
+    closed: list[Closed] = []
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(3)
+    watcher = place.watch(hub, prefix=b"5\r\nhello\r\n", on_close=closed.append)
+    chunks = watcher.chunks()
+    assert next(chunks) == b"hello"
+    until(lambda: len(hub._topics) == 1 and bool(hub._topics[b"test:{g}:live"].live))
+    writer.tokens(2)
+    writer.end()
+    received = b"hello" + b"".join(chunks)
+    until(lambda: bool(closed))
+    report = closed[0]
+    assert (report.generation_id, report.reason, report.events) == ("g", "done", 7)
+    assert report.bytes >= len(received)
+
+
+def test_a_client_that_leaves_is_forgotten_at_once(place: Place) -> None:
+    closed: list[Closed] = []
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub, on_close=closed.append)
+    watcher.take(1)
+    watcher.sock.close()
+    until(lambda: hub.streams_open == 0, 1)
+    assert [report.reason for report in closed] == ["gone"]
+
+
+def test_draining_breaks_every_stream_within_a_second_and_every_later_one_at_once(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watchers = [place.watch(hub) for _ in range(100)]
+    for watcher in watchers:
+        watcher.take(1)
+    begun = time.monotonic()
+    hub.drain()
+    ends = []
+    for watcher in watchers:
+        assert watcher.rest() == []
+        assert not watcher.complete
+        ends.append(time.monotonic() - begun)
+    assert max(ends) < 1.1
+    assert hub.drained.wait(1)
+    late = place.watch(hub, prefix=b"2\r\nhi\r\n")
+    assert next(late.chunks()) == b"hi"
+    assert late.rest() in ([], ["1-0"])
+    assert not late.complete
+
+
+def test_another_protocol_gets_its_own_form_from_the_same_hub(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(3)
+
+    def render(cursor: Cursor, payload: bytes) -> bytes:
+        return b"data: %d\n\n" % cursor.n if cursor.n % 2 else b""
+
+    watcher = place.watch(hub, render=render)
+    chunks = watcher.chunks()
+    assert next(chunks) == b"data: 1\n\ndata: 3\n\n"
+    writer.tokens(2)
+    assert next(chunks) == b"data: 5\n\n"
+    writer.end()
+    assert list(chunks) == []
+    assert watcher.complete
+
+
+def test_a_tail_without_readers_goes_away_and_its_channel_with_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER_SECONDS", 0.2)
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    watcher.take(1)
+    client = client_of(place.url)
+    assert client.pubsub_channels("test:{g}:*") == [b"test:{g}:live"]
+    watcher.sock.close()
+    until(lambda: not hub._topics)
+    until(lambda: client.pubsub_channels("test:{g}:*") == [])
+    again = place.watch(hub)
+    writer.end()
+    assert again.rest() == writer.ids()
+
+
+# Redis comes and goes
+
+
+def test_a_killed_subscription_is_rebuilt_and_nothing_is_missing(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    watcher.take(1)
+    client = client_of(place.url)
+    for _ in range(3):
+        client.client_kill_filter(_type="pubsub")
+        for _ in range(5):
+            writer.tokens(2)
+            time.sleep(0.02)
+    until(lambda: hub.connected and hub.redis_reconnects > 0)
+    writer.end()
+    assert watcher.rest() == writer.ids(Cursor(1, 0))
+
+
+def test_redis_killed_and_restarted_costs_no_event(own_valkey: Valkey, frail: Place) -> None:
+    writer, hub = frail.writer(), frail.hub()
+    writer.begin()
+    writer.tokens(10)
+    watchers = [frail.watch(hub), frail.watch(hub, after=Cursor(1, 4))]
+    watchers[0].take(11)
+    own_valkey.kill()
+    writer.tokens(10, quiet=True)
+    assert watchers[0].take(10) == writer.ids(Cursor(1, 10)), "from the second store, within its pace"
+    own_valkey.start()
+    writer.tokens(10)
+    until(lambda: hub.connected)
+    writer.tokens(10)
+    writer.end()
+    assert watchers[0].rest() == writer.ids(Cursor(1, 20))
+    assert watchers[1].rest() == writer.ids(Cursor(1, 4))
+
+
+def test_an_emptied_redis_costs_no_event(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    writer.tokens(10)
+    watcher = place.watch(hub)
+    watcher.take(11)
+    client_of(place.url).flushall()
+    late = place.watch(hub, after=Cursor(1, 2))
+    writer.tokens(10)
+    writer.end()
+    assert watcher.rest() == writer.ids(Cursor(1, 10))
+    assert late.rest() == writer.ids(Cursor(1, 2))
+
+
+@pytest.mark.slow
+def test_a_frozen_redis_is_noticed_by_the_canary_and_costs_no_event(
+    own_valkey: Valkey, frail: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.relay.ear.CANARY_SECONDS", 1.0)
+    writer, hub = frail.writer(), frail.hub()
+    writer.begin()
+    watcher = frail.watch(hub)
+    watcher.take(1)
+    assert own_valkey.process is not None
+    os.kill(own_valkey.process.pid, SIGSTOP)
+    try:
+        until(lambda: hub.canary_failures > 0)
+        entries = [Token(f"while frozen {n}") for n in range(3)]
+        frail.shelf.add("g", [])
+        writer.write(*entries, quiet=True)
+        assert watcher.take(3) == ["1-1", "1-2", "1-3"]
+    finally:
+        os.kill(own_valkey.process.pid, SIGCONT)
+    until(lambda: hub.connected)
+    writer.tokens(5)
+    writer.end()
+    assert watcher.rest() == writer.ids(Cursor(1, 3))
+
+
+def test_without_redis_from_the_first_moment_streams_are_served_from_the_second_store(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        place = Place("redis://127.0.0.1:1/0", tmp_path, stack)
+        place.shelf.add("g", [])
+        watcher = place.watch(place.hub())
+        writer = place.writer()
+        writer.log = []
+        writer.epoch = 1
+        writer.write(Token("a"), Token("b"), quiet=True)
+        assert watcher.take(2) == ["1-0", "1-1"]
+        writer.end(quiet=True)
+        assert watcher.rest() == ["1-2"]
+        assert watcher.complete
+
+
+def test_messages_of_strangers_on_the_channel_do_no_harm(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    watcher.take(1)
+    client = client_of(place.url)
+    for message in (b"", b"nonsense", b"1-x {}", b"9-0 {}", b"1-7 " + encode(Token("false"))):
+        client.publish("test:{g}:live", message)
+    writer.tokens(3)
+    writer.end()
+    assert watcher.rest()[:3] == ["1-1", "1-2", "1-3"]
