@@ -100,20 +100,19 @@ class Run:
         say("the database is up to date")
 
     def start_services(self) -> None:
+        self.empty_metrics()
         concurrency = self.environment.get("WORKER_CONCURRENCY") or "200"
         level = self.environment.get("LOG_LEVEL") or "INFO"
         celery = ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads", "--concurrency", concurrency]
         # Its name is this instance's alone, also where several share a broker, and survives a restart.
         name = ["--hostname", f"worker-{self.port}@%h", "--loglevel", level]
         self.supervisor.add(self.python("worker", *celery, *name, "--events", "--without-gossip", "--without-mingle"))
-        self.supervisor.add(self.python("web", "gunicorn", "wsgi:app"), before_start=self.empty_metrics)
+        self.supervisor.add(self.python("web", "gunicorn", "wsgi:app"))
         say("worker and web server started")
 
     def python(self, name: str, *module_and_arguments: str) -> Program:
         argv = (sys.executable, "-m", *module_and_arguments)
-        environment = dict(self.environment)
-        if name == "web":
-            environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.instance.metrics)
+        environment = {**self.environment, "PROMETHEUS_MULTIPROC_DIR": str(self.instance.metrics)}
         return Program(name, argv, self.instance.logs / f"{name}.log", environment)
 
     def empty_metrics(self) -> None:

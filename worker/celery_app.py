@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
+from app import logs
 from app.config import InvalidSettings, Settings
 from app.queue import producer
 from worker.process import WorkerProcess
@@ -20,6 +21,11 @@ except InvalidSettings as error:
 celery = producer(settings.broker_url, settings.redis_namespace)
 process = WorkerProcess(settings)
 register(celery, process)
+
+
+@setup_logging.connect(weak=False)
+def _log(**_: Any) -> None:
+    logs.configure(settings.log_level)
 
 
 @worker_init.connect(weak=False)

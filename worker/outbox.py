@@ -20,6 +20,7 @@ from app.domain.events import Event, Reasoning, Token, encode
 from app.domain.transcript import Transcript
 from app.eventlog.log import APPEND, FINISHED_TTL_MS, KEEP_TTL, RUNNING_TTL_MS, Answer, RedisLog, parse_answer
 from app.eventlog.pipe import Pipe, Reply
+from app.ops import metrics
 from app.store.generations import Claimed
 
 # A silent generation asks this often whether it is still wanted; its log's time to live is refreshed with it.
@@ -196,6 +197,7 @@ class Outbox:
         self._last_flush = asyncio.get_running_loop().time()
         pipe = self._pipe
         now = monotonic()
+        written = 0
         commands: list[tuple[Any, ...]] = []
         replies: list[Callable[[Reply], None]] = []
         dirty, self._dirty = self._dirty, set()
@@ -209,10 +211,12 @@ class Outbox:
             commands.append(self._append(draft, draft.payloads[draft.acked : draft.sendable]))
             replies.append(self._on_reply(draft))
             draft.in_flight, draft.sent_at = True, now
+            written += draft.sendable - draft.acked
         if commands:
             assert pipe, "nothing is composed without a connection"
             self._oldest_unanswered = self._oldest_unanswered or now
             pipe.write(commands, replies)
+            metrics.EVENTS_WRITTEN.inc(written)
 
     def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int | None = None) -> tuple[Any, ...]:
         log, meta, channel = draft.keys

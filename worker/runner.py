@@ -19,6 +19,7 @@ from app.domain.events import Mark, Snapshot, SnapshotReason, Tool
 from app.domain.transcript import Transcript
 from app.domain.usage import estimate
 from app.eventlog.log import RedisLog
+from app.ops import metrics
 from app.services.catalogue import Catalogue
 from app.services.finishing import Ending, Finisher
 from app.services.generations import Generations
@@ -181,12 +182,15 @@ class Runner:
             return
         log = _log.bind(generation_id=generation_id, epoch=claimed.lease.epoch)
         log.info("generation claimed", action="claim", tries=claimed.tries)
+        if claimed.lease.epoch > 1:
+            metrics.TAKEOVERS.inc()
         run = Run(claimed)
         self._runs.add(run)
         try:
             await self._bring_to_end(run)
         except LeaseLost:
             log.info("generation taken over", action="fenced")
+            metrics.FENCED.inc()
         except Draining:
             await self._give_back(run)
         finally:
@@ -367,6 +371,7 @@ class Runner:
             events=len(draft.payloads),
             seconds=round(monotonic() - run.began, 3),
         )
+        _count(run, ending)
         await self._outbox.finish(draft, done, FINISH_PATIENCE)
         return True
 
@@ -397,6 +402,17 @@ class Runner:
                 with run.waiting():
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, 2.0)
+
+
+def _count(run: Run, ending: Ending) -> None:
+    """Tell Prometheus how a generation went."""
+    age = run.claimed.age + monotonic() - run.began
+    metrics.GENERATIONS_FINISHED.labels(ending.status).inc()
+    metrics.GENERATION_SECONDS.labels(ending.status).observe(age)
+    if ending.first_token_age is not None:
+        metrics.FIRST_TOKEN_SECONDS.observe(age - ending.first_token_age)
+    if ending.error:
+        metrics.ERRORS.labels(ending.error["code"]).inc()
 
 
 def _overdue(run: Run, now: float, deadlines: Deadlines) -> ProviderError | None:

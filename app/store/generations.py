@@ -50,7 +50,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claimed generation: the lease, and what is needed to work on it. ``remaining``: seconds to its deadline."""
+    """A claimed generation: the lease, and what is needed to work on it. ``remaining``: seconds to its deadline;
+    ``age``: seconds since it was accepted, at the claim.
+    """
 
     lease: Lease
     user_id: str
@@ -63,6 +65,7 @@ class Claimed:
     tries: int
     cancelled: bool
     remaining: float | None
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_i
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
 
 _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
-    tries, cancel_at IS NOT NULL AS cancelled, CAST(extract(epoch FROM deadline - now()) AS float8) AS remaining"""
+    tries, cancel_at IS NOT NULL AS cancelled, CAST(extract(epoch FROM deadline - now()) AS float8) AS remaining,
+    CAST(extract(epoch FROM now() - created_at) AS float8) AS age"""
 
 # Free: given back (no lease), or expired. A database that was away longer than a lease makes every lease
 # look expired: the workers get the time of one lease to renew first.
