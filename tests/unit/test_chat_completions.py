@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, ToolCall, ToolDelta, Usage
-from worker.providers.chat_completions import AnswerReader, request_body
+from worker.providers.chat_completions import AnswerReader, Template, request_body
 
 STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 REPLACED = "\ufffd"
@@ -328,6 +328,94 @@ def test_text_is_always_storable_and_never_depends_on_the_reads(parts: list[list
     units = b"".join(unit.to_bytes(2, "little") for part in parts for unit in part)
     assert reader.failure is None
     assert text_of(pieces) == units.decode("utf-16-le", "replace").replace("\0", REPLACED)
+
+
+# --- the short way through chunks that differ in their text only
+
+PLAIN = b'{"id":"c","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}],"usage":null}'
+
+
+def test_a_template_reads_what_the_long_way_reads() -> None:
+    template = Template.of(PLAIN)
+    assert template is not None
+    for literal in (b'"a"', b'"\\n\\"\\u00e9"', b'""', '"🙂"'.encode()):
+        read = lines(PLAIN.replace(b'"Hel"', literal)) * 3
+        assert template.read(read) == AnswerReader().feed(read)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lines(PLAIN)[:-1],
+        lines(PLAIN) + b"data: ",
+        lines(PLAIN.replace(b'"id":"c"', b'"id":"d"')),
+        lines(PLAIN.replace(b'"usage":null', b'"usage":{}')),
+        lines(PLAIN.replace(b'"Hel"', b"null")),
+        lines(PLAIN.replace(b'"Hel"', b'"a","content":"b"')),
+        lines(PLAIN.replace(b'"Hel"', b'"a"\ndata: ,"b":"c"')),
+        lines(PLAIN.replace(b'"Hel"', b'"a\xff"')),
+        lines(PLAIN.replace(b'"Hel"', b'"\\ud83d"')),
+        lines(PLAIN.replace(b'"Hel"', b'"\\u0000"')),
+        lines(PLAIN).replace(b"\n", b"\r\n"),
+        b": keep-alive\n\n" + lines(PLAIN),
+        b"event: error\n" + lines(PLAIN),
+        lines(b"[DONE]"),
+    ],
+)
+def test_a_template_leaves_everything_else_to_the_long_way(other: bytes) -> None:
+    template = Template.of(PLAIN)
+    assert template is not None
+    assert template.read(other) is None
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"index":1,"delta":{"content":"a"}}]}',
+        b'{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}',
+        b'{"choices":[{"index":0,"delta":{"content":"a"}}],"error":{"message":"x"}}',
+        b'{"choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":0,"id":"x"}]}}]}',
+        b'{"choices":[{"index":0,"delta":{"content":"a","refusal":"b"}}]}',
+        b'{"choices":[{"index":0,"delta":{"content":null}}],"content":"a"}',
+        b'{"choices":[]}',
+    ],
+)
+def test_a_chunk_that_says_more_than_text_is_no_template(chunk: bytes) -> None:
+    assert Template.of(chunk) is None
+
+
+kinds = st.sampled_from(
+    [
+        lines(chunk(content="a")),
+        lines(chunk(content="b\n\u2028")),
+        lines(chunk(content="c", reasoning="hm")),
+        lines(chunk(reasoning_content="hm")),
+        lines(chunk(content="\0")),
+        lines(chunk(role="assistant", content="")),
+        lines(chunk(content="f") | {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+        lines({"choices": [{"index": 1, "delta": {"content": "ghost"}}]}),
+        lines({"choices": []}),
+        lines(chunk(content="a")).replace(b"\n", b"\r\n"),
+        lines(chunk(content="a")).replace(b'"a"', b'"\\ud83d"'),
+        lines(chunk(content="a")).replace(b'"a"', b'"\\ude42"'),
+        b": ka\n\n",
+        b": ka\n",
+        b"event: x\n",
+        lines(b"[DONE]"),
+    ]
+)
+
+
+@given(st.lists(kinds | st.just(lines(chunk(content="a"))), max_size=25), st.lists(st.integers(0, 5000), max_size=5))
+def test_the_way_the_chunks_arrive_makes_no_difference(events: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join([*events, lines(STOP)])
+    whole, verdict = read(stream)
+    edges = [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
+    for reads in ([*events, lines(STOP)], [stream[a:b] for a, b in itertools.pairwise(edges)]):
+        pieces, reader = read(*reads)
+        assert pieces == whole
+        assert (reader.failure is None) == (verdict.failure is None)
 
 
 # --- requests

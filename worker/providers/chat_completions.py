@@ -6,6 +6,7 @@ Providers differ in what they send (wire.md §8); this file is the list of the d
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,11 @@ CONTINUE_INSTRUCTION = (
     "the very next character, even in the middle of a word, a table or a code block. Repeat nothing of it, and do not "
     "mention the interruption."
 )
+
+_LITERALS = re.compile(rb'"(?:content|reasoning_content|reasoning)":\s*("(?:[^"\\]|\\.)*")')
+_PROBE = "\x01probe"
+# In vain, and in a row: a stream whose chunks have nothing in common is not studied for ever.
+_MAX_LESSONS = 4
 
 CONTINUATIONS = frozenset({"prefill", "vllm", "instruction", "none"})
 
@@ -65,8 +71,20 @@ class AnswerReader:
     ``done`` is set when nothing more can follow; then the last piece was a Finished, or ``failure`` is set.
     """
 
-    __slots__ = ("_finish_reason", "_held", "_lenient", "_parser", "_pieces", "_secrets", "_tools", "_usage", "done",
-                 "failure")  # fmt: skip
+    __slots__ = (
+        "_finish_reason",
+        "_held",
+        "_lenient",
+        "_lessons",
+        "_parser",
+        "_pieces",
+        "_secrets",
+        "_template",
+        "_tools",
+        "_usage",
+        "done",
+        "failure",
+    )
 
     def __init__(self, *, secrets: Iterable[str] = ()) -> None:
         self._parser = SseParser()
@@ -77,6 +95,8 @@ class AnswerReader:
         self._tools: list[str | None] = []  # ids of the calls seen, by index
         self._held: dict[str, str] = {}  # channel → a high surrogate waiting for its other half
         self._lenient = False
+        self._template: Template | None = None
+        self._lessons = 0
         self.done = False
         self.failure: ProviderError | None = None
 
@@ -87,6 +107,12 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> list[Piece]:
         """The pieces of one network read; the list is the caller's."""
+        template = self._template
+        if template is not None and self._parser.between_events and not (self.done or self._held):
+            pieces = template.read(data)
+            if pieces is not None:
+                self._lessons = 0
+                return pieces
         try:
             events = self._parser.feed(data)
         except EventTooLarge as error:
@@ -117,6 +143,9 @@ class AnswerReader:
                 self._report(data)
             elif data:
                 self._chunk(data)
+                if self._lessons < _MAX_LESSONS:
+                    self._lessons += 1
+                    self._template = Template.of(data)
         return self._take()
 
     def _take(self) -> list[Piece]:
@@ -241,6 +270,59 @@ class AnswerReader:
                 self._pieces.append(kind("\ufffd"))
         self._pieces.append(Finished(self._finish_reason, self._usage))
         self.done = True
+
+
+class Template:
+    """What the chunks of one stream have in common, so that only their text needs to be parsed.
+
+    Sound, because JSON knows no context: where one string literal may stand, any other may, and changes nothing
+    else. That the literal is the text of the answer, and the chunk says nothing besides, is proved by reading the
+    chunk with another text in it.
+    """
+
+    __slots__ = ("_after", "_before", "_kind")
+
+    def __init__(self, before: bytes, after: bytes, kind: type[Text] | type[Thought]) -> None:
+        self._before = before
+        self._after = after
+        self._kind = kind
+
+    @classmethod
+    def of(cls, chunk: bytes) -> Template | None:
+        """The template of a chunk that adds text and does nothing else; otherwise None."""
+        for literal in _LITERALS.finditer(chunk):
+            before, after = chunk[: literal.start(1)], chunk[literal.end(1) :]
+            reader = AnswerReader()
+            reader._chunk(before + orjson.dumps(_PROBE) + after)
+            if reader.failure or reader._finish_reason or reader._usage or len(reader._pieces) != 1:
+                continue
+            piece = reader._pieces[0]
+            if isinstance(piece, (Text, Thought)) and piece.text == _PROBE:
+                return cls(b"data: " + before, after, type(piece))
+        return None
+
+    def read(self, data: bytes) -> list[Piece] | None:
+        """The pieces of a read made of whole events of this form only; None for any other."""
+        pieces: list[Piece] = []
+        blocks = data.split(b"\n\n")
+        if blocks.pop():
+            return None
+        before, after = self._before, self._after
+        start, end = len(before), -len(after)
+        for block in blocks:
+            literal = block[start:end]
+            # Quotes at both ends, and JSON in between: one string, on one line.
+            if not (block.startswith(before) and block.endswith(after) and literal[:1] == literal[-1:] == b'"'):
+                return None
+            try:
+                text = orjson.loads(literal)
+            except orjson.JSONDecodeError:
+                return None
+            if "\0" in text:
+                return None
+            if text:
+                pieces.append(self._kind(text))
+        return pieces
 
 
 def _reasoning(delta: dict[str, Any]) -> str:

@@ -1,50 +1,81 @@
-"""One HTTP session per event loop, shared by every provider of the process."""
+"""HTTP as the providers need it: ask, then read the answer's body as it comes.
+
+Two transports, one shape: ``http_direct`` for the token path, ``http_proxied`` for networks that need a proxy. Both
+follow no redirect (it would carry the key elsewhere), know no cookies, and use a connection again when its answer was
+read to the end.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-
-import aiohttp
 
 CONNECT_SECONDS = 10.0
 # Below the five seconds after which uvicorn and Node close an idle connection: a POST must not meet a closing one.
 KEEPALIVE_SECONDS = 4.0
+# How long the end of an answer that nobody reads any more may take.
+RELEASE_SECONDS = 1.0
 
 
-class HttpSession:
-    """Opens the session with the first request, inside the loop that makes it; again when the loop is another one."""
+class HttpFailure(Exception):
+    """The exchange did not take place, or broke."""
 
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def get(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._session = _session()
-            self._loop = loop
-        return self._session
+class CannotConnect(HttpFailure):
+    """The server cannot be reached."""
+
+
+class ConnectTimeout(HttpFailure):
+    """The server did not accept a connection in time."""
+
+
+class ConnectionBroken(HttpFailure):
+    """The connection ended in the middle, or what came over it was not HTTP."""
+
+
+class Answer(Protocol):
+    """A status, headers (names in lower case find them), and a body that may still be on its way."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def read(self) -> bytes:
+        """What has come since the last read, at least one byte; empty at the end. Raises ConnectionBroken."""
+        ...
+
+    def release(self) -> None:
+        """The rest is not wanted: keep the connection if it ends in a moment."""
+        ...
+
+    def close(self) -> None:
+        """Leave now: an answer that is not at its end loses its connection. May be called at any time."""
+        ...
+
+
+class Transport(Protocol):
+    """Connections of one process, used from one event loop at a time."""
+
+    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Send a request and wait for the answer's headers, however long that takes. Raises HttpFailure."""
+        ...
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Drop all connections."""
+        ...
 
 
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEPALIVE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity", "User-Agent": "unbroken"},
-    )
+def content_type(answer: Answer) -> str:
+    """Without its parameters, in lower case; empty when there is none."""
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for. Read once, unlike aiohttp's own way: no thread
-    per request, and no .netrc, whose credentials would collide with the API key."""
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY ask for."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None

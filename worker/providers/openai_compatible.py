@@ -7,25 +7,40 @@ more than everything else in the worker together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
+from base64 import b64encode
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
-import aiohttp
 import orjson
 
 from worker.providers.base import Finished, Piece, Prompt, ProviderError, Text
 from worker.providers.chat_completions import CONTINUATIONS, AnswerReader, request_body
 from worker.providers.continuation import OverlapCutter
-from worker.providers.http import HttpSession, environment_proxy
+from worker.providers.http import (
+    Answer,
+    CannotConnect,
+    ConnectionBroken,
+    ConnectTimeout,
+    HttpFailure,
+    Transport,
+    content_type,
+    environment_proxy,
+)
+from worker.providers.http_direct import DirectTransport
+from worker.providers.http_proxied import ProxiedTransport
 from worker.providers.upstream_errors import from_response
 
 LIST_MODELS_SECONDS = 3.0
 ERROR_BODY_SECONDS = 5.0
 ERROR_BODY_BYTES = 64 * 1024
 DOCUMENT_BYTES = 16 * 1024 * 1024
-# How long a finished connection may take to become reusable before it is dropped.
-DRAIN_SECONDS = 0.1
+
+_BROKEN_HTTP = {
+    ConnectTimeout: ("upstream_timeout", "The upstream did not accept a connection in time."),
+    CannotConnect: ("upstream_connection", "The upstream cannot be reached."),
+    ConnectionBroken: ("upstream_connection", "The connection to the upstream was lost."),
+}
 
 
 class OpenAICompatible:
@@ -34,7 +49,8 @@ class OpenAICompatible:
     ``base_url`` ends where ``/chat/completions`` begins (usually in ``/v1``). ``continuation`` says how this upstream
     goes on from a prefix: ``prefill`` (a last assistant message is continued), ``vllm`` (the same, asked for by
     vLLM's own parameters), ``instruction`` (a user message asks for it; what it repeats is cut, exactness is not
-    guaranteed), ``none``. Raises ValueError for an unusable URL or an unknown continuation.
+    guaranteed), ``none``. Without a ``transport`` it takes the environment's proxy, or none. Raises ValueError for an
+    unusable URL or key, or an unknown continuation.
     """
 
     def __init__(
@@ -44,21 +60,20 @@ class OpenAICompatible:
         *,
         continuation: str = "instruction",
         include_usage: bool = True,
-        session: HttpSession | None = None,
+        transport: Transport | None = None,
     ) -> None:
+        if continuation not in CONTINUATIONS:
+            raise ValueError(f"unknown continuation {continuation!r}")
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("the base URL of an upstream must be an http or https URL")
-        if continuation not in CONTINUATIONS:
-            raise ValueError(f"unknown continuation {continuation!r}")
-        self._base_url = base_url.rstrip("/")
-        self._proxy = environment_proxy(base_url)
+        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        self._headers = _authorization(api_key, parts.username, parts.password)
         self._secrets = tuple(filter(None, (api_key, parts.password)))
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._continuation = continuation
         self._include_usage = include_usage
-        self._session = session or HttpSession()
-        self._owns_session = session is None
+        proxy = environment_proxy(base_url)
+        self._transport = transport or (ProxiedTransport(proxy) if proxy else DirectTransport())
 
     @property
     def continues(self) -> bool:
@@ -71,91 +86,99 @@ class OpenAICompatible:
         body = request_body(prompt, continuation=self._continuation, include_usage=self._include_usage)
         reader = AnswerReader(secrets=self._secrets)
         cutter = OverlapCutter(prompt.prefix) if prompt.prefix and self._continuation == "instruction" else None
-        async with self._request("POST", "/chat/completions", body) as response:
-            read = _document if _kind(response) == "application/json" else _next
+        answer: Answer | None = None
+        try:
+            answer = await self._ask("POST", "/chat/completions", orjson.dumps(body))
+            streams = _kind(answer) != "application/json"
             while not reader.done:
-                pieces = await read(response, reader)
+                if streams:
+                    data = await answer.read()
+                    pieces = reader.feed(data) if data else reader.close()
+                else:
+                    pieces = reader.feed_document(await _read_bounded(answer, DOCUMENT_BYTES))
                 if cutter is not None:
                     pieces = _cut(pieces, cutter)
                 if pieces:
                     yield pieces
             if reader.failure is not None:
                 raise reader.failure
-            await _drain(response)
+            answer.release()
+            answer = None
+        except HttpFailure as error:
+            if not reader.finish_seen:
+                raise _translated(error) from error
+            yield reader.close()  # the answer is whole, only the goodbye is missing
+        finally:
+            if answer is not None:
+                answer.close()
 
     async def list_models(self) -> list[str]:
         """The ids the upstream offers, in its order. Raises ProviderError; takes three seconds at most."""
+        answer: Answer | None = None
         try:
-            async with asyncio.timeout(LIST_MODELS_SECONDS), self._request("GET", "/models") as response:
-                document = orjson.loads(await _read_bounded(response, DOCUMENT_BYTES))
+            async with asyncio.timeout(LIST_MODELS_SECONDS):
+                answer = await self._ask("GET", "/models")
+                document = orjson.loads(await _read_bounded(answer, DOCUMENT_BYTES))
                 return [model["id"] for model in document["data"] if isinstance(model["id"], str)]
+        except HttpFailure as error:
+            raise _translated(error) from error
         except TimeoutError as error:
-            raise ProviderError("upstream_timeout", "The upstream did not list its models in time.", retryable=True) \
-                from error  # fmt: skip
+            message = "The upstream did not list its models in time."
+            raise ProviderError("upstream_timeout", message, retryable=True) from error
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise ProviderError("upstream_malformed", "The upstream's list of models is unreadable.", retryable=True) \
-                from error  # fmt: skip
+            message = "The upstream's list of models is unreadable."
+            raise ProviderError("upstream_malformed", message, retryable=True) from error
+        finally:
+            if answer is not None:
+                answer.close()
 
     async def close(self) -> None:
-        if self._owns_session:
-            await self._session.close()
+        await self._transport.close()
 
-    @asynccontextmanager
-    async def _request(
-        self, method: str, path: str, body: dict[str, object] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A 200 answer. Leaving the block ends the connection unless its body was read to the end."""
-        data = None if body is None else orjson.dumps(body, default=str)
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """An answer with status 200. Raises HttpFailure, and ProviderError for any other status."""
+        url = self._url._replace(path=self._url.path.rstrip("/") + path).geturl()
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        answer = await self._transport.open(method, url, headers, body)
+        if answer.status == 200:
+            return answer
         try:
-            # Redirects are refused: they would carry the key elsewhere.
-            async with self._session.get().request(
-                method, self._base_url + path, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
-            ) as response:
-                if response.status != 200:
-                    raise await self._refusal(response)
-                yield response
-        except aiohttp.ServerTimeoutError as error:
-            raise ProviderError("upstream_timeout", "The upstream did not accept a connection in time.",
-                                retryable=True) from error  # fmt: skip
-        except aiohttp.ClientConnectorError as error:
-            raise ProviderError("upstream_connection", "The upstream cannot be reached.", retryable=True) from error
-        except (aiohttp.ClientError, OSError) as error:
-            message = "The connection to the upstream was lost."
-            raise ProviderError("upstream_connection", message, retryable=True) from error
+            return await self._refused(answer)
+        finally:
+            answer.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
+    async def _refused(self, answer: Answer) -> Answer:
         body = b""
-        with suppress(TimeoutError, aiohttp.ClientError):
+        with suppress(TimeoutError, HttpFailure):
             async with asyncio.timeout(ERROR_BODY_SECONDS):
-                body = await _read_bounded(response, ERROR_BODY_BYTES)
-        return from_response(
-            response.status, response.headers, body, content_type=response.content_type, secrets=self._secrets
+                body = await _read_bounded(answer, ERROR_BODY_BYTES)
+        raise from_response(
+            answer.status, answer.headers, body, content_type=content_type(answer), secrets=self._secrets
         )
 
 
-def _kind(response: aiohttp.ClientResponse) -> str:
-    kind = response.content_type
+def _authorization(api_key: str | None, username: str | None, password: str | None) -> dict[str, str]:
+    if api_key:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key of an upstream must be printable ASCII")
+        return {"Authorization": f"Bearer {api_key}"}
+    if username is not None:
+        pair = f"{unquote(username)}:{unquote(password or '')}"
+        return {"Authorization": "Basic " + b64encode(pair.encode()).decode()}
+    return {}
+
+
+def _translated(error: HttpFailure) -> ProviderError:
+    code, message = _BROKEN_HTTP[type(error)]
+    return ProviderError(code, message, retryable=True)
+
+
+def _kind(answer: Answer) -> str:
+    kind = content_type(answer)
     if kind == "text/html":
         # A login page or a wrong address; a retry would read the same.
         raise ProviderError("upstream_malformed", "The upstream answered with a web page.", retryable=False)
     return kind
-
-
-async def _document(response: aiohttp.ClientResponse, reader: AnswerReader) -> list[Piece]:
-    """The whole answer of an upstream that does not stream."""
-    return reader.feed_document(await _read_bounded(response, DOCUMENT_BYTES))
-
-
-async def _next(response: aiohttp.ClientResponse, reader: AnswerReader) -> list[Piece]:
-    """The pieces of one network read; none for a keep-alive, or for half an event."""
-    try:
-        data = await response.content.readany()
-    except aiohttp.ClientError:
-        if not reader.finish_seen:
-            raise
-        data = b""  # the answer is whole, only the goodbye is missing
-    return reader.feed(data) if data else reader.close()
 
 
 def _cut(pieces: list[Piece], cutter: OverlapCutter) -> list[Piece]:
@@ -172,18 +195,10 @@ def _cut(pieces: list[Piece], cutter: OverlapCutter) -> list[Piece]:
     return kept
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read the few bytes behind the answer, so that the connection can serve the next request."""
-    with suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while await response.content.readany():
-                pass
-
-
-async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read_bounded(answer: Answer, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    while size < limit and (data := await response.content.readany()):
+    while size < limit and (data := await answer.read()):
         parts.append(data)
         size += len(data)
     return b"".join(parts)[:limit]

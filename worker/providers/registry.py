@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from worker.providers.base import Provider
-from worker.providers.http import HttpSession
 from worker.providers.offline import Offline
 from worker.providers.openai_compatible import OpenAICompatible
 
@@ -26,13 +25,10 @@ class Providers:
         continuation: str = "instruction",
         include_usage: bool = True,
     ) -> None:
-        self._session = HttpSession()
         self._providers: dict[str, Provider] = {"offline": Offline(), "offline-fast": Offline(rate=None)}
         self._upstream: OpenAICompatible | None = None
         if base_url:
-            self._upstream = OpenAICompatible(
-                base_url, api_key, continuation=continuation, include_usage=include_usage, session=self._session
-            )
+            self._upstream = OpenAICompatible(base_url, api_key, continuation=continuation, include_usage=include_usage)
             self._providers["openai"] = self._upstream
 
     @property
@@ -55,4 +51,3 @@ class Providers:
         """Call it in the loop that used the providers."""
         for provider in self._providers.values():
             await provider.close()
-        await self._session.close()

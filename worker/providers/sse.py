@@ -27,9 +27,12 @@ class EventTooLarge(ValueError):
 
 
 class SseParser:
-    """One stream's parser. Feed it reads in order; close it at the end of the body."""
+    """One stream's parser. Feed it reads in order; close it at the end of the body.
 
-    __slots__ = ("_after_cr", "_data", "_fresh", "_name", "_partial", "_size")
+    ``between_events`` tells whether the next byte begins a new event.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_fresh", "_name", "_partial", "_size", "between_events")
 
     def __init__(self) -> None:
         self._partial: list[bytes] = []  # of a line whose end has not come; a list, so that drips stay linear
@@ -38,6 +41,7 @@ class SseParser:
         self._size = 0
         self._after_cr = False
         self._fresh = True
+        self.between_events = False
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events completed by this read. Raises EventTooLarge."""
@@ -60,7 +64,9 @@ class SseParser:
             self._after_cr = True
         elif last != 10:
             self._keep(lines.pop())
-        return self._dispatch(lines)
+        events = self._dispatch(lines)
+        self.between_events = last == 10 and not (self._data or self._name)
+        return events
 
     def close(self) -> list[SseEvent]:
         """The event the body ended in, if there is one."""
@@ -69,6 +75,7 @@ class SseParser:
         return self._dispatch(lines)
 
     def _keep(self, part: bytes) -> None:
+        self.between_events = False
         self._partial.append(part)
         self._grow(len(part))
 

@@ -67,11 +67,14 @@ def from_event(error: object, *, secrets: Iterable[str] = ()) -> ProviderError:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or an HTTP date); never negative."""
+    """Seconds to wait, never negative; from ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date).
+
+    ``headers`` are found by their names in lower case.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds

@@ -1,0 +1,438 @@
+"""The two HTTP transports, byte by byte, against servers that answer exactly what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from worker.providers import http_direct
+from worker.providers.http import CannotConnect, ConnectionBroken, Transport, content_type, environment_proxy
+from worker.providers.http_direct import DirectTransport
+from worker.providers.http_proxied import ProxiedTransport
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Ways = tuple[Callable[[], Transport], Callable[[], asyncio.AbstractEventLoop]]
+
+
+DIRECT: Ways = (DirectTransport, uvloop.new_event_loop)
+
+
+@pytest.fixture(params=["direct-uvloop", "direct-asyncio", "proxied-asyncio"])
+def way(request: pytest.FixtureRequest) -> Ways:
+    transport, _, loop = request.param.partition("-")
+    return (
+        DirectTransport if transport == "direct" else lambda: ProxiedTransport(None),
+        uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop,
+    )
+
+
+def run(way: Ways, handler: Handler, use: Callable[[Transport, str], Awaitable[Any]]) -> Any:
+    make, loop = way
+
+    async def main() -> Any:
+        transport = make()
+        async with serving(handler) as url, asyncio.timeout(10):
+            try:
+                return await use(transport, url)
+            finally:
+                await transport.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main())
+
+
+@asynccontextmanager
+async def serving(handler: Handler, context: ssl.SSLContext | None = None) -> Any:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    try:
+        scheme = "https" if context else "http"
+        yield f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def request_of(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    return head + await reader.readexactly(length)
+
+
+def saying(*parts: bytes, pause: float = 0.01) -> Handler:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    return handler
+
+
+async def everything(transport: Transport, url: str) -> tuple[int, bytes]:
+    answer = await transport.open("POST", f"{url}/v1/x", {"X-Test": "1"}, b"body")
+    body = b""
+    while data := await answer.read():
+        body += data
+    answer.close()
+    return answer.status, body
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [OK + b"Content-Length: 5\r\n\r\nhello"],
+        [OK + b"Content-Length: 5\r\n\r\n", b"he", b"llo"],
+        [CHUNKED, b"2\r\nhe\r\n", b"3\r\nl", b"lo\r\n0\r\n\r\n"],
+        [CHUNKED + b"2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"Content-Length: 5\r\n\r\nhello"],
+        [OK + b"Connection: close\r\n\r\nhe", b"llo"],
+        [b"HTTP/1.0 200 OK\r\n\r\nhello"],
+        [OK + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n" + gzip.compress(b"hello")],
+    ],
+)
+def test_every_way_to_frame_a_body_is_read(way: Ways, parts: list[bytes]) -> None:
+    assert run(way, saying(*parts), everything) == (200, b"hello")
+
+
+def test_headers_split_anywhere_are_read(way: Ways) -> None:
+    answer = OK + b"Content-Length: 5\r\n\r\nhello"
+    assert (
+        run(way, saying(*(answer[i : i + 7] for i in range(0, len(answer), 7)), pause=0.002), everything)[1] == b"hello"
+    )
+
+
+def test_the_request_is_sent_whole(way: Ways) -> None:
+    seen: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await request_of(reader))
+        writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+    async def use(transport: Transport, url: str) -> str:
+        await transport.open("POST", f"{url}/v1/x?version=2", {"Authorization": "Bearer k"}, b"b" * 300_000)
+        return url
+
+    url = run(way, handler, use)
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/x?version=2 HTTP/1.1\r\n")
+    assert b"\r\nHost: " + url.partition("//")[2].encode() in head
+    assert b"\r\nAuthorization: Bearer k" in head
+    assert body == b"b" * 300_000
+
+
+def test_headers_are_found_in_lower_case(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> tuple[str | None, str]:
+        answer = await transport.open("GET", url, {})
+        return answer.headers.get("retry-after"), content_type(answer)
+
+    answer = OK + b"RETRY-After: 7\r\nContent-TYPE: Text/HTML; charset=x\r\nContent-Length: 0\r\n\r\n"
+    assert run(way, saying(answer), use) == ("7", "text/html")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [OK + b"Content-Length: 10\r\n\r\nhello"],
+        [CHUNKED + b"5\r\nhello\r\n"],
+        [CHUNKED, b"5\r\nhello\r\n", b"7\r\nhel"],
+    ],
+)
+def test_a_body_that_breaks_off_is_read_up_to_there_and_then_fails(way: Ways, parts: list[bytes]) -> None:
+    assert run(way, saying(*parts, pause=0.05), up_to_the_break).startswith(b"hello")
+
+
+def test_a_body_that_is_not_http_any_more_fails() -> None:
+    # aiohttp waits on, silently: behind a proxy this is left to the deadlines of the worker.
+    handler = saying(CHUNKED, b"5\r\nhello\r\n", b"zz\r\nnonsense", pause=0.05)
+    assert run(DIRECT, handler, up_to_the_break) == b"hello"
+
+
+async def up_to_the_break(transport: Transport, url: str) -> bytes:
+    answer = await transport.open("GET", url, {})
+    body = await answer.read()
+    with suppress(ConnectionBroken):
+        while data := await answer.read():
+            body += data
+        pytest.fail("it ended as if it were whole")
+    with pytest.raises(ConnectionBroken):
+        await answer.read()
+    return body
+
+
+def test_what_came_before_a_break_is_read_even_when_the_reader_is_late() -> None:
+    async def use(transport: Transport, url: str) -> bytes:
+        answer = await transport.open("GET", url, {})
+        await asyncio.sleep(0.2)
+        body = await answer.read()
+        with pytest.raises(ConnectionBroken):
+            await answer.read()
+        return body
+
+    assert run(DIRECT, saying(CHUNKED, b"5\r\nhello\r\n"), use) == b"hello"
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n"])
+def test_no_answer_is_a_broken_connection(way: Ways, answer: bytes) -> None:
+    with pytest.raises(ConnectionBroken):
+        run(way, saying(answer), everything)
+
+
+def test_a_change_of_protocol_is_refused() -> None:
+    with pytest.raises(ConnectionBroken):
+        run(DIRECT, saying(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), everything)
+
+
+def test_endless_headers_are_refused() -> None:
+    with pytest.raises(ConnectionBroken):
+        run(DIRECT, saying(OK + b"".join(b"X-%d: %b\r\n" % (i, b"x" * 4000) for i in range(40)) + b"\r\n"), everything)
+
+
+def test_nobody_there_is_told_apart(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> None:
+        async with serving(saying(b"")) as gone:
+            pass
+        await transport.open("GET", gone, {})
+
+    with pytest.raises(CannotConnect):
+        run(way, saying(b""), use)
+
+
+def test_a_name_that_does_not_exist_is_told_apart(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> None:
+        await transport.open("GET", "http://does-not-exist.invalid/", {})
+
+    with pytest.raises(CannotConnect):
+        run(way, saying(b""), use)
+
+
+# --- using a connection again
+
+
+def counting(connections: list[int], answer: Callable[[int], bytes], stay: bool = True) -> Handler:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        mine = len(connections) - 1
+        while True:
+            await request_of(reader)
+            connections[mine] += 1
+            writer.write(answer(connections[mine]))
+            await writer.drain()
+            if not stay:
+                return
+
+    return handler
+
+
+async def two_requests(transport: Transport, url: str) -> list[bytes]:
+    bodies = [(await everything(transport, url))[1]]
+    await asyncio.sleep(0.05)
+    return [*bodies, (await everything(transport, url))[1]]
+
+
+def test_a_connection_read_to_the_end_is_used_again(way: Ways) -> None:
+    seen: list[int] = []
+    answers = run(way, counting(seen, lambda n: CHUNKED + b"1\r\n%d\r\n0\r\n\r\n" % n), two_requests)
+    assert (answers, seen) == ([b"1", b"2"], [2])
+
+
+@pytest.mark.parametrize("header", [b"Connection: close\r\n", b""])
+def test_a_connection_the_server_closes_is_not_used_again(way: Ways, header: bytes) -> None:
+    seen: list[int] = []
+    handler = counting(seen, lambda _: OK + header + b"Content-Length: 2\r\n\r\nhi", stay=False)
+    assert run(way, handler, two_requests) == [b"hi", b"hi"]
+    assert seen == [1, 1]
+
+
+def test_an_unread_rest_never_reaches_the_next_request(way: Ways) -> None:
+    seen: list[int] = []
+
+    async def use(transport: Transport, url: str) -> bytes:
+        answer = await transport.open("GET", url, {})
+        assert (await answer.read()).startswith(b"1")
+        answer.close()
+        return (await everything(transport, url))[1]
+
+    long = b"x" * 100_000
+
+    def answer(n: int) -> bytes:
+        head = CHUNKED + b"1\r\n%d\r\n" % len(seen)
+        return head if len(seen) == 1 else head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(long), long)
+
+    assert run(way, counting(seen, answer), use) == b"2" + long
+
+
+def test_a_released_answer_gives_its_connection_back_when_it_ends(way: Ways) -> None:
+    seen: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(0)
+        while True:
+            await request_of(reader)
+            seen[-1] += 1
+            writer.write(CHUNKED + b"4\r\ndone\r\n")
+            await asyncio.sleep(0.05)
+            writer.write(b"4\r\nlate\r\n0\r\n\r\n")
+
+    async def use(transport: Transport, url: str) -> list[bytes]:
+        bodies = []
+        for _ in range(2):
+            answer = await transport.open("GET", url, {})
+            bodies.append(await answer.read())
+            answer.release()
+            await asyncio.sleep(0.15)
+        return bodies
+
+    assert run(way, handler, use) == [b"done", b"done"]
+    assert seen == [2]
+
+
+def test_a_released_answer_that_never_ends_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_direct, "RELEASE_SECONDS", 0.05)
+    left = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(CHUNKED + b"4\r\ndone\r\n")
+        await reader.read()
+        left.set()
+
+    async def use(transport: Transport, url: str) -> None:
+        answer = await transport.open("GET", url, {})
+        await answer.read()
+        answer.release()
+        await left.wait()
+
+    run(DIRECT, handler, use)
+
+
+def test_an_idle_connection_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_direct, "KEEPALIVE_SECONDS", 0.05)
+    seen: list[int] = []
+
+    async def use(transport: Transport, url: str) -> None:
+        await everything(transport, url)
+        await asyncio.sleep(0.15)
+        await everything(transport, url)
+
+    run(DIRECT, counting(seen, lambda _: OK + b"Content-Length: 2\r\n\r\nhi"), use)
+    assert seen == [1, 1]
+
+
+# --- many bytes, and TLS
+
+
+def test_a_reader_that_does_not_read_costs_no_memory(way: Ways) -> None:
+    megabytes = 64
+    sent = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await request_of(reader)
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % (megabytes << 20))
+        for _ in range(megabytes):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+            sent += 1
+
+    async def use(transport: Transport, url: str) -> int:
+        answer = await transport.open("GET", url, {})
+        await asyncio.sleep(0.3)
+        assert sent < megabytes // 2
+        size = 0
+        while data := await answer.read():
+            size += len(data)
+        return size
+
+    assert run(way, handler, use) == megabytes << 20
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    yield folder
+    http_direct._tls.cache_clear()
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_tls_is_spoken_and_its_certificate_checked(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, loop: Any, trusted: bool
+) -> None:
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+    http_direct._tls.cache_clear()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+
+    async def main() -> tuple[int, bytes]:
+        async with serving(saying(CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"), context) as url, asyncio.timeout(10):
+            return await everything(DirectTransport(), url)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        if trusted:
+            assert runner.run(main()) == (200, b"hello")
+        else:
+            with pytest.raises(CannotConnect):
+                runner.run(main())
+
+
+def test_a_proxy_is_asked_for_the_whole_address() -> None:
+    seen: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await request_of(reader))
+        writer.write(OK + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello")
+
+    async def main() -> tuple[int, bytes]:
+        async with serving(proxy) as url, asyncio.timeout(10):
+            transport = ProxiedTransport(url)
+            try:
+                return await everything(transport, "http://upstream.example")
+            finally:
+                await transport.close()
+
+    assert asyncio.run(main()) == (200, b"hello")
+    assert seen[0].startswith(b"POST http://upstream.example/v1/x HTTP/1.1\r\n")
+
+
+def test_the_environment_chooses_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    assert environment_proxy("https://api.example/v1") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost,.internal")
+    assert environment_proxy("https://api.example/v1") == "http://proxy:3128"
+    assert environment_proxy("https://user:pass@llm.internal:8443/v1") is None
+    assert environment_proxy("http://api.example/v1") is None
