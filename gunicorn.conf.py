@@ -14,6 +14,8 @@ bind = os.environ.get("BIND") or f"127.0.0.1:{os.environ.get('PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = int(os.environ.get("WEB_THREADS") or 64)
 worker_class = "app.relay.worker.StreamWorker"
+# Imported once, shared by all workers; whatever has connections or threads is made after the fork.
+preload_app = True
 # Streams are not requests in flight: the relay says goodbye to them itself.
 graceful_timeout = 10
 # One socket for all instances of a user is one too few, and nobody asks for it.

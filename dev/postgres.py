@@ -73,6 +73,8 @@ class Postgres(Server):
     `settings` go over ours, e.g. {"fsync": "off"} for tests; `ways` are what root tries, in this order.
     """
 
+    name = "postgres"
+
     def __init__(
         self,
         directory: Path,

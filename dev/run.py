@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from app.config import InvalidSettings, Settings
 from dev.instance import Instance, identity_from_environment
 from dev.launch import die_with_parent
 from dev.postgres import Postgres, reachable
@@ -53,44 +52,42 @@ class Run:
         """Until somebody stops it. Raises CannotRun, and Stop."""
         self.supervisor.listen_to_signals()
         self.supervisor.new_stage()
-        self.start_servers()
+        servers = self.start_servers()
+        # While they start: reading the settings takes a moment, too.
         check_settings(self.environment)
+        self.await_servers(servers)
         self.migrate()
         self.supervisor.new_stage()
         self.start_services()
         self.announce()
         self.supervisor.run_for_ever()
 
-    def start_servers(self) -> None:
-        """The embedded ones, or those that DATABASE_URL and REDIS_URL name."""
-        directory, logs = self.instance.directory, self.instance.logs
-        valkey = postgres = None
-        if not self.environment.get("REDIS_URL"):
-            valkey = Valkey(directory / "valkey", logs / "valkey.log")
-            self.start_server("valkey", valkey)
-            self.environment["REDIS_URL"] = valkey.url()
-        if not self.environment.get("DATABASE_URL"):
-            postgres = Postgres(directory / "postgres", logs / "postgres.log")
-            self.start_server("postgres", postgres)
-            self.environment["DATABASE_URL"] = postgres.url()
-        if valkey is not None:
-            self.await_server("valkey", valkey)
-        if postgres is not None:
-            self.await_server("postgres", postgres)
-            postgres.ensure_database()
+    def start_servers(self) -> list[Server]:
+        """The embedded ones, where DATABASE_URL and REDIS_URL name no others."""
+        servers: list[Server] = []
+        for variable, kind in (("REDIS_URL", Valkey), ("DATABASE_URL", Postgres)):
+            if not self.environment.get(variable):
+                server = kind(self.instance.directory / kind.name, self.instance.logs / f"{kind.name}.log")
+                self.start_server(server)
+                self.environment[variable] = server.url()
+                servers.append(server)
         self.environment["DATABASE_URL"] = name_driver(self.environment["DATABASE_URL"])
+        return servers
 
-    def start_server(self, name: str, server: Server) -> None:
+    def start_server(self, server: Server) -> None:
         try:
             server.prepare()
         except PermissionError as error:
-            raise CannotRun(f"{name}: {error}. Was this DATA_DIR made by another user?") from None
+            raise CannotRun(f"{server.name}: {error}. Was this DATA_DIR made by another user?") from None
         self.supervisor.add(server.program(), server.before_start)
 
-    def await_server(self, name: str, server: Server) -> None:
-        if not self.supervisor.run_until(server.is_ready, timeout=60):
-            raise CannotRun(f"{name} does not answer; see {server.log}")
-        say(f"{name} runs on port {server.port}")
+    def await_servers(self, servers: list[Server]) -> None:
+        for server in servers:
+            if not self.supervisor.run_until(server.is_ready, timeout=60):
+                raise CannotRun(f"{server.name} does not answer; see {server.log}")
+            say(f"{server.name} runs on port {server.port}")
+            if isinstance(server, Postgres):
+                server.ensure_database()
 
     def migrate(self) -> None:
         database = self.environment["DATABASE_URL"]
@@ -156,6 +153,8 @@ def name_driver(url: str) -> str:
 
 def check_settings(environment: dict[str, str]) -> None:
     """Complain now about every variable that worker and web server would not start with."""
+    from app.config import InvalidSettings, Settings
+
     os.environ.update(environment)
     try:
         Settings.load()

@@ -7,6 +7,7 @@ import secrets
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from dev.process import CannotRun, Process, Program, last_lines, wait_until
 
@@ -48,6 +49,8 @@ def keep_secret(path: Path) -> str:
 class Server(ABC):
     """An embedded server whose data are in `directory` and survive `stop()` and kill -9."""
 
+    name: ClassVar[str]
+
     def __init__(self, directory: Path, log: Path | None = None) -> None:
         self.directory = directory.resolve()
         self.log = log or self.directory / "server.log"
@@ -67,6 +70,10 @@ class Server(ABC):
         """Whether it answers a client right now."""
 
     @abstractmethod
+    def url(self) -> str:
+        """For a client; after `prepare()`."""
+
+    @abstractmethod
     def before_start(self) -> None:
         """Clear away what a killed predecessor left."""
 
@@ -77,7 +84,7 @@ class Server(ABC):
         self.process = self.program().start()
         if not wait_until(lambda: self.is_ready() or self._ended(), timeout) or self._ended():
             self.kill()
-            raise CannotRun(f"{type(self).__name__} did not start:\n{last_lines(self.log)}")
+            raise CannotRun(f"{self.name} did not start:\n{last_lines(self.log)}")
 
     def _ended(self) -> bool:
         return self.process is None or self.process.poll() is not None

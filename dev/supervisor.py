@@ -19,6 +19,8 @@ from dev.process import CannotRun, Process, Program, last_lines
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
 PROVEN_AFTER = 30.0
+# One wish to stop may arrive as several signals: from a terminal, from make, from `timeout` to the whole group.
+SAME_WISH = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,7 +72,8 @@ class Supervisor:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._stages: list[list[Child]] = []
-        self._stop_requests = 0
+        self._first_wish = 0.0
+        self._last_wish = 0.0
         self._wake_read, self._wake_write = socket.socketpair()
         for side in (self._wake_read, self._wake_write):
             side.setblocking(False)
@@ -83,7 +86,8 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def request_stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        self._stop_requests += 1
+        self._last_wish = time.monotonic()
+        self._first_wish = self._first_wish or self._last_wish
 
     def new_stage(self) -> None:
         self._stages.append([])
@@ -99,7 +103,7 @@ class Supervisor:
         """Whether `condition` came true in time. Raises Stop as soon as somebody asked for it."""
         deadline = time.monotonic() + timeout
         while True:
-            if self._stop_requests:
+            if self._first_wish:
                 raise Stop
             for stage in self._stages:
                 for child in stage:
@@ -133,14 +137,13 @@ class Supervisor:
 
     def stop(self, patience: float = 15.0) -> None:
         """End everything, the last stage first; after `patience` seconds, or when asked again, without mercy."""
-        requests = self._stop_requests
         for stage in reversed(self._stages):
             running = [child.process for child in stage if child.process is not None]
             for process in running:
                 process.ask_to_stop()
             deadline = time.monotonic() + patience
             while any(process.poll() is None for process in running):
-                if time.monotonic() > deadline or self._stop_requests > requests:
+                if time.monotonic() > deadline or self._last_wish - self._first_wish > SAME_WISH:
                     break
                 self._sleep(0.05)
             for process in running:

@@ -46,6 +46,8 @@ def binary() -> Path:
 class Valkey(Server):
     """Redis-compatible; keeps what it acknowledged for more than a second even through a power cut."""
 
+    name = "valkey"
+
     def prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.password = keep_secret(self.directory / "password")
