@@ -22,23 +22,23 @@ if not state[1] then return {'LOST', 0} end
 local open, top = tonumber(state[1]), tonumber(state[2])
 if epoch < open then return {'FENCED', open} end
 if epoch > open then return {'UNOPENED', open} end
-local last = first + #ARGV - 5
 if #ARGV > 4 and first > top + 1 then return {'GAP', top} end
-local fresh = top == -1 and last >= 0
+local last = #ARGV > 4 and first + #ARGV - 5 or top
 for n = top + 1, last do
   local id = ARGV[2] .. '-' .. string.format('%d', n)
   local payload = ARGV[5 + n - first]
   redis.call('XADD', log, id, 'e', payload)
   redis.call('PUBLISH', channel, id .. ' ' .. payload)
 end
-if last > top then
+local grown = last > top
+if grown then
   top = last
   redis.call('HSET', meta, 'n', top)
 end
 if ttl > 0 then
   redis.call('PEXPIRE', log, ttl)
   redis.call('PEXPIRE', meta, ttl)
-elseif fresh then
+elseif grown and redis.call('PTTL', log) < 0 then
   redis.call('PEXPIRE', log, redis.call('PTTL', meta))
 end
 return {'OK', top}
