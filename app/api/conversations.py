@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Response
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from app.api import render, shapes
 from app.api.fields import Id, ModelName
 from app.api.generations import PollHeaders, conditional
 from app.api.identity import Caller
 from app.api.process import web
-from app.api.reading import Body, Path, Query, Text
+from app.api.reading import Body, Path, Query, Text, storable
 from app.api.routing import Answer, Routes
 from app.domain.commands import ChangeConversation, ListConversations
 
@@ -20,7 +20,7 @@ LARGEST_SEQ = 2**31 - 1
 
 routes = Routes("conversations", __name__, "/api/v1", "A user's conversations and their messages")
 
-Title = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(storable)]
 
 
 class ListQuery(Query):

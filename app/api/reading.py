@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import inf
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api.errors import InvalidFields, UnsupportedMediaType
 from app.domain.errors import InvalidInput, MalformedInput, NotFound
@@ -42,6 +44,9 @@ class Path(BaseModel):
 def read_body(model: type[Model], context: Mapping[str, Any]) -> Model:
     """The request's body. Raises UnsupportedMediaType, MalformedInput, InvalidFields; 413 comes from Werkzeug."""
     data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= (request.max_content_length or inf):
+        # Werkzeug cuts a body of unknown length off at the limit, and says nothing.
+        raise RequestEntityTooLarge
     if not data:
         if any(field.is_required() for field in model.model_fields.values()):
             raise MalformedInput("A JSON body is needed.")

@@ -91,9 +91,7 @@ def test_twelve_simultaneous_sends_with_one_key_make_one_generation(alice: Perso
 
 def test_a_second_message_while_one_is_answered_is_refused(alice: Person):
     made = alice.start()
-    refused = alice.post(
-        "/api/v1/generations", json={"message": "and?", "conversation_id": made["conversation"]["id"]}
-    )
+    refused = alice.post("/api/v1/generations", json={"message": "and?", "conversation_id": made["conversation"]["id"]})
     assert refused.status_code == 409
     assert refused.json["type"] == "/problems/conversation-busy"
 

@@ -1,0 +1,169 @@
+"""Who gets in: tokens as they should be, and as they should not."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import urlsafe_b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask.testing import FlaskClient
+
+from .conftest import PREVIOUS, SECRET, token
+
+CHECK = "/api/v1/auth/check"
+
+
+def check(client: FlaskClient, authorization: str | None) -> Any:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return client.post(CHECK, headers=headers)
+
+
+def unsigned(**claims: Any) -> str:
+    def part(value: dict[str, Any]) -> str:
+        return urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    now = int(time.time())
+    body = {"sub": "alice", "iat": now, "exp": now + 600, "aud": "unbroken", "iss": "unbroken", **claims}
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(body)}."
+
+
+@pytest.mark.parametrize("secret", [SECRET, PREVIOUS])
+def test_a_good_token_gets_in_also_with_the_previous_secret(anybody: FlaskClient, secret: str):
+    answer = check(anybody, f"Bearer {token(secret=secret)}")
+    assert (answer.status_code, answer.data) == (204, b"")
+
+
+NOW = int(time.time())
+BAD = {
+    "nothing": None,
+    "another scheme": f"Basic {token()}",
+    "no token": "Bearer",
+    "an empty token": "Bearer ",
+    "rubbish": "Bearer rubbish",
+    "two dots": "Bearer ..",
+    "expired": f"Bearer {token(exp=NOW - 60)}",
+    "not yet valid": f"Bearer {token(nbf=NOW + 600)}",
+    "issued in the future": f"Bearer {token(iat=NOW + 600)}",
+    "wrong audience": f"Bearer {token(aud='somebody else')}",
+    "wrong issuer": f"Bearer {token(iss='somebody else')}",
+    "wrong secret": f"Bearer {token(secret='x' * 40)}",
+    "no exp": f"Bearer {token(drop=('exp',))}",
+    "no iat": f"Bearer {token(drop=('iat',))}",
+    "no aud": f"Bearer {token(drop=('aud',))}",
+    "no iss": f"Bearer {token(drop=('iss',))}",
+    "no sub": f"Bearer {token(drop=('sub',))}",
+    "an empty sub": f"Bearer {token(sub='')}",
+    "a long sub": f"Bearer {token(sub='s' * 256)}",
+    "a sub with NUL": f"Bearer {token(sub=chr(0))}",
+    "half a pair as sub": f"Bearer {token(sub=chr(0xD800))}",
+    "alg none": f"Bearer {unsigned()}",
+    "another algorithm": "Bearer " + jwt.encode({"sub": "a"}, "x" * 64, algorithm="HS512"),
+    "exp as text": f"Bearer {token(exp='soon')}",
+    "a huge one": "Bearer " + "x" * 20_000,
+    "a refresh token": f"Bearer {token(type='refresh')}",
+}
+
+
+@pytest.mark.parametrize("authorization", BAD.values(), ids=BAD.keys())
+def test_a_bad_token_is_refused_with_a_challenge(anybody: FlaskClient, authorization: str | None):
+    answer = check(anybody, authorization)
+    assert answer.status_code == 401, answer.text
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["type"] == "/problems/unauthenticated"
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="unbroken"')
+    if authorization and len(authorization) > 20:
+        assert authorization.partition(" ")[2] not in answer.text
+
+
+def test_a_token_in_the_address_is_worth_nothing(anybody: FlaskClient):
+    assert anybody.get(f"/api/v1/me?access_token={token()}&jwt={token()}&token={token()}").status_code == 401
+
+
+def test_who_one_is_and_may(anybody: FlaskClient):
+    headers = {"Authorization": f"Bearer {token('carol', role='admin')}"}
+    me = anybody.get("/api/v1/me", headers=headers).json
+    assert (me["subject"], me["role"]) == ("carol", "admin")
+    assert me["limits"]["streams"] == 10
+
+
+def test_a_role_that_is_no_text_is_none(anybody: FlaskClient):
+    headers = {"Authorization": f"Bearer {token('dave', role=['admin'])}"}
+    assert anybody.get("/api/v1/me", headers=headers).json["role"] is None
+
+
+class Publisher(BaseHTTPRequestHandler):
+    keys: dict[str, Any] = {"keys": []}  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        body = json.dumps(self.keys).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def published() -> Any:
+    """Keys that somebody else signs with, behind an address."""
+    rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    ec_key = ec.generate_private_key(ec.SECP256R1())
+    Publisher.keys = {
+        "keys": [
+            {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(rsa_key.public_key())), "kid": "r", "alg": "RS256"},
+            {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec_key.public_key())), "kid": "e", "alg": "ES256"},
+        ]
+    }
+    server = HTTPServer(("127.0.0.1", 0), Publisher)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/keys", rsa_key, ec_key
+    server.shutdown()
+
+
+def claims() -> dict[str, Any]:
+    now = int(time.time())
+    return {"sub": "erin", "iat": now, "exp": now + 600, "aud": "unbroken", "iss": "unbroken"}
+
+
+def test_published_keys_verify_and_nothing_else_does(make_app: Any, published: Any):
+    url, rsa_key, ec_key = published
+    client = make_app(jwt_jwks_url=url, jwt_secret=None, jwt_secret_previous=None).test_client()
+    assert check(client, "Bearer " + jwt.encode(claims(), rsa_key, "RS256", {"kid": "r"})).status_code == 204
+    assert check(client, "Bearer " + jwt.encode(claims(), ec_key, "ES256", {"kid": "e"})).status_code == 204
+    assert check(client, "Bearer " + jwt.encode(claims(), rsa_key, "RS256", {"kid": "x"})).status_code == 401
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    assert check(client, "Bearer " + jwt.encode(claims(), other, "RS256", {"kid": "r"})).status_code == 401
+    assert check(client, f"Bearer {token()}").status_code == 401
+
+
+def test_a_public_key_is_no_secret(make_app: Any, published: Any):
+    url, rsa_key, _ = published
+    client = make_app(jwt_jwks_url=url).test_client()
+    public = rsa_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    # By hand: the library refuses to make such a token.
+    import hmac
+
+    def part(data: bytes) -> bytes:
+        return urlsafe_b64encode(data).rstrip(b"=")
+
+    signed = part(b'{"alg":"HS256","typ":"JWT","kid":"r"}') + b"." + part(json.dumps(claims()).encode())
+    forged = signed + b"." + part(hmac.digest(public, signed, "sha256"))
+    assert check(client, f"Bearer {forged.decode()}").status_code == 401
+    assert check(client, f"Bearer {token()}").status_code == 204
+
+
+def test_keys_that_cannot_be_fetched_are_no_fault_of_the_client(make_app: Any, published: Any):
+    _, rsa_key, _ = published
+    client = make_app(jwt_jwks_url="http://127.0.0.1:1/keys", jwt_secret=None).test_client()
+    answer = check(client, "Bearer " + jwt.encode(claims(), rsa_key, "RS256", {"kid": "r"}))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
