@@ -1,0 +1,100 @@
+"""How often one may ask: exact, per person, over all processes, and also without Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from dev.valkey import Valkey
+
+from .conftest import Person
+
+START = "/api/v1/generations"
+
+
+def test_ten_conversations_a_minute_and_no_more(make_app: Any):
+    person = Person(make_app(ratelimit_new_conversations="10/minute").test_client(), "eager")
+    answers = [person.post(START, json={"message": f"{n}"}) for n in range(12)]
+    assert [answer.status_code for answer in answers] == [202] * 10 + [429] * 2
+    refused = answers[-1]
+    assert refused.content_type == "application/problem+json"
+    assert refused.json["type"] == "/problems/too-many-requests"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert len(person.get("/api/v1/conversations").json["items"]) == 10
+
+
+def test_the_limit_is_each_persons_own_and_shared_by_all_processes(make_app: Any):
+    one = make_app(ratelimit_new_conversations="2/minute", redis_namespace="shared")
+    other = make_app(ratelimit_new_conversations="2/minute", redis_namespace="shared")
+    eager, calm = Person(one.test_client(), "eager"), Person(one.test_client(), "calm")
+    eager.start()
+    Person(other.test_client(), "eager").start()
+    assert eager.post(START, json={"message": "3"}).status_code == 429
+    assert calm.post(START, json={"message": "1"}).status_code == 202
+
+
+def test_repeats_and_refusals_do_not_count_as_conversations(make_app: Any):
+    person = Person(make_app(ratelimit_new_conversations="2/minute").test_client(), "careful")
+    for _ in range(5):
+        assert person.post(START, json={"message": "hi", "client_msg_id": "k"}).status_code in (200, 202)
+        assert person.post(START, json={"message": ""}).status_code == 422
+        assert person.post(START, json={"message": "hi", "model": "none"}).status_code == 422
+    assert person.post(START, json={"message": "second"}).status_code == 202
+    assert person.post(START, json={"message": "third"}).status_code == 429
+
+
+def test_going_on_in_a_conversation_is_not_beginning_one(make_app: Any):
+    person = Person(make_app(ratelimit_new_conversations="1/minute").test_client(), "talker")
+    made = person.start()
+    for _ in range(3):
+        answer = person.post(
+            START, json={"message": "more", "conversation_id": made["conversation"]["id"], "on_busy": "enqueue"}
+        )
+        assert answer.status_code == 202
+
+
+def test_generations_and_reads_have_limits_of_their_own(make_app: Any):
+    person = Person(make_app(ratelimit_generations="2/minute", ratelimit_reads="3/minute").test_client(), "busy")
+    assert [person.post(START, json={"message": "hi"}).status_code for _ in range(3)] == [202, 202, 429]
+    assert [person.get("/api/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert person.get("/healthz").status_code == 200
+    assert person.get("/openapi.json").status_code == 200
+    assert person.post("/api/v1/auth/check").status_code == 204
+
+
+def test_after_the_time_it_named_one_may_again(make_app: Any):
+    person = Person(make_app(ratelimit_reads="2/2second").test_client(), "patient")
+    codes = [person.get("/api/v1/me").status_code for _ in range(3)]
+    refused = person.get("/api/v1/me")
+    assert [*codes, refused.status_code] == [200, 200, 429, 429]
+    time.sleep(int(refused.headers["Retry-After"]))
+    assert person.get("/api/v1/me").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["redis://127.0.0.1:1/0", "redis://10.255.255.1:6379/0"], ids=["refused", "silent"])
+def test_without_redis_the_limit_holds_and_nothing_fails(make_app: Any, address: str):
+    app = make_app(redis_url=address, ratelimit_new_conversations="3/minute")
+    person = Person(app.test_client(), "unlucky")
+    codes = [person.post(START, json={"message": f"{n}"}).status_code for n in range(5)]
+    assert codes == [202, 202, 202, 429, 429]
+    began = time.perf_counter()
+    assert all(person.get("/api/v1/me").status_code == 200 for _ in range(20))
+    assert time.perf_counter() - began < 3
+
+
+def test_a_redis_that_dies_and_returns_is_counted_in_again(make_app: Any, tmp_path: Any):
+    server = Valkey(tmp_path)
+    server.start()
+    try:
+        person = Person(make_app(redis_url=server.url(), ratelimit_reads="3/minute").test_client(), "constant")
+        assert [person.get("/api/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
+        server.kill()
+        assert [person.get("/api/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
+        server.before_start()
+        server.start()
+        time.sleep(3)
+        assert person.get("/api/v1/me").status_code in (200, 429)
+    finally:
+        server.stop()

@@ -1,0 +1,130 @@
+"""The repository checks its own wiring: access, errors, document, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from flask_openapi3.openapi import OpenAPI
+
+from app.api import shapes
+from app.api.errors import KINDS, kind_of
+from app.domain.errors import UnbrokenError
+from app.domain.events import Token
+from app.wiring import Resources
+
+from .conftest import Hand, Person
+
+OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/start.js", "/docs/assets/<path:name>",
+        "/problems/<slug>", "/", "/new", "/c/<conversation>", "/m/<model>/new", "/m/<model>/c/<conversation>",
+        "/static/<path:name>"}  # fmt: skip
+
+
+def test_every_route_declares_who_may_call_it(app: OpenAPI):
+    for rule in app.url_map.iter_rules():
+        access = getattr(app.view_functions[rule.endpoint], "access", None)
+        assert access in ("public", "user", "admin"), f"{rule.rule} declares nothing"
+        if access == "public":
+            assert rule.rule in OPEN, f"{rule.rule} is open to everybody"
+
+
+def test_every_route_that_needs_a_token_refuses_without_one(app: OpenAPI):
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        if app.view_functions[rule.endpoint].access != "public":
+            path = rule.rule.replace("<", "").replace(">", "")
+            for method in rule.methods - {"HEAD", "OPTIONS"}:
+                assert client.open(path, method=method).status_code == 401, (method, path)
+
+
+def every_error(cls: type[UnbrokenError] = UnbrokenError) -> Iterator[type[UnbrokenError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from every_error(child)
+
+
+def test_every_error_has_a_status_of_its_own_choosing():
+    for error in every_error():
+        if error.__module__.startswith(("app.", "worker.")):
+            kind = kind_of(error)
+            assert 400 <= kind.status <= 599
+            assert error is UnbrokenError or kind is not KINDS[UnbrokenError] or error in KINDS, error
+
+
+def test_the_document_is_openapi_3_1_and_says_how_streams_come(app: OpenAPI):
+    document = app.test_client().get("/openapi.json").json
+    assert document["openapi"].startswith("3.1")
+    stream = document["paths"]["/api/v1/generations/{generation_id}/stream"]["get"]
+    assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
+    start = document["paths"]["/api/v1/generations"]["post"]
+    assert set(start["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert document["components"]["schemas"]["StartBody"]["properties"]["message"]["maxLength"] == 10_000
+
+
+def test_the_document_knows_every_route_and_every_reference_in_it(app: OpenAPI):
+    document = app.test_client().get("/openapi.json").json
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/api/v1/"):
+            path = rule.rule.replace("<", "{").replace(">", "}")
+            described = document["paths"][path]
+            for method in rule.methods - {"HEAD", "OPTIONS"}:
+                assert described[method.lower()]["security"] == [{"bearer": []}]
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_the_page_of_the_document_needs_nothing_from_elsewhere(app: OpenAPI):
+    client = app.test_client()
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "http" not in page.text.replace("<!doctype html>", "")
+    for path in ("/docs/start.js", "/docs/assets/js/swagger-ui-bundle.js", "/docs/assets/css/swagger-ui.css"):
+        assert path in page.text
+        assert client.get(path).status_code == 200
+    assert client.get("/docs/assets/../plugins.py").status_code == 404
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "finished"])
+def test_answers_have_the_documented_shapes(alice: Person, resources: Resources, state: str):
+    made = alice.start(metadata={"k": "v"})
+    generation, conversation = made["generation"]["id"], made["conversation"]["id"]
+    if state != "queued":
+        hand = Hand(resources, generation)
+        hand.say(Token("x"))
+        if state == "finished":
+            hand.run("y")
+    answers: list[tuple[type, Any]] = [
+        (shapes.Started, made),
+        (shapes.PolledGeneration, alice.get(f"/api/v1/generations/{generation}?after=0-0").json),
+        (shapes.Conversation, alice.get(f"/api/v1/conversations/{conversation}").json),
+        (shapes.ConversationPage, alice.get("/api/v1/conversations").json),
+        (shapes.ConversationStatus, alice.get(f"/api/v1/conversations/{conversation}/status").json),
+        (shapes.MessagePage, alice.get(f"/api/v1/conversations/{conversation}/messages").json),
+        (shapes.ModelList, alice.get("/api/v1/models").json),
+        (shapes.Account, alice.get("/api/v1/me").json),
+        (shapes.Problem, alice.get("/api/v1/generations/x").json),
+    ]
+    for shape, answer in answers:
+        schema = {**shape.model_json_schema(mode="serialization"), "additionalProperties": False}
+        jsonschema.validate(answer, schema)
+        assert set(schema["properties"]) == set(answer), shape.__name__
+
+
+def test_every_kind_of_problem_is_explained_at_its_address(app: OpenAPI):
+    client = app.test_client()
+    for kind in KINDS.values():
+        assert client.get(f"/problems/{kind.slug}").status_code == 200
+    assert client.get("/problems/none").status_code == 404
