@@ -1,0 +1,168 @@
+"""``make chaos [SEED= SECONDS=]``, or one scenario: ``python -m tests.chaos --scenario worker-killed --seed 7``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from dev.process import CannotRun
+from tests.chaos import report
+from tests.chaos.plants import PLANTS
+from tests.chaos.rig import Rig
+from tests.chaos.runner import Outcome, run
+from tests.chaos.scenarios import SCENARIOS, Scenario, mix, sized
+
+OUT = Path(__file__).resolve().parents[2] / "out" / "chaos"
+# What `make run` uses when nobody says otherwise.
+DEFAULT_TIMES = {"LEASE_SECONDS": "30", "HEARTBEAT_SECONDS": "5", "SWEEP_SECONDS": "2", "KEEPALIVE_SECONDS": "15"}
+
+
+def main() -> int:
+    options = _options()
+    OUT.mkdir(parents=True, exist_ok=True)
+    outcomes = asyncio.run(_all(options))
+    for path in report.write(OUT, outcomes, append=options.append):
+        print(f"report: {path}")
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    print(
+        f"{len(outcomes) - len(bad)} of {len(outcomes)} held" + (f"; not: {[o.scenario for o in bad]}" if bad else "")
+    )
+    return 1 if bad else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--scenario", action="append", choices=[*SCENARIOS, "mix"], help="only this one; repeatable")
+    parser.add_argument("--plant", action="append", choices=[*PLANTS, "all"], help="a bug that the checker must find")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1))
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("SECONDS") or 60), help="of the mix")
+    parser.add_argument("--generations", type=int, help="another load")
+    parser.add_argument("--full", action="store_true", help="the long form of each fault")
+    parser.add_argument("--default-times", action="store_true", help="lease 30 s, heartbeat 5 s")
+    parser.add_argument("--append", action="store_true", help="add to the last report")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data")
+    return parser.parse_args()
+
+
+async def _all(options: argparse.Namespace) -> list[Outcome]:
+    if options.plant:
+        return await _plants(list(PLANTS) if "all" in options.plant else options.plant, options)
+    names = options.scenario or [*SCENARIOS, "mix"]
+    chosen = [mix(options.seconds) if name == "mix" else SCENARIOS[name] for name in names]
+    chosen = [sized(scenario, options.generations) for scenario in chosen]
+    if options.default_times:
+        chosen = [replace(s, build=replace(s.build, settings={**s.build.settings, **DEFAULT_TIMES})) for s in chosen]
+    outcomes = []
+    # Scenarios of one build share a rig: starting it takes longer than most of them.
+    for build in dict.fromkeys(_key(scenario) for scenario in chosen):
+        outcomes += await _on_one_rig([s for s in chosen if _key(s) == build], options)
+    return outcomes
+
+
+def _key(scenario: Scenario) -> str:
+    return repr(scenario.build)
+
+
+async def _on_one_rig(scenarios: list[Scenario], options: argparse.Namespace) -> list[Outcome]:
+    waiting = [s for s in scenarios if not s.needs()]
+    outcomes = [_skipped(s, options.seed, s.needs() or "") for s in scenarios if s.needs()]
+    while waiting:
+        done, reason = await _rig_life(waiting, options)
+        outcomes += done
+        waiting = waiting[len(done) :]
+        if waiting and reason:
+            outcomes.append(_broken(waiting.pop(0), options.seed, reason))
+    return outcomes
+
+
+async def _rig_life(scenarios: list[Scenario], options: argparse.Namespace) -> tuple[list[Outcome], str | None]:
+    """As many scenarios as one rig can stand, and what ended it."""
+    directory = Path(tempfile.mkdtemp(prefix="chaos-"))
+    outcomes: list[Outcome] = []
+    try:
+        async with Rig(directory, options.seed, scenarios[0].build) as rig:
+            for scenario in scenarios:
+                outcome = await run(rig, scenario, options.seed, OUT, quick=not options.full)
+                outcomes.append(outcome)
+                tell(outcome)
+                await rig.heal()
+    except CannotRun as reason:
+        if not outcomes and scenarios[0].build.small_disks:
+            return [_skipped(s, options.seed, str(reason)) for s in scenarios], None
+        return outcomes, str(reason)
+    except Exception:
+        return outcomes, traceback.format_exc()
+    finally:
+        _keep_logs(directory, keep=options.keep)
+    return outcomes, None
+
+
+async def _plants(names: list[str], options: argparse.Namespace) -> list[Outcome]:
+    """Each bug on a rig of its own; it holds when the checker turns red."""
+    outcomes = []
+    for name in names:
+        plant = PLANTS[name]
+        scenario = replace(plant.scenario, build=replace(plant.scenario.build, plant=name))
+        [outcome] = await _on_one_rig([scenario], options)
+        caught = sorted(set(outcome.rules) & set(plant.rules))
+        verdict = "passed" if caught else "failed"
+        outcome = replace(
+            outcome, scenario=f"plant {name}", number=100, promise=f"{plant.what}: found by {', '.join(caught) or 'nobody'}",
+            verdict=verdict,
+        )  # fmt: skip
+        print(f"  -> {outcome.scenario}: {outcome.promise}", flush=True)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def tell(outcome: Outcome) -> None:
+    """One line, and what is wrong."""
+    measured = outcome.figures
+    worst = max(measured.get("recoveries") or measured.get("pauses") or [0])
+    print(
+        f"{outcome.verdict:11} {outcome.number:3} {outcome.scenario:28} seed {outcome.seed} {outcome.seconds:6.1f} s "
+        f"worst {worst:5.1f} s resets {measured.get('resets', 0)} coverage {outcome.coverage}",
+        flush=True,
+    )
+    for name in outcome.missing:
+        print(f"    not covered: {name}")
+    for line in outcome.violations[:8]:
+        print(f"    {line[:400]}")
+    if len(outcome.violations) > 8:
+        print(f"    … and {len(outcome.violations) - 8} more")
+    if outcome.violations:
+        print("    faults:", *outcome.faults[:20], sep="\n      ", flush=True)
+
+
+def _skipped(scenario: Scenario, seed: int, reason: str) -> Outcome:
+    print(f"skipped     {scenario.number:3} {scenario.name}: {reason}", flush=True)
+    return Outcome(scenario.name, scenario.number, scenario.promise, seed, "skipped", violations=[reason])
+
+
+def _broken(scenario: Scenario, seed: int, reason: str) -> Outcome:
+    print(f"failed      {scenario.number:3} {scenario.name}: the rig: {reason}", flush=True)
+    return Outcome(scenario.name, scenario.number, scenario.promise, seed, "failed", violations=[reason])
+
+
+def _keep_logs(directory: Path, *, keep: bool) -> None:
+    logs = OUT / "logs" / time.strftime("%H%M%S")
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        shutil.copy(log, logs)
+    for name in ("postgres", "valkey"):
+        for log in directory.glob(f"{name}/**/server.log"):
+            shutil.copy(log, logs / f"{name}.log")
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""What is left when a run is over: database dumps, the provider's log, footprints. Read without the service's code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg2
+import psycopg2.extras
+import redis
+
+from tests.chaos.history import History
+
+Log = list[tuple[str, bytes]]  # (id, payload) in order
+TAG = re.compile(r"message-\d+-\d+(?= )")
+
+
+class Footprint(NamedTuple):
+    """What a process holds. ``kib``: resident memory."""
+
+    descriptors: int
+    threads: int
+    kib: int
+
+
+@dataclass
+class Call:
+    """One request the provider got. ``tag``: of the message it was about."""
+
+    number: int
+    tag: str | None
+    started: float
+    first_index: int
+    tokens_sent: int = 0
+    end: str | None = None
+
+
+@dataclass
+class Dump:
+    """The stores after the end. ``generations``: id → row, with the message's text and the answer's content."""
+
+    generations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    archives: dict[str, Log] = field(default_factory=dict)
+    chunks: dict[str, Log] = field(default_factory=dict)
+    redis: dict[str, Log] = field(default_factory=dict)
+    endless_keys: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
+    before: dict[str, Footprint] = field(default_factory=dict)
+    after: dict[str, Footprint] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a scenario permits beyond the promise.
+
+    ``rewind``: log and worker were lost together, so what nobody has may be taken back. ``restart``: the policy lets
+    an answer begin anew. ``errors``: answers may end as an error. ``calls``: most provider calls for one answer.
+    ``strange``: the provider's tokens are not as they should be. ``footprint``: processes are compared at all.
+    """
+
+    rewind: bool = False
+    restart: bool = False
+    errors: bool = False
+    calls: int = 6
+    strange: bool = False
+    footprint: bool = True
+
+
+@dataclass
+class Evidence:
+    """Everything the checker may look at."""
+
+    history: History
+    calls: list[Call]
+    dump: Dump
+    allowed: Allowed = Allowed()
+    counts: dict[str, int] = field(default_factory=dict)  # what the proxies saw pass
+
+
+_GENERATIONS = """
+    SELECT g.id::text, g.status, g.epoch, g.final_epoch, g.final_n, g.sha256, g.error, g.attempts, g.tries,
+           g.idempotency_key, extract(epoch FROM g.finished_at)::float8 AS finished_at,
+           g.cancel_at IS NOT NULL AS cancelled, asked.content AS message, answer.content AS content,
+           answer.status AS message_status
+    FROM generations g JOIN messages asked ON asked.id = g.user_message_id JOIN messages answer ON answer.id = g.message_id
+    WHERE asked.content LIKE %(tags)s"""
+
+
+def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
+    """The rows of this run's messages, with archives and what is left of checkpoints."""
+    with closing(psycopg2.connect(dsn, connect_timeout=5)) as connection, connection.cursor() as cursor:
+        rows = _rows(cursor, _GENERATIONS, {"tags": f"message-{run}-%"})
+        dump.generations = {row["id"]: row for row in rows}
+        ids = {"ids": list(dump.generations) or ["00000000-0000-0000-0000-000000000000"]}
+        archives = "SELECT generation_id::text, revisions, body FROM generation_archives WHERE generation_id = ANY(%(ids)s::uuid[])"
+        for row in _rows(cursor, archives, ids):
+            dump.archives[row["generation_id"]] = _archive(row["revisions"], bytes(row["body"]))
+        chunks = """SELECT generation_id::text, epoch, first_n, body FROM generation_chunks
+                    WHERE generation_id = ANY(%(ids)s::uuid[]) ORDER BY epoch, first_n"""
+        for row in _rows(cursor, chunks, ids):
+            packed = zlib.decompress(bytes(row["body"])).split(b"\n")
+            dump.chunks.setdefault(row["generation_id"], []).extend(
+                (f"{row['epoch']}-{n}", payload) for n, payload in enumerate(packed, row["first_n"])
+            )
+        idle = """SELECT pid, application_name, state, left(query, 80) AS query FROM pg_stat_activity
+                  WHERE state LIKE 'idle in transaction%%' AND now() - state_change > interval '1 second'"""
+        dump.idle = [str(dict(row)) for row in _rows(cursor, idle, {})]
+
+
+def _rows(cursor: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    cursor.execute(query, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _archive(revisions: list[list[int]], body: bytes) -> Log:
+    payloads, log, at = zlib.decompress(body).split(b"\n"), [], 0
+    for epoch, count in revisions:
+        log += [(f"{epoch}-{n}", payload) for n, payload in enumerate(payloads[at : at + count])]
+        at += count
+    return log
+
+
+def dump_redis(url: str, namespace: str, ids: set[str], dump: Dump) -> None:
+    """The logs of this run, and every key that would stay for ever. Celery's own are not ours to expire."""
+    with closing(redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)) as client:
+        for key in client.scan_iter(f"{namespace}:*", count=1000):
+            name = key.decode()
+            if client.ttl(key) == -1 and not re.search(
+                r":(_kombu\.|unacked|generations$|[\w@.-]+\.celery\.pidbox)", name
+            ):
+                dump.endless_keys.append(name)
+            if (found := re.fullmatch(r".*:\{([0-9a-f-]{36})\}:log", name)) and found[1] in ids:
+                dump.redis[found[1]] = [(i.decode(), fields[b"e"]) for i, fields in client.xrange(key)]
+
+
+def forget_logs(url: str, namespace: str) -> int:
+    """Remove every log from Redis, as time does; how many there were."""
+    with closing(redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)) as client:
+        keys = [
+            *client.scan_iter(f"{namespace}:*:log", count=1000),
+            *client.scan_iter(f"{namespace}:*:meta", count=1000),
+        ]
+        return int(client.delete(*keys)) if keys else 0
+
+
+def read_provider_log(path: Path, run: int) -> list[Call]:
+    """The calls about this run's messages, and those about nobody's."""
+    calls: dict[int, Call] = {}
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        if record["event"] == "begin":
+            tags = [tag for message in record["body"]["messages"] for tag in TAG.findall(_text(message))]
+            tag = tags[0] if tags else None
+            calls[record["number"]] = Call(record["number"], tag, record["started"], record["first_index"])
+        elif call := calls.get(record["number"]):
+            call.tokens_sent, call.end = record["tokens_sent"], record["end"]
+    return [call for call in calls.values() if call.tag is None or call.tag.startswith(f"message-{run}-")]
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def footprint(pid: int) -> Footprint | None:
+    """None when the process is gone."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        values = {
+            line.partition(":")[0]: line.partition(":")[2].split()[0]
+            for line in lines
+            if line.partition(":")[2].split()
+        }
+        return Footprint(len(os.listdir(f"/proc/{pid}/fd")), int(values["Threads"]), int(values["VmRSS"]))
+    return None

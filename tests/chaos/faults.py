@@ -1,0 +1,328 @@
+"""What can be done to a rig: each fault waits for its moment, strikes, and lets go again. All are written down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg2
+import redis
+
+from tests.chaos.load import Load
+from tests.chaos.proxy import Link, Proxy
+from tests.chaos.rig import Member, Rig
+
+FaultFunction = Callable[["Strike"], Awaitable[None]]
+
+
+class Strike:
+    """A fault at work: the rig, the clients it troubles, and the dice."""
+
+    def __init__(self, rig: Rig, load: Load, rng: random.Random, quick: bool) -> None:
+        self.rig = rig
+        self.load = load
+        self.rng = rng
+        self.quick = quick
+
+    async def under_way(self, share: float = 0.2) -> None:
+        """Wait until the readers have seen this share of what there is to see."""
+        plan = self.load.plan
+        wanted = share * plan.generations * plan.tokens * len(plan.kinds)
+        until = time.monotonic() + 40
+        while self.load.progress() < wanted and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
+    async def later(self, low: float, high: float) -> None:
+        await asyncio.sleep(self.rng.uniform(low, high))
+
+    @property
+    def lease(self) -> float:
+        return float(self.rig.build.settings.get("LEASE_SECONDS", "5"))
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+async def kill_worker(strike: Strike, back_after: float = 2.0) -> None:
+    """kill -9 of the worker that holds most; a supervisor starts it again."""
+    worker = strike.rig.busiest()
+    held = strike.rig.held_by(worker.pid)
+    strike.rig.note("worker killed", " ".join([worker.name, *held]))
+    worker.kill()
+    await asyncio.sleep(back_after)
+    worker.start()
+
+
+async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None) -> None:
+    """SIGSTOP, long enough for others to take over, then SIGCONT: a zombie that believes it is the owner."""
+    worker = worker or strike.rig.busiest()
+    strike.rig.note("worker stopped", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+    worker.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    worker.signal(signal.SIGCONT)
+    strike.rig.note("worker continued", worker.name)
+
+
+async def leave_worker(strike: Strike) -> None:
+    """SIGTERM, as a deployment sends it, and a new one afterwards."""
+    worker = strike.rig.busiest()
+    held = strike.rig.held_by(worker.pid)
+    strike.rig.note("worker terminated", " ".join([worker.name, *held]))
+    assert worker.process
+    worker.process.ask_to_stop()
+    await asyncio.to_thread(worker.process.wait, 20)
+    worker.start()
+
+
+def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
+    """Arm the worker's way to PostgreSQL: when a final COMMIT has taken place, it dies before it hears of it."""
+    struck = threading.Event()
+    proxy = rig.hop(f"{worker.name}.postgres")
+
+    def request(link: Link, data: bytes) -> bool:
+        if b"final_epoch = epoch" in data:
+            link.notes["final"] = True
+        if b"COMMIT" in data and link.notes.get("final"):
+            link.notes["committing"] = True
+        return True
+
+    def reply(link: Link, data: bytes) -> bool:
+        if not link.notes.get("committing") or struck.is_set():
+            return True
+        struck.set()
+        rig.note("worker killed", f"{worker.name} between COMMIT and done")
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+        return False
+
+    proxy.on_request, proxy.on_reply = request, reply
+    return struck
+
+
+# --- web processes ------------------------------------------------------------------------------------------------
+
+
+async def kill_web_process(strike: Strike) -> None:
+    """kill -9 of one gunicorn worker; its master starts another."""
+    web = strike.rng.choice(strike.rig.webs)
+    victim = strike.rng.choice(web.children)
+    strike.rig.note("web process killed", f"{web.name} {victim}")
+    os.kill(victim, signal.SIGKILL)
+
+
+async def kill_web_master(strike: Strike, back_after: float = 1.0) -> None:
+    """kill -9 of gunicorn's master: the whole group is gone until a supervisor starts it again."""
+    web = strike.rng.choice(strike.rig.webs)
+    strike.rig.note("web master killed", web.name)
+    web.kill()
+    await asyncio.sleep(back_after)
+    web.start()
+
+
+async def leave_web(strike: Strike, web: Member) -> None:
+    """SIGTERM and a new one, as a deployment does it."""
+    strike.rig.note("web terminated", web.name)
+    assert web.process
+    web.process.ask_to_stop()
+    await asyncio.to_thread(web.process.wait, 20)
+    web.start()
+    await ready(web)
+
+
+async def ready(member: Member, timeout: float = 60) -> None:
+    until = time.monotonic() + timeout
+    while time.monotonic() < until and not await asyncio.to_thread(lambda: member.ready):
+        await asyncio.sleep(0.1)
+
+
+# --- Redis --------------------------------------------------------------------------------------------------------
+
+
+async def kill_redis(strike: Strike, away: float, lose_bytes: int = 0, empty: bool = False) -> None:
+    """kill -9; perhaps its file loses its end, or everything; start it again after ``away`` seconds."""
+    valkey = strike.rig.valkey
+    strike.rig.note("redis killed", f"{away:g} s away, {'empty' if empty else f'{lose_bytes} bytes lost'}")
+    valkey.kill()
+    files = Path(valkey.directory, "appendonlydir")
+    for file in files.glob("*.incr.aof"):
+        size = file.stat().st_size
+        with file.open("r+b") as log:
+            log.truncate(0 if empty else max(0, size - lose_bytes))
+    await asyncio.sleep(away)
+    valkey.process = valkey.program().start()
+    strike.rig.note("redis started")
+
+
+async def flush_redis(strike: Strike) -> None:
+    strike.rig.note("redis flushed")
+    with strike.rig.redis() as client:
+        client.flushall()
+
+
+async def shut_redis_down(strike: Strike, away: float) -> None:
+    """SHUTDOWN NOSAVE, with nothing left on disk."""
+    valkey = strike.rig.valkey
+    strike.rig.note("redis shut down", "NOSAVE, files removed")
+    with strike.rig.redis() as client, suppress(redis.RedisError):
+        client.shutdown(nosave=True)
+    valkey.kill()
+    for file in Path(valkey.directory, "appendonlydir").glob("*"):
+        file.unlink()
+    await asyncio.sleep(away)
+    valkey.process = valkey.program().start()
+    strike.rig.note("redis started")
+
+
+async def fill_redis(strike: Strike, seconds: float) -> None:
+    """maxmemory below what is used: every write is refused."""
+    strike.rig.note("redis full", f"maxmemory for {seconds:g} s")
+    with strike.rig.redis() as client:
+        client.config_set("maxmemory", "1mb")
+        await asyncio.sleep(seconds)
+        client.config_set("maxmemory", "0")
+    strike.rig.note("redis has room")
+
+
+async def fill_redis_disk(strike: Strike, seconds: float) -> None:
+    """No byte more for Redis's log: it may not write, and says so to every writer."""
+    strike.rig.note("redis disk full", f"for {seconds:g} s")
+    filler = strike.rig.valkey.directory / "filler"
+    await asyncio.to_thread(fill, filler)
+    await asyncio.sleep(seconds)
+    filler.unlink()
+    strike.rig.note("redis disk has room")
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------------------
+
+
+async def stop_postgres(strike: Strike, away: float) -> None:
+    """As ``pg_ctl stop -m immediate``, and a start after ``away`` seconds."""
+    postgres = strike.rig.postgres
+    strike.rig.note("postgres stopped", f"immediately, {away:g} s")
+    assert postgres.process
+    os.kill(postgres.process.pid, signal.SIGQUIT)
+    await asyncio.to_thread(postgres.process.wait, 10)
+    postgres.kill()
+    await asyncio.sleep(away)
+    await asyncio.to_thread(postgres.before_start)
+    postgres.process = postgres.program().start()
+    strike.rig.note("postgres started")
+
+
+async def freeze_postgres(strike: Strike, seconds: float) -> None:
+    strike.rig.note("postgres frozen", f"{seconds:g} s")
+    strike.rig.stop_server("postgres")
+    await asyncio.sleep(seconds)
+    strike.rig.resume_servers()
+
+
+async def lock_generations(strike: Strike, seconds: float) -> None:
+    """Somebody's ALTER TABLE in the middle of the day."""
+    strike.rig.note("postgres locked", f"generations, {seconds:g} s")
+    connection = psycopg2.connect(strike.rig.dsn, connect_timeout=3)
+    try:
+        with connection.cursor() as cursor:
+            await asyncio.to_thread(
+                cursor.execute, "SET lock_timeout = '20s'; LOCK TABLE generations IN ACCESS EXCLUSIVE MODE"
+            )
+            await asyncio.sleep(seconds)
+    finally:
+        connection.close()
+
+
+async def terminate_backends(strike: Strike, seconds: float, period: float = 0.2) -> None:
+    """pg_terminate_backend of all of ours, again and again."""
+    strike.rig.note("backends terminated", f"every {period:g} s for {seconds:g} s")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(psycopg2.Error):
+            await asyncio.to_thread(
+                strike.rig.query,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'unbroken'",
+            )
+        await asyncio.sleep(period)
+
+
+async def fill_postgres_disk(strike: Strike, seconds: float) -> None:
+    strike.rig.note("postgres disk full", f"for {seconds:g} s")
+    filler = strike.rig.postgres.directory / "filler"
+    await asyncio.to_thread(fill, filler)
+    await asyncio.sleep(seconds)
+    filler.unlink()
+    strike.rig.note("postgres disk has room")
+
+
+def fill(path: Path) -> None:
+    """Write until the file system has no byte left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(b"\0" * size) == size:
+                    pass
+
+
+# --- the network --------------------------------------------------------------------------------------------------
+
+
+async def cut_everything(strike: Strike, seconds: float, period: float = 0.2, hops: list[Proxy] | None = None) -> None:
+    """Every connection of some hops, every ``period`` seconds."""
+    strike.rig.note("connections cut", f"every {period:g} s for {seconds:g} s")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for proxy in hops or list(strike.rig.proxies.all.values()):
+            proxy.cut()
+        await asyncio.sleep(period)
+
+
+async def lose_replies(strike: Strike, seconds: float, share: float, hops: list[Proxy]) -> None:
+    """The request is executed, the answer lost."""
+    strike.rig.note("replies lost", f"{share:.0%} for {seconds:g} s")
+    for proxy in hops:
+        proxy.lose_replies = share
+    await asyncio.sleep(seconds)
+    for proxy in hops:
+        proxy.lose_replies = 0.0
+
+
+async def black_hole(strike: Strike, seconds: float, hops: list[Proxy]) -> None:
+    """Connections that look alive and carry nothing; afterwards they turn out to be dead."""
+    strike.rig.note("black hole", f"{', '.join(proxy.name for proxy in hops)} for {seconds:g} s")
+    for proxy in hops:
+        proxy.stall()
+    await asyncio.sleep(seconds)
+    for proxy in hops:
+        proxy.heal()
+    strike.rig.note("black hole closed")
+
+
+# --- the broker ---------------------------------------------------------------------------------------------------
+
+
+async def trouble_broker(strike: Strike, seconds: float) -> None:
+    """Messages vanish, come twice, and old ones come again."""
+    strike.rig.note("broker troubled", f"{seconds:g} s")
+    queue = f"{strike.rig.namespace}:generations"
+    known: list[bytes] = []
+    until = time.monotonic() + seconds
+    with strike.rig.redis() as client:
+        while time.monotonic() < until:
+            message = client.rpop(queue)
+            if isinstance(message, bytes):
+                known.append(message)
+            if known and strike.rng.random() < 0.5:
+                client.lpush(queue, *[strike.rng.choice(known) for _ in range(strike.rng.randint(1, 3))])
+            await asyncio.sleep(strike.rng.uniform(0.005, 0.05))
+
+
+def limit_files(pid: int, size: int) -> None:
+    """No file of this process grows beyond ``size`` bytes."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

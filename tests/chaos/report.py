@@ -1,0 +1,2 @@
+def write(out, outcomes, append=False):
+    return []

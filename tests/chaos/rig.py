@@ -1,0 +1,382 @@
+"""A deployment to be broken: own PostgreSQL and Valkey, two web groups, three workers, a provider, a proxy on every hop.
+
+Everything the rig starts dies with it. Processes are addressed by pid only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import psycopg2
+import redis
+
+from dev.postgres import ADMINISTRATOR, Postgres
+from dev.process import CannotRun, Process, Program, last_lines
+from dev.server import HOST, free_port
+from dev.valkey import Valkey
+from tests.chaos.evidence import Footprint, footprint
+from tests.chaos.history import Fault, History
+from tests.chaos.load import USERS, Service
+from tests.chaos.proxy import Proxies, Proxy
+
+DATABASE = "unbroken"
+# What a Redis reply looks like when a writer was refused.
+REFUSALS = {b"$6\r\nFENCED": "fenced", b"$3\r\nGAP": "gap", b"$4\r\nLOST": "lost", b"$8\r\nUNOPENED": "unopened"}
+LIMITS = dict.fromkeys(
+    ("RATELIMIT_NEW_CONVERSATIONS", "RATELIMIT_GENERATIONS", "RATELIMIT_READS"), "1000000/minute"
+) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000"}
+SHORT = {"LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "1", "KEEPALIVE_SECONDS": "3"}
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Build:
+    """What to start. ``settings`` go over ours; ``plant`` is a bug of tests/chaos/plants; ``clocks``: hours by which
+    a member's clock is off; ``small_disks``: PostgreSQL and Valkey get file systems that can be filled."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    webs: int = 2
+    workers: int = 3
+    plant: str | None = None
+    clocks: dict[str, int] = field(default_factory=dict)
+    small_disks: bool = False
+
+
+class Member:
+    """One of our processes: started, ended, and started again on the same port with the same connections."""
+
+    def __init__(self, name: str, program: Program, port: int = 0) -> None:
+        self.name = name
+        self.port = port
+        self.process: Process | None = None
+        self._program = program
+
+    def start(self) -> None:
+        self._program.log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_from = self._program.log.stat().st_size if self._program.log.exists() else 0
+        self.process = self._program.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def children(self) -> list[int]:
+        """A web group's worker processes."""
+        with suppress(OSError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of the whole group."""
+        if self.process:
+            self.process.kill()
+
+    @property
+    def ready(self) -> bool:
+        if self.port:
+            return answers(f"http://{HOST}:{self.port}/readyz")
+        with self._program.log.open("rb") as log:
+            log.seek(self._log_from)
+            return b" ready" in log.read()
+
+    def tail(self) -> str:
+        return last_lines(self._program.log, 20)
+
+
+class Rig:
+    """``async with Rig(directory, seed, build) as rig``. ``history`` is the run that faults are written into."""
+
+    def __init__(self, directory: Path, seed: int, build: Build) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.build = build
+        self.namespace = f"chaos{uuid4().hex[:8]}"
+        self.secret = uuid4().hex + uuid4().hex
+        self.history = History(seed, "none", 0)
+        self.proxies = Proxies(seed)
+        self.webs: list[Member] = []
+        self.workers: list[Member] = []
+        self.disks: list[Path] = []
+
+    # --- life
+
+    async def __aenter__(self) -> Rig:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.proxies.__enter__()
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.resume_servers()
+        for member in [*self.webs, *self.workers, getattr(self, "provider", None)]:
+            if member is not None:
+                member.kill()
+        self.proxies.__exit__(None, None, None)
+        for server in (getattr(self, "valkey", None), getattr(self, "postgres", None)):
+            if server is not None:
+                server.kill()
+        for disk in reversed(self.disks):
+            os.system(f"umount -l {disk}")
+
+    async def _start(self) -> None:
+        settings = {"fsync": "off", "max_wal_size": "256MB"}
+        if self.build.small_disks:
+            settings = {"max_wal_size": "48MB", "min_wal_size": "32MB"}
+        self.postgres = Postgres(self._disk("postgres", 220), settings=settings)
+        self.valkey = Valkey(self._disk("valkey", 24))
+        self.valkey.start()
+        self.postgres.start()
+        self.postgres.ensure_database(DATABASE)
+        self._migrate()
+        self.provider_log = self.directory / "provider.log"
+        self._start_provider()
+        for index in range(self.build.webs):
+            self.webs.append(self._web(f"web-{'ab'[index]}"))
+        for index in range(self.build.workers):
+            self.workers.append(self._worker(f"worker-{index + 1}"))
+        for member in self.members:
+            member.start()
+        await self.until_ready()
+
+    def _disk(self, name: str, megabytes: int) -> Path:
+        """A directory; of a file system of its own where it shall be possible to fill it."""
+        path = self.directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        if self.build.small_disks:
+            if os.system(f"mount -t tmpfs -o size={megabytes}m,mode=700 tmpfs {path} 2>/dev/null"):
+                raise CannotRun("no file system of its own can be mounted here (needs root)")
+            self.disks.append(path)
+            path = path / "files"
+            path.mkdir()
+        return path
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.webs, *self.workers]
+
+    async def until_ready(self, timeout: float = 90) -> None:
+        """Raises CannotRun when a member has ended or is not ready in time."""
+        until = time.monotonic() + timeout
+        for member in self.members:
+            while not await asyncio.to_thread(lambda member=member: member.ready):
+                if not member.alive or time.monotonic() > until:
+                    raise CannotRun(f"{member.name} is not ready:\n{member.tail()}")
+                await asyncio.sleep(0.1)
+
+    def _migrate(self) -> None:
+        environment = {**os.environ, "DATABASE_URL": self.postgres.url(DATABASE)}
+        argv = (sys.executable, "-m", "alembic", "upgrade", "head")
+        Program("alembic", argv, self.directory / "alembic.log", environment).run(120)
+
+    def _start_provider(self) -> None:
+        log = self.directory / "provider.out"
+        argv = (sys.executable, "-m", "tests.fakes.upstream", "--port", "0", "--log", str(self.provider_log))
+        self.provider = Member("provider", Program("provider", argv, log))
+        self.provider.start()
+        for _ in range(300):
+            if b"port " in log.read_bytes():
+                break
+            time.sleep(0.05)
+        self.provider_port = int(log.read_text().split("port ")[1].split()[0])
+
+    # --- members
+
+    def _web(self, name: str) -> Member:
+        port = free_port()
+        self.proxies.add(f"client.{name}", port)
+        environment = self._environment(name) | {"BIND": f"{HOST}:{port}", "WEB_CONCURRENCY": "2", "WEB_THREADS": "24"}
+        door = "tests.chaos.plants.web:app" if self.build.plant else "wsgi:app"
+        argv = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", door)
+        return Member(name, self._program(name, argv, environment), port)
+
+    def _worker(self, name: str) -> Member:
+        door = "tests.chaos.plants.worker" if self.build.plant else "worker.celery_app"
+        celery = ["celery", "--app", door, "worker", "--pool", "threads", "--concurrency", "50"]
+        celery += [
+            "--hostname",
+            f"{name}@{self.namespace}",
+            "--loglevel",
+            "INFO",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+        argv = (sys.executable, "-m", *celery)
+        environment = self._environment(name) | {"WORKER_CONCURRENCY": "50"}
+        environment["OPENAI_BASE_URL"] = f"http://{HOST}:{self.hop(f'{name}.provider').port}/v1"
+        return Member(name, self._program(name, argv, environment))
+
+    def _environment(self, name: str) -> dict[str, str]:
+        postgres = self.proxies.add(f"{name}.postgres", self.postgres.port)
+        valkey = self.proxies.add(f"{name}.redis", self.valkey.port, REFUSALS)
+        self.proxies.add(f"{name}.provider", self.provider_port)
+        return {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **SHORT,
+            **LIMITS,
+            "JWT_SECRET": self.secret,
+            "REDIS_NAMESPACE": self.namespace,
+            "DATABASE_URL": self.postgres.url(DATABASE).replace(f":{self.postgres.port}/", f":{postgres.port}/"),
+            "REDIS_URL": self.valkey.url().replace(f":{self.valkey.port}/", f":{valkey.port}/"),
+            "OPENAI_BASE_URL": f"http://{HOST}:{self.provider_port}/v1",
+            "CHAOS_PLANT": self.build.plant or "",
+            **self.build.settings,
+        }
+
+    def _program(self, name: str, argv: tuple[str, ...], environment: dict[str, str]) -> Program:
+        if hours := self.build.clocks.get(name):
+            argv = ("faketime", "-f", f"{hours:+d}h", *argv)
+            # Only what day it is; timers and sleeps keep running as they should.
+            environment |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+        return Program(name, argv, self.directory / f"{name}.log", environment)
+
+    # --- faults
+
+    def note(self, kind: str, detail: str = "") -> Fault:
+        """Write a fault into the history."""
+        fault = Fault(time.time(), kind, detail)
+        self.history.faults.append(fault)
+        return fault
+
+    def hop(self, name: str) -> Proxy:
+        return self.proxies.all[name]
+
+    def hops(self, *ends: str) -> list[Proxy]:
+        """The proxies whose names begin or end so: ``hops(".redis")``, ``hops("worker-1.")``."""
+        return [p for p in self.proxies.all.values() if any(p.name.startswith(e) or p.name.endswith(e) for e in ends)]
+
+    def held_by(self, pid: int) -> list[str]:
+        """The generations a worker process holds."""
+        rows = self.query("SELECT id::text FROM generations WHERE status = 'running' AND worker LIKE %s", f"%:{pid}")
+        return [row[0] for row in rows]
+
+    def busiest(self) -> Member:
+        """The worker that holds most."""
+        return max((w for w in self.workers if w.alive), key=lambda worker: len(self.held_by(worker.pid)))
+
+    def stop_server(self, name: str) -> None:
+        """SIGSTOP all of a server's processes."""
+        for pid in self._server_pids(name):
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume_servers(self) -> None:
+        for name in ("postgres", "valkey"):
+            for pid in self._server_pids(name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def _server_pids(self, name: str) -> list[int]:
+        server = getattr(self, name, None)
+        if server is None or server.process is None:
+            return []
+        pids = [server.process.pid]
+        for pid in pids:
+            with suppress(OSError):
+                pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return pids
+
+    async def heal(self) -> None:
+        """Make everything run again that can run, and wait until it does."""
+        for proxy in self.proxies.all.values():
+            proxy.heal()
+        self.resume_servers()
+        for server in (self.valkey, self.postgres):
+            if server.process is None or server.process.poll() is not None:
+                await asyncio.to_thread(server.before_start)
+                server.process = server.program().start()
+        for member in self.members:
+            if member.alive:
+                member.signal(signal.SIGCONT)
+            else:
+                member.start()
+        for server in (self.valkey, self.postgres):
+            for _ in range(600):
+                if await asyncio.to_thread(server.is_ready):
+                    break
+                await asyncio.sleep(0.1)
+        await self.until_ready()
+
+    # --- looking
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Past every proxy, as the administrator."""
+        with closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def _connect(self) -> Any:
+        connection = psycopg2.connect(self.dsn, connect_timeout=2, options="-c statement_timeout=3000")
+        connection.autocommit = True
+        return connection
+
+    @property
+    def dsn(self) -> str:
+        return f"host={HOST} port={self.postgres.port} user={ADMINISTRATOR} password={self.postgres.password} dbname={DATABASE}"
+
+    def redis(self) -> redis.Redis:
+        """Past every proxy."""
+        return redis.Redis.from_url(self.valkey.url(), socket_timeout=3, socket_connect_timeout=2)
+
+    def committed(self, generation: str) -> str | None:
+        """A generation's status right now; None when PostgreSQL does not say."""
+        with suppress(psycopg2.Error):
+            rows = self.query("SELECT status FROM generations WHERE id = %s", generation)
+            return rows[0][0] if rows else "missing"
+        return None
+
+    def service(self) -> Service:
+        """How clients reach it: through the proxies."""
+        ports = [self.hop(f"client.{web.name}").port for web in self.webs]
+        return Service(ports, {user: self.token(user) for user in USERS}, self.committed)
+
+    def token(self, user: str) -> str:
+        now = int(time.time())
+        # Valid also for a member whose clock is an hour off.
+        claims = {"sub": user, "iat": now - 7200, "exp": now + 14_400, "aud": "unbroken", "iss": "unbroken"}
+        return jwt.encode({**claims, "jti": uuid4().hex}, self.secret, algorithm="HS256")
+
+    def footprints(self) -> dict[str, Footprint]:
+        """Of every worker process and web process, by name and number."""
+        found = {}
+        for member in self.members:
+            pids = member.children if member.port else [member.pid]
+            for number, pid in enumerate(sorted(pids)):
+                if seen := footprint(pid):
+                    found[f"{member.name}#{number}"] = seen
+        return found
+
+
+def answers(url: str) -> bool:
+    """Whether a URL answers 200."""
+    try:
+        with _NO_PROXY.open(url, timeout=2) as response:
+            json.loads(response.read())
+            return bool(response.status == 200)
+    except (OSError, ValueError):
+        return False

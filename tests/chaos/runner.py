@@ -1,0 +1,137 @@
+"""One scenario from start to verdict: load, fault, healing, the end, dumps, the checker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.chaos import checker, figures
+from tests.chaos.evidence import Dump, Evidence, dump_postgres, dump_redis, forget_logs, read_provider_log
+from tests.chaos.faults import Strike
+from tests.chaos.history import History
+from tests.chaos.load import Load
+from tests.chaos.rig import Rig
+from tests.chaos.scenarios import Scenario
+
+# After healing everything has to be over within this many seconds, beyond what the provider takes to speak.
+LIVENESS_SECONDS = 90.0
+
+
+@dataclass
+class Outcome:
+    """What one run showed. ``verdict``: passed, failed, no coverage, or skipped."""
+
+    scenario: str
+    number: int
+    promise: str
+    seed: int
+    verdict: str
+    violations: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    coverage: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return self.verdict in ("passed", "skipped")
+
+
+async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool = True) -> Outcome:
+    """Run one scenario on a healthy rig. The history is kept under ``out`` when something is wrong."""
+    began = time.monotonic()
+    history = rig.history = History(seed, scenario.name, int(time.time() * 10))
+    rng = random.Random(f"{seed} {scenario.name}")
+    for proxy in rig.proxies.all.values():
+        proxy.counts.clear()
+    dump = Dump(before=rig.footprints())
+    load = Load(rig.service(), scenario.plan, history, rng)
+    load.start()
+    strike = Strike(rig, load, rng, quick)
+    await scenario.strike(strike)
+    if not scenario.lasting:
+        await rig.heal()
+        history.healed = time.time()
+    speaking = scenario.plan.tokens / scenario.plan.rate + scenario.plan.ramp
+    await load.wait(speaking + LIVENESS_SECONDS)
+    if scenario.lasting:
+        await _look(rig, load, dump, with_redis=False)
+        await rig.heal()
+    else:
+        await _look(rig, load, dump, with_redis=True)
+    calls = read_provider_log(rig.provider_log, history.run)
+    counts = dict(rig.proxies.counts())
+    evidence = Evidence(history, calls, dump, scenario.allowed, counts)
+    return _judge(evidence, scenario, seed, out, time.monotonic() - began)
+
+
+async def _look(rig: Rig, load: Load, dump: Dump, *, with_redis: bool) -> None:
+    """Everything that can be seen when it is over; late readers too, with Redis and then without its logs."""
+    ids = {asked.generation for asked in load.history.asked if asked.generation}
+    await load.read_again("after the end", 0.3)
+    if with_redis:
+        with suppress(redis.RedisError):
+            await asyncio.to_thread(dump_redis, rig.valkey.url(), rig.namespace, ids, dump)
+            await asyncio.to_thread(forget_logs, rig.valkey.url(), rig.namespace)
+    await load.read_again("archive", 0.5)
+    await load.read_again("archive from the middle", 0.5)
+    await load.fetch_all()
+    # What was left open by a client that hung up is closed within this time.
+    await asyncio.sleep(1.5)
+    dump.after = rig.footprints()
+    for _ in range(20):
+        try:
+            await asyncio.to_thread(dump_postgres, rig.dsn, load.history.run, dump)
+            break
+        except Exception:
+            await asyncio.sleep(0.5)
+
+
+def _judge(evidence: Evidence, scenario: Scenario, seed: int, out: Path, seconds: float) -> Outcome:
+    violations = checker.check(evidence)
+    if scenario.judge is not None and (complaint := scenario.judge(evidence)):
+        violations.append(checker.Violation("promise", scenario.name, complaint))
+    covered = checker.coverage(evidence)
+    measured = figures.measure(evidence)
+    late = [t for t in measured["recoveries"] if scenario.within is not None and t > scenario.within]
+    if late:
+        violations.append(checker.Violation("recovery", scenario.name, f"next token after {max(late):.1f} s"))
+    missing = [name for name in scenario.covers if not covered.get(name)]
+    verdict = "failed" if violations else "no coverage" if missing else "passed"
+    outcome = Outcome(
+        scenario.name,
+        scenario.number,
+        scenario.promise,
+        seed,
+        verdict,
+        violations=[str(violation) for violation in violations],
+        rules=sorted({violation.rule for violation in violations}),
+        missing=missing,
+        coverage=covered,
+        figures=measured,
+        faults=[
+            f"{fault.at - _origin(evidence):7.2f} {fault.kind} {fault.detail[:160]}"
+            for fault in evidence.history.faults
+        ],
+        seconds=round(seconds, 1),
+    )
+    if verdict != "passed":
+        folder = out / f"{scenario.name}-{seed}"
+        evidence.history.save(folder / "history.json")
+        (folder / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1))
+    return outcome
+
+
+def _origin(evidence: Evidence) -> float:
+    times = [reply.at for asked in evidence.history.asked for reply in asked.replies]
+    return min(times, default=0.0)

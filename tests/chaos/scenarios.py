@@ -1,0 +1,451 @@
+"""The twenty-five faults of the protocol's last chapter, as a table: name, what is done, what may happen."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.chaos import faults
+from tests.chaos.evidence import Allowed, Evidence
+from tests.chaos.faults import Strike
+from tests.chaos.load import Plan
+from tests.chaos.rig import Build
+
+Judge = Callable[[Evidence], str | None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One fault under load. ``covers``: what must have happened at least once for the run to count.
+
+    ``lasting``: the fault stays until the clients are done. ``judge``: one more thing that must hold.
+    ``within``: seconds in which an affected answer must go on; None: not measured.
+    """
+
+    number: int
+    name: str
+    promise: str
+    strike: Callable[[Strike], Awaitable[None]]
+    plan: Plan = Plan()
+    build: Build = Build()
+    allowed: Allowed = Allowed()
+    covers: tuple[str, ...] = ()
+    lasting: bool = False
+    judge: Judge | None = None
+    within: float | None = None
+    needs: Callable[[], str | None] = lambda: None
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    number: int, name: str, promise: str, **fields: Any
+) -> Callable[[Callable[[Strike], Awaitable[None]]], Callable[[Strike], Awaitable[None]]]:
+    def add(strike: Callable[[Strike], Awaitable[None]]) -> Callable[[Strike], Awaitable[None]]:
+        SCENARIOS[name] = Scenario(number, name, promise, strike, **fields)
+        return strike
+
+    return add
+
+
+@scenario(0, "calm", "Without a fault nothing is taken over and nobody is disturbed", allowed=Allowed(calls=1))
+async def calm(strike: Strike) -> None:
+    await strike.under_way(0.3)
+
+
+# --- 1 to 5: workers ----------------------------------------------------------------------------------------------
+
+
+@scenario(
+    1, "worker-killed", "Others go on within lease and sweep; nobody loses a token", covers=("takeover",), within=8
+)
+async def worker_killed(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.kill_worker(strike)
+    await strike.later(1, 3)
+    await faults.kill_worker(strike)
+
+
+@scenario(
+    2,
+    "worker-killed-early",
+    "Killed before the first token, and between pop and row: found by the sweeper",
+    plan=Plan(behaviour=lambda i: {"first_delay": 2.0}, tokens=120),
+)
+async def worker_killed_early(strike: Strike) -> None:
+    trouble = asyncio.ensure_future(_lose_messages(strike, 4))
+    await asyncio.sleep(2.2)
+    for worker in strike.rig.workers[:2]:
+        strike.rig.note("worker killed", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+        worker.kill()
+    await trouble
+    for worker in strike.rig.workers[:2]:
+        worker.start()
+
+
+async def _lose_messages(strike: Strike, seconds: float) -> None:
+    """What a crash between the pop and the record of it does: the message is nowhere."""
+    strike.rig.note("messages lost", f"{seconds:g} s")
+    with strike.rig.redis() as client:
+        for _ in range(int(seconds / 0.05)):
+            client.rpop(f"{strike.rig.namespace}:generations")
+            await asyncio.sleep(0.05)
+
+
+def _asked_once(evidence: Evidence) -> str | None:
+    counts = [len([c for c in evidence.calls if c.tag == asked.tag]) for asked in evidence.history.asked]
+    return None if all(count == 1 for count in counts) else f"provider calls per answer: {sorted(counts)}"
+
+
+@scenario(
+    3,
+    "worker-killed-before-done",
+    "Dead between COMMIT and done: readers get the same end, the provider is not asked again",
+    plan=Plan(generations=3, tokens=60, cancels=0),
+    build=Build(workers=1),
+    allowed=Allowed(calls=2),
+    judge=lambda evidence: (
+        None if any("COMMIT" in f.detail for f in evidence.history.faults) else "the moment was never hit"
+    ),
+)
+async def worker_killed_before_done(strike: Strike) -> None:
+    worker = strike.rig.workers[0]
+    struck = faults.kill_between_commit_and_done(strike.rig, worker)
+    await asyncio.to_thread(struck.wait, 30)
+    await asyncio.sleep(1)
+    strike.rig.hop(f"{worker.name}.postgres").heal()
+    worker.kill()
+    worker.start()
+
+
+@scenario(4, "worker-frozen", "A zombie that wakes up is fenced", covers=("takeover", "fence"))
+async def worker_frozen(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.freeze_worker(strike, strike.lease + 3)
+
+
+@scenario(5, "two-zombies", "Two staggered zombies, both fenced", covers=("takeover", "fence"), plan=Plan(tokens=400))
+async def two_zombies(strike: Strike) -> None:
+    await strike.under_way(0.1)
+    first = strike.rig.busiest()
+    one = asyncio.ensure_future(faults.freeze_worker(strike, 2 * strike.lease + 4, first))
+    await asyncio.sleep(strike.lease + 2)
+    others = [worker for worker in strike.rig.workers if worker is not first]
+    second = max(others, key=lambda worker: len(strike.rig.held_by(worker.pid)))
+    two = asyncio.ensure_future(faults.freeze_worker(strike, 2 * strike.lease, second))
+    await asyncio.gather(one, two)
+
+
+# --- 6 and 7: web processes, deployments --------------------------------------------------------------------------
+
+
+@scenario(6, "web-killed", "Readers go on elsewhere with their cursor", allowed=Allowed(calls=1), within=None)
+async def web_killed(strike: Strike) -> None:
+    await strike.under_way(0.15)
+    await faults.kill_web_process(strike)
+    await strike.later(1.5, 2.5)
+    await faults.kill_web_process(strike)
+    await strike.later(1, 2)
+    await faults.kill_web_master(strike)
+
+
+def _no_reset(evidence: Evidence) -> str | None:
+    for reading in evidence.history.readings:
+        resets = [f for f in reading.frames() if b'"reason":"restart"' in f.data]
+        if resets:
+            return f"{reading.name} was reset"
+    return None
+
+
+@scenario(
+    7,
+    "rolling-restarts",
+    "Every process replaced under load, again and again: no reset",
+    plan=Plan(tokens=500),
+    allowed=Allowed(calls=12),
+    covers=("takeover",),
+    judge=_no_reset,
+)
+async def rolling_restarts(strike: Strike) -> None:
+    await strike.under_way(0.08)
+    for _ in range(1 if strike.quick else 5):
+        for worker in strike.rig.workers:
+            strike.rig.note("worker terminated", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+            assert worker.process
+            worker.process.ask_to_stop()
+            await asyncio.to_thread(worker.process.wait, 20)
+            worker.start()
+            await faults.ready(worker)
+        for web in strike.rig.webs:
+            await faults.leave_web(strike, web)
+
+
+# --- 8 to 12 and 16: Redis ----------------------------------------------------------------------------------------
+
+
+@scenario(8, "redis-killed", "kill -9 and restart: readers are served from PostgreSQL, then from Redis without a seam")
+async def redis_killed(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.kill_redis(strike, away=2)
+
+
+@scenario(9, "redis-tail-lost", "Redis loses its last second: resent under the same ids", covers=("gap",))
+async def redis_tail_lost(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.kill_redis(strike, away=0.2, lose_bytes=30_000)
+    await strike.later(2, 3)
+    await faults.kill_redis(strike, away=0.2, lose_bytes=20_000)
+
+
+@scenario(
+    9,
+    "redis-tail-and-worker-lost",
+    "Redis and the worker die together: what nobody has is taken back, with a snapshot that says so",
+    allowed=Allowed(rewind=True),
+    covers=("takeover",),
+)
+async def redis_tail_and_worker_lost(strike: Strike) -> None:
+    await strike.under_way()
+    worker = strike.rig.busiest()
+    strike.rig.note("worker killed", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+    worker.kill()
+    await faults.kill_redis(strike, away=0.2, lose_bytes=60_000)
+    worker.start()
+
+
+@scenario(
+    10, "redis-flushed", "FLUSHALL and SHUTDOWN NOSAVE: the log is built again, nobody is reset", covers=("lost",),
+    judge=_no_reset,
+)  # fmt: skip
+async def redis_flushed(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.flush_redis(strike)
+    await strike.later(2, 3)
+    await faults.shut_redis_down(strike, away=1)
+
+
+@scenario(
+    11,
+    "redis-gone",
+    "Redis gone for good: every answer finishes in PostgreSQL, every reader gets the end",
+    lasting=True,
+    allowed=Allowed(footprint=False),
+)
+async def redis_gone(strike: Strike) -> None:
+    await strike.under_way()
+    strike.rig.note("redis killed", "for good")
+    strike.rig.valkey.kill()
+
+
+@scenario(12, "redis-frozen", "Redis does not answer for a while: nobody waits for it")
+async def redis_frozen(strike: Strike) -> None:
+    await strike.under_way()
+    seconds = 8 if strike.quick else 20
+    strike.rig.note("redis frozen", f"{seconds} s")
+    strike.rig.stop_server("valkey")
+    await asyncio.sleep(seconds)
+    strike.rig.resume_servers()
+
+
+# --- 13 to 15: the network ----------------------------------------------------------------------------------------
+
+
+@scenario(13, "connections-cut", "Every connection of every hop cut five times a second", allowed=Allowed(errors=True))
+async def connections_cut(strike: Strike) -> None:
+    await strike.under_way()
+    hops = strike.rig.hops(".redis", ".postgres", "client.")
+    await faults.cut_everything(strike, 6 if strike.quick else 20, hops=hops)
+
+
+@scenario(
+    14,
+    "replies-lost",
+    "5 % of the replies lost after execution: nothing twice, nothing missing",
+    plan=Plan(generations=16),
+)
+async def replies_lost(strike: Strike) -> None:
+    await faults.lose_replies(strike, 14 if strike.quick else 40, 0.05, strike.rig.hops(".redis", ".postgres"))
+
+
+@scenario(15, "half-open", "Connections that are dead and do not know it are found")
+async def half_open(strike: Strike) -> None:
+    await strike.under_way()
+    hops = [strike.rig.hop(name) for name in ("web-a.redis", "worker-1.redis", "worker-2.postgres", "web-b.postgres")]
+    await faults.black_hole(strike, 9 if strike.quick else 25, hops)
+
+
+@scenario(16, "redis-full", "Redis refuses every write for a while (maxmemory)")
+async def redis_full(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.fill_redis(strike, 5)
+
+
+@scenario(16, "redis-disk-full", "Redis's disk is full: it refuses to write", build=Build(small_disks=True))
+async def redis_disk_full(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.fill_redis_disk(strike, 5)
+
+
+@scenario(
+    17,
+    "slow-readers",
+    "Readers that are slow or never read cost no memory",
+    plan=Plan(kinds=("stable", "slow", "slow", "slow", "stopped", "stopped"), tokens=300, generations=8),
+)
+async def slow_readers(strike: Strike) -> None:
+    await strike.under_way(0.4)
+    strike.rig.note("readers stopped", "two of six read nothing")
+
+
+# --- 18 to 21: PostgreSQL -----------------------------------------------------------------------------------------
+
+
+@scenario(18, "backends-terminated", "Every database connection terminated, again and again")
+async def backends_terminated(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.terminate_backends(strike, 5 if strike.quick else 20)
+
+
+@scenario(
+    19,
+    "postgres-stopped",
+    "PostgreSQL stopped hard: tokens keep flowing, no done before the commit, every acknowledged message is there",
+    plan=Plan(ramp=8.0),
+)
+async def postgres_stopped(strike: Strike) -> None:
+    await strike.under_way(0.1)
+    await faults.stop_postgres(strike, 8 if strike.quick else 40)
+
+
+@scenario(20, "postgres-frozen", "PostgreSQL hangs, and a table is locked", plan=Plan(ramp=6.0, tokens=400))
+async def postgres_frozen(strike: Strike) -> None:
+    await strike.under_way(0.1)
+    await faults.freeze_postgres(strike, 8)
+    await asyncio.sleep(4)
+    await faults.lock_generations(strike, 6)
+
+
+@scenario(
+    21, "postgres-disk-full", "No room for PostgreSQL: 503, never an acknowledgement that is lost",
+    build=Build(small_disks=True), plan=Plan(ramp=10.0),
+)  # fmt: skip
+async def postgres_disk_full(strike: Strike) -> None:
+    await strike.under_way(0.05)
+    await faults.fill_postgres_disk(strike, 8)
+
+
+# --- 22 to 24: provider, clocks, broker ---------------------------------------------------------------------------
+
+
+_TROUBLES: tuple[dict[str, Any], ...] = (
+    {"stall_after": 30, "once": True},
+    {"cut_after": 25, "once": True},
+    {"no_finish": True, "tokens": 40, "once": True},
+    {"error_after": 35, "once": True},
+    {"status": 500, "once": True},
+    {"status": 429, "retry_after": 1, "once": True},
+    {"nul_at": 20},
+    {"split_utf8": True},
+    {"split_pair_at": 10},
+    {"surrogate_at": 15},
+    {"drip_bytes_per_s": 3000, "tokens": 60},
+    {"bad_utf8_at": 12},
+)
+
+
+@scenario(
+    22,
+    "provider-troubled",
+    "Stall, end of file, errors before and in the middle, NUL, split UTF-8, single bytes",
+    plan=Plan(behaviour=lambda i: _TROUBLES[i % len(_TROUBLES)], tokens=80),
+    build=Build(settings={"TOKEN_TIMEOUT": "3", "FIRST_TOKEN_TIMEOUT": "6"}),
+    allowed=Allowed(strange=True, calls=4),
+)
+async def provider_troubled(strike: Strike) -> None:
+    await strike.under_way(0.3)
+    strike.rig.note("provider cut")
+    for proxy in strike.rig.hops(".provider"):
+        proxy.cut()
+
+
+@scenario(
+    23,
+    "clocks-off",
+    "Clocks an hour ahead and behind: only PostgreSQL's counts",
+    build=Build(clocks={"worker-1": 1, "worker-2": -1, "web-a": 1, "web-b": -1}),
+    allowed=Allowed(footprint=False),
+    covers=("takeover",),
+    needs=lambda: None if shutil.which("faketime") else "faketime is not installed (Debian package faketime)",
+)
+async def clocks_off(strike: Strike) -> None:
+    await strike.under_way()
+    await faults.kill_worker(strike)
+
+
+@scenario(
+    24,
+    "broker-troubled",
+    "Messages lost, doubled and repeated; cancels in every state",
+    plan=Plan(cancels=0.7, cancel_within=(0.0, 12.0), generations=16, ramp=4.0),
+)
+async def broker_troubled(strike: Strike) -> None:
+    await faults.trouble_broker(strike, 12)
+
+
+# --- 25: everything -----------------------------------------------------------------------------------------------
+
+
+_MIX: tuple[Callable[[Strike], Awaitable[None]], ...] = (
+    faults.kill_worker,
+    lambda s: faults.freeze_worker(s, s.lease + 2),
+    faults.leave_worker,
+    faults.kill_web_process,
+    faults.kill_web_master,
+    lambda s: faults.kill_redis(s, s.rng.uniform(0.2, 4), s.rng.randrange(0, 60_000)),
+    faults.flush_redis,
+    lambda s: faults.shut_redis_down(s, 1),
+    lambda s: faults.fill_redis(s, 3),
+    lambda s: faults.stop_postgres(s, s.rng.uniform(1, 7)),
+    lambda s: faults.freeze_postgres(s, s.rng.uniform(1, 7)),
+    lambda s: faults.terminate_backends(s, 2),
+    lambda s: faults.cut_everything(s, 2, hops=s.rig.hops(".redis", ".postgres", "client.")),
+    lambda s: faults.lose_replies(s, 5, 0.05, s.rig.hops(".redis", ".postgres")),
+    lambda s: faults.black_hole(s, 6, s.rng.sample(s.rig.hops(".redis", ".postgres"), 3)),
+    lambda s: faults.trouble_broker(s, 3),
+)
+
+
+def mix(seconds: float) -> Scenario:
+    """Random faults, one after the other, for so long; then everything has to come to its end."""
+
+    async def strike_at_random(strike: Strike) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        deck: list[Callable[[Strike], Awaitable[None]]] = []
+        while loop.time() < until:
+            deck = deck or strike.rng.sample(_MIX, len(_MIX))
+            await deck.pop()(strike)
+            await strike.later(0.5, 3)
+            # What was broken is repaired before the next thing breaks, as operators do; most of the time.
+            if strike.rng.random() < 0.7:
+                await strike.rig.heal()
+
+    generations = max(12, int(seconds / 4))
+    return Scenario(
+        25,
+        "mix",
+        f"A seeded mix of everything for {seconds:g} s, then healing: all ends, everybody is told",
+        strike_at_random,
+        plan=Plan(generations=generations, ramp=max(2.0, seconds - 10), tokens=240),
+        allowed=Allowed(rewind=True, restart=True, errors=True, calls=12, footprint=False),
+        covers=("takeover", "fence", "gap", "lost", "ambiguous commit", "archive"),
+    )
+
+
+def sized(chosen: Scenario, generations: int | None) -> Scenario:
+    """The same with another number of generations."""
+    return chosen if generations is None else replace(chosen, plan=replace(chosen.plan, generations=generations))
