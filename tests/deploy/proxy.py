@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class Proxy:
-    """One running nginx. `groups` names the addresses ("host:port") of each upstream group."""
+    """One running nginx. `groups` has the addresses ("host:port") of the containers of `web` and of `streams`."""
 
     def __init__(self, groups: dict[str, list[str]], command: list[str] | None = None) -> None:
         self.port = free_port()
@@ -82,9 +82,12 @@ class Proxy:
         text = text.replace("listen 8080 ", f"listen 127.0.0.1:{self.port} ")
         text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {self._directory}/", text)
         file.write_text(text)
-        for group, servers in groups.items():
-            lines = "".join(f"server {server};\n" for server in servers)
-            (self._directory / "upstreams" / f"{group}.conf").write_text(lines)
+        for upstream in (self._directory / "upstreams").iterdir():
+            # Addresses instead of names, for which Debian's nginx could not ask again.
+            text = re.sub(r"(?m)^resolver .*;$", "", upstream.read_text())
+            upstream.write_text(
+                re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text)
+            )
 
     def _await_port(self) -> None:
         deadline = time.monotonic() + 10
@@ -94,3 +97,7 @@ class Proxy:
                     return
             time.sleep(0.02)
         raise AssertionError(f"nginx did not start:\n{self.output()}")
+
+
+def _servers(line: re.Match[str], groups: dict[str, list[str]]) -> str:
+    return "\n".join(f"server {address}{line[2]};" for address in groups[line[1]])

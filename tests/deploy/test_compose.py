@@ -191,7 +191,9 @@ def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:
 def test_the_upstreams_are_services_of_the_file(services: dict[str, Any]) -> None:
     for group in ("web", "streams"):
         text = (ROOT / "deploy" / "nginx" / "upstreams" / f"{group}.conf").read_text()
-        assert f"\nserver {group}:8000 resolve;" in text
+        names = re.findall(r"(?m)^server (\w+):8000 resolve.*;$", text)
+        assert names[0] == group
+        assert set(names) == {"web", "streams"}
         assert services[group]["environment"]["BIND"] == "0.0.0.0:8000"
 
 

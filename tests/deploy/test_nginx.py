@@ -249,7 +249,7 @@ def test_a_failing_stream_leaves_no_ticket_in_any_log() -> None:
         assert call(proxy, path, X_Behave="leave").status == 502
         upstream.stop()
         assert call(proxy, path).status == 502
-        assert [line["upstream_status"] for line in proxy.accesses(3)] == ["200", "502", "502"]
+        assert [line["status"] for line in proxy.accesses(3)] == [200, 502, 502]
         assert "SECRET" not in proxy.output()
     finally:
         proxy.stop()
@@ -360,31 +360,53 @@ def test_an_event_source_meets_a_broken_connection_and_not_a_final_answer(lonely
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Proxy, list[Upstream]]]:
-    """A proxy with two processes in each group."""
-    both = [Upstream("one"), Upstream("two")]
-    addresses = [upstream.address for upstream in both]
-    proxy = Proxy({"web": addresses, "streams": addresses})
-    yield proxy, both
+def several() -> Iterator[tuple[Proxy, list[Upstream]]]:
+    """A proxy with two containers of `web` and one of `streams`."""
+    all_of_them = [Upstream("one"), Upstream("two"), Upstream("streams")]
+    one, two, streams = (upstream.address for upstream in all_of_them)
+    proxy = Proxy({"web": [one, two], "streams": [streams]})
+    yield proxy, all_of_them
     proxy.stop()
-    for upstream in both:
+    for upstream in all_of_them:
         upstream.stop()
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_a_request_that_changes_something_is_never_sent_twice(pair: tuple[Proxy, list[Upstream]], method: str) -> None:
-    proxy, both = pair
+def test_a_request_that_changes_something_is_never_sent_twice(
+    several: tuple[Proxy, list[Upstream]], method: str
+) -> None:
+    proxy, all_of_them = several
     response = call(proxy, "/api/v1/generations", method, b"{}", X_Behave="leave")
 
     assert response.status == 502
-    assert sum(len(upstream.received) for upstream in both) == 1
+    assert sum(len(upstream.received) for upstream in all_of_them) == 1
 
 
-def test_a_request_that_only_reads_is_tried_elsewhere(pair: tuple[Proxy, list[Upstream]]) -> None:
-    proxy, both = pair
+def test_a_request_that_only_reads_is_tried_elsewhere(several: tuple[Proxy, list[Upstream]]) -> None:
+    proxy, all_of_them = several
     call(proxy, "/api/v1/me", X_Behave="leave")
 
-    assert [len(upstream.received) for upstream in both] == [1, 1]
+    assert [len(upstream.received) for upstream in all_of_them] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("away", "path"), [("streams", "/api/v1/feed"), ("web", "/api/v1/generations")])
+def test_one_group_stands_in_for_the_other_until_it_is_back(away: str, path: str) -> None:
+    port = free_port()
+    there = Upstream("the other")
+    groups = {"web": [there.address], "streams": [there.address], away: [f"127.0.0.1:{port}"]}
+    proxy = Proxy(groups)
+    try:
+        assert described(proxy, path, method="POST", body=b"{}")["group"] == "the other"
+        back = Upstream(away, port)
+        # nginx tries it again after `fail_timeout`.
+        deadline = time.monotonic() + 5
+        while described(proxy, path)["group"] != away:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        back.stop()
+    finally:
+        proxy.stop()
+        there.stop()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

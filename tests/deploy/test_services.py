@@ -3,13 +3,15 @@ through all of them; and what an operator sees of it in Flower."""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import shutil
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -63,6 +65,13 @@ def answered(address: str) -> list[dict[str, Any]]:
 
 def get(url: str, authorization: str | None = None) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": authorization} if authorization else {})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read())
+
+
+def post(address: str, body: dict[str, Any]) -> Any:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/api/v1/generations", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.loads(response.read())
 
@@ -161,6 +170,56 @@ def test_no_service_writes_a_secret_into_its_log(stack: Stack, answered: list[di
             assert secret not in text, name
         for key in ("DATABASE_PASSWORD", "VALKEY_PASSWORD"):
             assert f":{GIVEN[key]}@" not in text, name
+
+
+def follow(address: str, path: str, after: str = "0-0") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Id and content of each numbered event; raises when the stream breaks."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream", "Last-Event-ID": after}
+    with urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=30) as response:
+        content: dict[str, Any] = {}
+        # read1 and not iteration, which would wait for a whole buffer and hide where the stream broke.
+        buffer = b""
+        while data := response.read1():
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b"data: "):
+                    content = json.loads(line[6:])
+                elif line.startswith(b"id: "):
+                    yield line[4:].decode(), content
+
+
+def collect(
+    events: Iterator[tuple[str, dict[str, Any]]],
+    seen: list[tuple[str, dict[str, Any]]],
+    at: int = -1,
+    do: Callable[[], None] = lambda: None,
+) -> None:
+    """Add the events to `seen`, and `do` something `at` a number of them."""
+    for event in events:
+        seen.append(event)
+        if len(seen) == at:
+            do()
+
+
+def test_a_new_version_breaks_streams_which_go_on_without_a_gap(stack: Stack, address: str) -> None:
+    if stack.proxy is None:
+        pytest.skip("nginx is not installed")
+    begun = post(address, {"message": "Take your time.", "model": "offline"})
+    path = f"/api/v1/generations/{begun['generation']['id']}/stream"
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    stop = stack.processes["streams"].ask_to_stop
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        collect(follow(address, path), seen, at=20, do=stop)
+    # The group is away, `web` stands in for it; then it is back.
+    assert stack.processes["streams"].wait(10) == 0
+    collect(follow(address, path, after=seen[-1][0]), seen)
+    stack.start("streams")
+
+    assert [id for id, _ in seen] == [f"1-{n}" for n in range(len(seen))]
+    assert seen[-1][1]["type"] == "done"
+    text = "".join(content["content"] for _, content in seen if content["type"] == "token")
+    assert seen[-1][1]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["flower", "worker", "streams", "web"])

@@ -24,10 +24,10 @@ class Received:
 class Upstream:
     """Answers 200 with a JSON description of the request, unless told otherwise."""
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, port: int = 0) -> None:
         self.group = group
         self.received: list[Received] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
