@@ -22,6 +22,8 @@ from dev.token import mint
 from tests.deploy.proxy import binary
 from tests.deploy.stack import GIVEN, Stack
 
+pytestmark = pytest.mark.slow
+
 TOKEN = mint(Identity(GIVEN["JWT_SECRET"]), "alice")
 
 
