@@ -6,7 +6,10 @@ import signal
 import sys
 from typing import Any
 
+from gunicorn import glogging
 from prometheus_client import multiprocess
+
+from app import logs
 
 PR_SET_PDEATHSIG = 1
 
@@ -16,6 +19,8 @@ threads = int(os.environ.get("WEB_THREADS") or 64)
 worker_class = "app.relay.worker.StreamWorker"
 # Imported once, shared by all workers; whatever has connections or threads is made after the fork.
 preload_app = True
+# Longer than a proxy keeps its connections, so that it never writes a request into one we are closing.
+keepalive = 30
 # Streams are not requests in flight: the relay says goodbye to them itself.
 graceful_timeout = 10
 # One socket for all instances of a user is one too few, and nobody asks for it.
@@ -24,12 +29,29 @@ control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+class JsonLogger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own sentences in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(logs.formatter())
+
+
+logger_class = JsonLogger
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """A worker without its master would keep the port from the next one: it goes down at once."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != server.pid:
             os._exit(1)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Connect, sweep and listen from the start, not from the first request on."""
+    worker.app.wsgi().extensions["unbroken"].start()
 
 
 def child_exit(server: Any, worker: Any) -> None:

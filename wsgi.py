@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from app import logs
 from app.api.application import create_app
 from app.config import InvalidSettings, Settings
@@ -17,3 +19,7 @@ except InvalidSettings as error:
 
 logs.configure(settings.log_level)
 app = create_app(settings)
+if settings.trusted_proxies:
+    # Only as many hops as the operator vouches for: anything more a client could have written itself.
+    hops = settings.trusted_proxies
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     token_quota_per_day: int | None = Field(None, ge=1)
 
     # Operating.
+    trusted_proxies: int = Field(0, ge=0, le=10)
+    worker_metrics_port: int | None = Field(None, ge=1, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: str | None = None
 

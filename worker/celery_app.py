@@ -9,6 +9,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 
 from app import logs
 from app.config import InvalidSettings, Settings
+from app.ops import metrics
 from app.queue import producer
 from worker.process import WorkerProcess
 from worker.tasks import register
@@ -31,6 +32,8 @@ def _log(**_: Any) -> None:
 @worker_init.connect(weak=False)
 def _start(**_: Any) -> None:
     process.start()
+    if settings.worker_metrics_port:
+        metrics.serve(settings.worker_metrics_port)
 
 
 @worker_shutting_down.connect(weak=False)
