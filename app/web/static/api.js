@@ -86,11 +86,24 @@ export async function messages(id, { after = null, signal } = {}) {
 export const change = async (id, fields) => (await send('PATCH', `/conversations/${part(id)}`, { body: fields })).json();
 export const remove = (id) => send('DELETE', `/conversations/${part(id)}`);
 export const cancel = async (id) => (await send('POST', `/generations/${part(id)}/cancel`)).json();
-export const regenerate = async (messageId) => (await send('POST', `/messages/${part(messageId)}/regenerate`, { body: {} })).json();
+export const regenerate = async (id, body) => (await send('POST', `/messages/${part(id)}/regenerate`, { body })).json();
+export const edit = async (id, body) => (await send('POST', `/messages/${part(id)}/edit`, { body })).json();
 
-/** Download a conversation as a file, `format` md or json. */
+/** A conversation as a file, `format` md or json. */
 export async function exportConversation(id, format) {
   const accept = format === 'md' ? 'text/markdown, */*' : 'application/json';
-  const response = await send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept });
-  return response.blob();
+  try {
+    return await (await send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept })).blob();
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    return composeExport(id, format);
+  }
+}
+
+// For a server that does not export yet: the same from its messages. Without the conversation this is a 404, too.
+async function composeExport(id, format) {
+  const [about, items] = await Promise.all([conversation(id), messages(id)]);
+  if (format === 'json') return new Blob([JSON.stringify({ conversation: about, messages: items }, null, 2)], { type: 'application/json' });
+  const parts = items.map(({ role, content }) => `## ${role === 'user' ? 'You' : 'Answer'}\n\n${content}`);
+  return new Blob([[`# ${about.title ?? 'Conversation'}`, ...parts].join('\n\n') + '\n'], { type: 'text/markdown' });
 }

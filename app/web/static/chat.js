@@ -1,10 +1,11 @@
 /** One place of the page: a conversation, or one that does not exist yet. */
 
 import * as api from './api.js';
-import * as drafts from './drafts.js';
+import { Branches } from './branches.js';
 import { Composer } from './composer.js';
 import { ConnectionChip } from './connection.js';
 import { announce, h, icon, iconButton } from './dom.js';
+import * as drafts from './drafts.js';
 import { Answer, Question } from './message.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
@@ -19,7 +20,8 @@ export class Chat {
   #app; // router, sidebar, models, actions
   #model;
   #id = null;
-  #entries = []; // Question and Answer, in order
+  #branches = new Branches();
+  #entries = []; // Question and Answer as shown, in order
   #readers = new Map(); // Answer → reader of stream.js
   #unwanted = new Set(); // answers to be stopped as soon as their id is known
   #left = new AbortController();
@@ -41,6 +43,8 @@ export class Chat {
       place: this.#draftPlace(),
       onSend: (text) => this.#send(text),
       onStop: () => this.stop(),
+      onEditLast: () => this.editLast(),
+      limit: app.limits.message_chars,
       extra: this.#id ? null : this.#modelPicker(),
     });
     this.#jump = iconButton('down', 'To the newest', () => this.#toEnd(true), { class: 'icon-button jump', hidden: true });
@@ -104,6 +108,13 @@ export class Chat {
     this.#composer.focus();
   }
 
+  /** Edit what was asked last. Returns whether there is such a thing. */
+  editLast() {
+    const question = this.#entries.findLast((entry) => entry instanceof Question && entry.id);
+    question?.edit();
+    return Boolean(question);
+  }
+
   /** The list has learned something about this conversation. */
   rename(title) {
     this.#title.textContent = title;
@@ -140,24 +151,74 @@ export class Chat {
 
   // Bring the thread to what the server says, keeping what already stands.
   #merge(messages) {
-    const shown = messages.filter(({ role }) => role === 'user' || role === 'assistant');
-    const ids = new Set(shown.map(({ message_id: id }) => id));
-    if (this.#entries.some((entry) => entry.id && !ids.has(entry.id))) this.#clear();
-    for (const message of shown) {
-      const known = this.#entries.find((entry) => entry.id === message.message_id) ?? this.#optimistic(message);
-      if (!known) this.#append(message.role === 'user' ? new Question(message) : this.#answer(message));
-      else if (known instanceof Question) known.acknowledge(message.message_id);
-      else if (!this.#readers.has(known) && known.status !== message.status) this.#replace(known, message);
+    this.#branches.update(messages.filter(({ role }) => role === 'user' || role === 'assistant'));
+    this.#arrange();
+  }
+
+  #arrange() {
+    const path = this.#branches.path;
+    const unsaved = this.#entries.filter((entry) => !this.#branches.has(entry.id) && this.#isPending(entry));
+    const arranged = path.map((message) => this.#entryFor(message));
+    const kept = [...arranged, ...unsaved.filter((entry) => !arranged.includes(entry))];
+    for (const entry of this.#entries) if (!kept.includes(entry)) this.#discard(entry);
+    this.#entries = kept;
+    this.#place(kept.map(({ node }) => node));
+    this.node.classList.toggle('empty', !kept.length);
+    for (const entry of kept) {
+      if (entry.id) entry.showVariants(this.#branches.place(entry.id), (step) => this.#turn(entry, step));
+      if (entry instanceof Answer && entry.live && entry.generationId) this.#follow(entry);
     }
-    for (const entry of this.#entries) if (entry instanceof Answer && entry.live && entry.generationId) this.#follow(entry);
+  }
+
+  // Moving a node would lose focus and selection in it: only what stands wrong is touched.
+  #place(nodes) {
+    nodes.forEach((node, i) => {
+      if (this.#column.children[i] !== node) this.#column.insertBefore(node, this.#column.children[i] ?? null);
+    });
+    while (this.#column.children.length > nodes.length) this.#column.lastChild.remove();
+  }
+
+  // Written here a moment ago: the server may not have listed it yet.
+  #isPending(entry) {
+    return entry.id === null || this.#readers.has(entry) || this.#readers.has(this.#entries[this.#entries.indexOf(entry) + 1]);
+  }
+
+  #entryFor(message) {
+    const known = this.#entries.find((entry) => entry.id === message.message_id) ?? this.#optimistic(message);
+    if (!known) return message.role === 'user' ? this.#question(message) : this.#answer(message);
+    if (known instanceof Question) known.acknowledge(message.message_id);
+    else if (!this.#readers.has(known) && known.status !== message.status) return this.#answer(message);
+    return known;
   }
 
   #optimistic({ role, client_msg_id: clientId }) {
     return role === 'user' && clientId && this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId);
   }
 
+  #question(message) {
+    return new Question(message, { onEdit: (question, text) => this.#edit(question, text) });
+  }
+
   #answer(message) {
-    return new Answer(message, { onRetry: (answer) => this.#regenerate(answer) });
+    const answer = new Answer(message, { onRetry: () => this.#regenerate(answer) });
+    if (message.status === 'error' && message.generation_id) this.#explain(answer);
+    return answer;
+  }
+
+  // A message says that its answer failed; its generation says why.
+  async #explain(answer) {
+    const { error } = await api.generation(answer.generationId, this.#left.signal).catch(() => ({}));
+    if (error) answer.explain(error);
+  }
+
+  #discard(entry) {
+    this.#readers.get(entry)?.stop();
+    entry.node.remove();
+  }
+
+  #turn(entry, step) {
+    this.#branches.turn(entry.id, step);
+    this.#arrange();
   }
 
   #append(entry) {
@@ -166,19 +227,6 @@ export class Chat {
     this.#entries.push(entry);
     this.#column.append(entry.node);
     return entry;
-  }
-
-  #replace(old, message) {
-    const answer = this.#answer(message);
-    this.#entries[this.#entries.indexOf(old)] = answer;
-    old.node.replaceWith(answer.node);
-  }
-
-  #clear() {
-    for (const reader of this.#readers.values()) reader.stop();
-    this.#readers.clear();
-    this.#entries = [];
-    this.#column.replaceChildren();
   }
 
   #drop(...entries) {
@@ -193,7 +241,10 @@ export class Chat {
     const body = { client_msg_id: randomId(), message: text };
     if (this.#id) body.conversation_id = this.#id;
     else if (this.#model) body.model = this.#model;
+    const parent = this.#branches.parentToName;
+    if (parent) body.parent_id = parent;
     if (this.#readers.size) body.on_busy = 'enqueue';
+    this.#branches.forget();
     drafts.keepPending(body);
     this.#begin(body);
   }
@@ -208,7 +259,7 @@ export class Chat {
   }
 
   #begin(body) {
-    const question = this.#append(new Question({ content: body.message, client_msg_id: body.client_msg_id }));
+    const question = this.#append(this.#question({ content: body.message, client_msg_id: body.client_msg_id }));
     const answer = this.#append(this.#answer({ status: 'queued' }));
     announce('Message sent');
     this.#following = true;
@@ -236,6 +287,7 @@ export class Chat {
     drafts.dropPending(clientId);
     question.acknowledge(event.user_message_id);
     answer.generationId = event.generation_id;
+    answer.id = event.message_id;
     if (this.#unwanted.delete(answer)) this.#cancel(answer);
     if (this.#id === null) this.#settle(event.conversation_id, message);
     this.#app.sidebar.touch(event.conversation_id, { has_active_generation: true });
@@ -260,16 +312,28 @@ export class Chat {
     this.#composer.restore(message, reason === 'signed-out' ? null : api.explain(status, problem));
   }
 
-  async #regenerate(answer) {
-    if (!answer.id) return;
+  #regenerate(answer) {
+    return this.#branch(() => api.regenerate(answer.id, { client_msg_id: randomId() }));
+  }
+
+  #edit(question, text) {
+    return this.#branch(() => api.edit(question.id, { message: text, client_msg_id: randomId() }));
+  }
+
+  // Ask for a new branch and show it. Returns whether that worked.
+  async #branch(request) {
+    this.#composer.complain(null);
     try {
-      await api.regenerate(answer.id);
-      await this.sync();
-      tell({ type: 'changed', conversation: this.#id });
-      this.#toEnd(true);
+      await request();
     } catch (problem) {
       this.#composer.complain(problem.message);
+      return false;
     }
+    this.#branches.forget();
+    await this.sync();
+    tell({ type: 'changed', conversation: this.#id });
+    this.#toEnd(true);
+    return true;
   }
 
   // --- following -----------------------------------------------------------------------------------------------

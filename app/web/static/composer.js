@@ -13,11 +13,16 @@ export class Composer {
   #stop;
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #onSend;
+  #onEditLast;
+  #limit;
+  #count = h('p', { class: 'count', role: 'status', hidden: true });
   #busy = false;
 
-  constructor({ place, onSend, onStop, extra = null }) {
+  constructor({ place, onSend, onStop, onEditLast, limit = Infinity, extra = null }) {
     this.#place = place;
     this.#onSend = onSend;
+    this.#onEditLast = onEditLast;
+    this.#limit = limit;
     this.#text = h('textarea', {
       id: 'message',
       rows: '1',
@@ -41,9 +46,10 @@ export class Composer {
         { class: 'box', onclick: (event) => event.target === event.currentTarget && this.focus() },
         this.#text,
         extra,
+        this.#count,
         h('div', { class: 'buttons' }, this.#stop, this.#send),
       ),
-      h('p', { class: 'hint' }, h('kbd', {}, 'Enter'), ' sends, ', h('kbd', {}, 'Shift'), ' ', h('kbd', {}, 'Enter'), ' is a new line. Answers go on when you leave.'),
+      h('p', { class: 'hint' }, h('kbd', {}, 'Enter'), ' sends, ', h('kbd', {}, 'Shift'), ' ', h('kbd', {}, 'Enter'), ' is a new line'),
     );
     this.#changed({ keep: false });
     // The box has its width only once it is in the page.
@@ -84,7 +90,12 @@ export class Composer {
   #changed({ keep = true } = {}) {
     if (keep) drafts.save(this.#place, this.#text.value);
     const empty = this.#text.value.trim() === '';
-    this.#send.disabled = empty;
+    // The server counts code points, not halves of them.
+    const length = this.#text.value.length > this.#limit * 0.9 ? [...this.#text.value].length : 0;
+    this.#count.hidden = length <= this.#limit * 0.9;
+    this.#count.textContent = `${length.toLocaleString()} of ${this.#limit.toLocaleString()} characters`;
+    this.#count.classList.toggle('over', length > this.#limit);
+    this.#send.disabled = empty || length > this.#limit;
     this.#send.hidden = empty && this.#busy;
     this.#send.title = this.#busy ? 'Send when the answer is finished (Enter)' : 'Send (Enter)';
     this.#grow();
@@ -97,6 +108,7 @@ export class Composer {
   }
 
   #key(event) {
+    if (event.key === 'ArrowUp' && this.#text.value === '' && this.#onEditLast()) event.preventDefault();
     // While an input method composes, Enter chooses a word; on glass, Enter is the only way to a new line.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229 || touch.matches) return;
     event.preventDefault();
@@ -106,7 +118,7 @@ export class Composer {
   #submit(event) {
     event.preventDefault();
     const text = this.#text.value.trim();
-    if (!text) return;
+    if (!text || this.#send.disabled) return;
     this.complain(null);
     this.#text.value = '';
     this.#changed();

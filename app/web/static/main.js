@@ -36,6 +36,7 @@ class Workspace {
 
   constructor() {
     this.models = { items: [], chosen: () => null };
+    this.limits = {};
     this.router = new Router((where) => this.show(where));
     this.#account = h('button', { type: 'button', class: 'account', 'aria-haspopup': 'menu', 'aria-expanded': 'false', onclick: () => this.#openAccount() });
     this.sidebar = new Sidebar(this, this.#account);
@@ -49,13 +50,11 @@ class Workspace {
   }
 
   async start() {
-    this.#nameAccount(session.userId() ?? '');
+    this.#nameAccount('');
     this.sidebar.refresh();
-    try {
-      this.models = modelList(await api.models());
-    } catch {
-      // One can write without choosing a model.
-    }
+    // One can write without choosing a model, and without knowing the limits.
+    const [models] = await Promise.allSettled([api.models(), this.#meet()]);
+    if (models.value) this.models = modelList(models.value);
     if (session.token()) this.router.refresh();
   }
 
@@ -201,16 +200,16 @@ class Workspace {
 
   // --- the person and their tabs ---------------------------------------------------------------------------------
 
-  async #nameAccount(fallback) {
-    const draw = (name) => this.#account.replaceChildren(h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '?'), h('span', { class: 'who' }, name), icon('more'));
-    draw(fallback);
-    this.#account.setAttribute('aria-label', 'Account and settings');
-    try {
-      const me = await api.me();
-      draw(String(me.name ?? me.external_id ?? me.sub ?? me.username ?? me.id ?? fallback));
-    } catch {
-      // The id will do.
-    }
+  #nameAccount(name) {
+    const face = h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '?');
+    this.#account.replaceChildren(face, h('span', { class: 'who' }, name), icon('more'));
+    this.#account.setAttribute('aria-label', `Account of ${name}, and settings`);
+  }
+
+  async #meet() {
+    const me = await api.me();
+    this.limits = me.limits ?? {};
+    this.#nameAccount(String(me.subject ?? me.name ?? me.id));
   }
 
   #openAccount() {
@@ -265,13 +264,12 @@ class Workspace {
     if (event.ctrlKey || event.metaKey) {
       if (event.shiftKey) return key.toLowerCase() === 'o' ? () => this.router.go(newPath()) : null;
       if (key === 'k') return () => (this.toggleNav(true), this.sidebar.focusSearch());
+      if (key === '/') return shortcutsDialog;
       return key === 'b' ? () => this.toggleNav() : null;
     }
     if (event.altKey) return null;
     if (key === 'Escape') return this.#escape();
-    const writing = /^(?:INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.value !== '';
-    const typing = /^(?:INPUT|SELECT)$/.test(event.target.tagName) || (event.target.tagName === 'TEXTAREA' && (writing || key !== '?'));
-    if (typing) return null;
+    if (/^(?:INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return null;
     if (key === '?') return shortcutsDialog;
     return key === '/' ? () => this.focus() : null;
   }

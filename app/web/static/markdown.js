@@ -88,6 +88,11 @@ function interrupts(line) {
   return item !== null && item[3] !== '' && item[1].length < 4 && !isBlank(line.slice(item[0].length)) && /^([-+*]|1[.)])$/.test(item[2]);
 }
 
+// A line that a paragraph may go on after.
+function isProse(line) {
+  return !isBlank(line) && !FENCE.test(line) && !HEADING.test(line) && !RULE.test(line);
+}
+
 function fence(lines, at, [, indent, marks, info]) {
   const closing = new RegExp(`^ {0,3}${marks[0] === '`' ? '`' : '~'}{${marks.length},}[ \\t]*$`);
   const body = [];
@@ -109,10 +114,13 @@ function dedent(line, width) {
 function quote(lines, at, depth) {
   const inner = [];
   let end = at;
+  let fenced = false;
   for (; end < lines.length && !isBlank(lines[end]); end += 1) {
-    if (QUOTE.test(lines[end])) inner.push(lines[end].replace(QUOTE, ''));
-    else if (!isBlank(inner.at(-1)) && !interrupts(lines[end])) inner.push(lines[end]);
-    else break;
+    const mine = QUOTE.test(lines[end]);
+    const line = mine ? lines[end].replace(QUOTE, '') : lines[end];
+    if (!mine && (fenced || !isProse(inner.at(-1)) || interrupts(line))) break;
+    if (FENCE.test(line)) fenced = !fenced;
+    inner.push(line);
   }
   return { type: 'quote', blocks: parseBlocks(inner, depth + 1), end };
 }
@@ -421,15 +429,21 @@ class Inline {
     opener.count -= size;
     closer.count -= size;
     opener.used = closer.used = true;
-    parts.splice(open + 1, close - open - 1, { type, children: merged(inner) });
-    return open + 2;
+    const children = merged(inner);
+    const depth = 1 + children.reduce((deepest, child) => Math.max(deepest, child.depth ?? 0), 0);
+    // Deeper than anybody means it: keep the words, drop the marks.
+    const piece = depth > DEEPEST ? children : [{ type, children, depth }];
+    parts.splice(open + 1, close - open - 1, ...piece);
+    return open + 1 + piece.length;
   }
 
   #closeOpenRuns() {
     const parts = this.#parts;
-    for (let i = parts.length - 1; i >= 0; i -= 1) {
+    let closed = 0;
+    for (let i = parts.length - 1; i >= 0 && closed < DEEPEST; i -= 1) {
       const run = parts[i];
-      if (run.type !== 'run' || run.count === 0) continue;
+      if (run.type !== 'run' || run.count === 0 || !(run.opens || run.trailing)) continue;
+      closed += 1;
       const rest = parts.slice(i + 1).map(unmarked);
       const empty = merged(rest).length === 0;
       if (run.trailing && run.length <= 3) parts.splice(i, parts.length - i);
@@ -461,7 +475,7 @@ function findOpener(parts, close, floor) {
 
 function codeText(text) {
   const line = text.replaceAll('\n', ' ');
-  return /^ .*[^ ].* $/.test(line) || /^ [^ ]+ $/.test(line) ? line.slice(1, -1) : line;
+  return line.startsWith(' ') && line.endsWith(' ') && line.trim() !== '' ? line.slice(1, -1) : line;
 }
 
 function codePoint(number) {

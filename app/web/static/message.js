@@ -4,6 +4,7 @@ import { copyButton, h, icon, iconButton } from './dom.js';
 import { MarkdownView } from './markdown.js';
 import { Transcript } from './stream.js';
 
+const CATCHING_UP = 1500; // milliseconds
 const LIVE = new Set(['queued', 'running']);
 const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
@@ -14,20 +15,46 @@ const NOTICES = {
   restart: 'The model was interrupted, so this answer was started again from the beginning.',
 };
 
+/** ‹ 2 of 3 ›: the siblings of a message. */
+class Variants {
+  node = h('span', { class: 'variants', hidden: true });
+
+  show({ index, count }, onTurn) {
+    this.node.hidden = count < 2;
+    if (count < 2) return;
+    const button = (name, label, step, there) => iconButton(name, label, () => onTurn(step), { disabled: !there });
+    this.node.replaceChildren(
+      button('back', 'Previous version', -1, index > 0),
+      h('span', {}, `${index + 1} of ${count}`),
+      button('next', 'Next version', 1, index < count - 1),
+    );
+  }
+}
+
 /** A message of the user: plain text, as typed. */
 export class Question {
   id = null;
 
-  constructor({ message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null }) {
+  #bubble;
+  #footer;
+  #variants = new Variants();
+  #onEdit;
+
+  constructor({ message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null }, { onEdit = null } = {}) {
     this.id = id;
     this.clientId = clientId;
     this.text = content;
-    this.node = h(
-      'article',
-      { class: 'question', 'aria-label': 'You wrote' },
-      h('div', { class: 'bubble', dir: 'auto' }, content),
-      h('footer', {}, copyButton('Copy message', () => this.text), stamp(at)),
+    this.#onEdit = onEdit;
+    this.#bubble = h('div', { class: 'bubble', dir: 'auto' }, content);
+    this.#footer = h(
+      'footer',
+      {},
+      copyButton('Copy message', () => this.text),
+      onEdit && iconButton('pencil', 'Edit message', () => this.edit()),
+      this.#variants.node,
+      stamp(at),
     );
+    this.node = h('article', { class: 'question', 'aria-label': 'You wrote' }, this.#bubble, this.#footer);
     this.node.classList.toggle('unsent', id === null);
   }
 
@@ -35,6 +62,37 @@ export class Question {
   acknowledge(id) {
     this.id = id;
     this.node.classList.remove('unsent');
+  }
+
+  showVariants(place, onTurn) {
+    this.#variants.show(place, onTurn);
+  }
+
+  /** Say it differently: a new branch, the old one stays. */
+  edit() {
+    if (!this.id || !this.#onEdit || this.node.querySelector('form')) return;
+    const text = h('textarea', { 'aria-label': 'Edit message', rows: String(Math.min(12, this.text.split('\n').length + 1)), dir: 'auto', value: this.text });
+    const close = () => {
+      form.replaceWith(this.#bubble);
+      this.#footer.hidden = false;
+    };
+    const submit = async (event) => {
+      event.preventDefault();
+      const changed = text.value.trim();
+      if (!changed || changed === this.text || (await this.#onEdit(this, changed))) close();
+    };
+    const form = h('form', { class: 'edit', onsubmit: submit }, text, h('div', { class: 'choices' }, h('button', { type: 'button', class: 'quiet', onclick: close }, 'Cancel'), h('button', { type: 'submit', class: 'primary' }, 'Ask this')));
+    form.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') close();
+      else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) submit(event);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    this.#footer.hidden = true;
+    this.#bubble.replaceWith(form);
+    text.focus();
+    text.setSelectionRange(text.value.length, text.value.length);
   }
 }
 
@@ -64,6 +122,8 @@ export class Answer {
   #onRetry;
   #onDraw;
   #meta;
+  #variants = new Variants();
+  #catchingUp = 0;
 
   constructor(message, { onDraw = () => {}, onRetry = null } = {}) {
     this.id = message.message_id ?? null;
@@ -105,6 +165,15 @@ export class Answer {
     return this.#transcript.text;
   }
 
+  showVariants(place, onTurn) {
+    this.#variants.show(place, onTurn);
+  }
+
+  /** Why it failed, learned later. */
+  explain(error) {
+    this.#showEnding(error);
+  }
+
   /** Take in one event of the stream. */
   receive(event) {
     this.#transcript.add(event);
@@ -131,6 +200,7 @@ export class Answer {
     snapshot: ({ reason }) => {
       this.#status = 'running';
       this.wait('');
+      this.#catchingUp = reason === 'start' ? performance.now() + CATCHING_UP : 0;
       this.#notify(NOTICES[reason]);
     },
     done: (event) => this.#finish(event.status, event),
@@ -154,7 +224,7 @@ export class Answer {
   #showEnding(error) {
     const cancelled = this.#status === 'cancelled';
     const words = cancelled ? 'Stopped. What was written until then is kept.' : (error?.message ?? error?.detail ?? 'The answer could not be finished.');
-    const retry = this.#onRetry && !cancelled ? h('button', { type: 'button', class: 'link', onclick: () => this.#onRetry(this) }, 'Try again') : null;
+    const retry = this.#onRetry && !cancelled ? h('button', { type: 'button', class: 'link', onclick: this.#onRetry }, 'Try again') : null;
     this.#ending.className = `ending ${cancelled ? 'stopped' : 'failed'}`;
     this.#ending.replaceChildren(icon(cancelled ? 'stop' : 'alert'), h('p', {}, words), retry ?? '');
     this.#ending.hidden = false;
@@ -165,6 +235,8 @@ export class Answer {
     this.#frame = null;
     const { text, reasoning } = this.#transcript;
     const live = this.live;
+    // After a refresh the log is read from its start: what is shown already does not shrink while that lasts.
+    if (live && text.length < (this.#drawn?.text.length ?? 0) && performance.now() < this.#catchingUp) return;
     if (this.#drawn?.text !== text || this.#drawn?.live !== live) this.#view.show(text, { live });
     this.#reasoning.show(reasoning, live && text === '');
     this.#drawTools();
@@ -191,10 +263,10 @@ export class Answer {
       return;
     }
     const { usage, at, model } = this.#meta;
-    const again = this.#onRetry ? iconButton('refresh', 'Answer again', () => this.#onRetry(this)) : null;
+    const again = this.#onRetry ? iconButton('refresh', 'Answer again', this.#onRetry) : null;
     const tokens = usage?.output_tokens ? `${usage.output_tokens.toLocaleString()} tokens` : '';
     const words = [model, tokens].filter(Boolean).join(' · ');
-    this.#footer.replaceChildren(copyButton('Copy answer', () => this.text), again ?? '', h('span', {}, words), stamp(at));
+    this.#footer.replaceChildren(copyButton('Copy answer', () => this.text), again ?? '', this.#variants.node, h('span', {}, words), stamp(at));
   }
 }
 

@@ -109,12 +109,13 @@ export const SHORTCUTS = [
   ['Send the message', ['Enter']],
   ['New line', ['Shift', 'Enter']],
   ['Stop the answer', ['Esc']],
+  ['Edit your last message, in an empty box', ['↑']],
   ['Write', ['/']],
   ['New chat', [MOD, 'Shift', 'O']],
   ['Search conversations', [MOD, 'K']],
   ['Show or hide conversations', [MOD, 'B']],
   ['Through the list of conversations', ['↑', '↓']],
-  ['This list', ['?']],
+  ['This list', [MOD, '/']],
 ];
 
 /** The keys that do something. */

@@ -11,6 +11,7 @@
  *       onEvent: (event) => { … },           // {type: 'token', content: 'Hel', id: '1-1'}
  *       onState: (state) => { … },           // {name: 'live'}, see STATES
  *       signal: controller.signal,           // optional
+ *       times: { maxDelay: 10_000 },         // optional, see TIMES; milliseconds unless said otherwise
  *     });
  *     const end = await reader.finished;     // {reason: 'done' | 'refused' | 'signed-out' | 'stopped', …}
  *
@@ -167,8 +168,8 @@ export function randomId() {
 }
 
 /** Full jitter: anywhere between nothing and the doubled limit, so a crowd does not come back as a crowd. */
-export function backoff(attempt, random = Math.random) {
-  return random() * Math.min(TIMES.maxDelay, TIMES.minDelay * 2 ** attempt);
+export function backoff(attempt, { random = Math.random, minDelay, maxDelay } = TIMES) {
+  return random() * Math.min(maxDelay ?? TIMES.maxDelay, (minDelay ?? TIMES.minDelay) * 2 ** attempt);
 }
 
 /** Milliseconds that a Retry-After header asks for (seconds or a date), or null. */
@@ -460,7 +461,7 @@ class Follower {
     }
     const mayPoll = this.#pollingSince === null && !this.#request;
     if (mayPoll && this.#failures >= FAILURES_BEFORE_POLLING) this.#pollingSince = performance.now();
-    const delay = Math.max(wait ?? 0, failed ? backoff(this.#streak - 1) : 0);
+    const delay = Math.max(wait ?? 0, failed ? backoff(this.#streak - 1, this.#times) : 0);
     if (delay > this.#times.pollPause) {
       const offline = globalThis.navigator?.onLine === false;
       const reason = status ? { status, problem } : { why: String(why ?? '') };

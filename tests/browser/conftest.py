@@ -1,0 +1,236 @@
+"""A real browser against a real deployment. Without Chromium these tests say so and are skipped.
+
+CHROMIUM names the program when it is not on the PATH. Screenshots go to out/browser/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from dev.postgres import Postgres
+from dev.valkey import Valkey
+from tests.browser.scripted import ScriptedServer
+from tests.stack import Stack
+
+OUT = Path(__file__).resolve().parents[2] / "out" / "browser"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1440, 900)}
+
+expect.set_options(timeout=15_000)
+
+
+def _program() -> str | None:
+    named = os.environ.get("CHROMIUM")
+    return named or next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests; each visitor gets a profile of its own."""
+    program = _program()
+    if program is None:
+        pytest.skip(f"no Chromium here: none of {', '.join(PROGRAMS)} is on the PATH, and CHROMIUM names none")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*QUIET])
+        yield browser
+        browser.close()
+
+
+class Site:
+    """The deployment, and its API as the tests use it to look behind the page."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        stack.worker()
+        self.web = stack.web()
+        self.url = self.web.url
+
+    def get(self, path: str, user: str) -> Any:
+        """An answer of the API as JSON, or its status when it refuses."""
+        return self._ask("GET", path, user)
+
+    def post(self, path: str, user: str, body: dict[str, Any]) -> Any:
+        return self._ask("POST", path, user, body)
+
+    def _ask(self, method: str, path: str, user: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Authorization": f"Bearer {self.stack.token(user)}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def messages(self, conversation: str, user: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.get(f"/conversations/{conversation}/messages", user)["items"]
+        return items
+
+    def finished(self, user: str, message: str, **fields: Any) -> dict[str, Any]:
+        """Ask, and wait for the end of the answer: {conversation, message, generation}."""
+        started: dict[str, Any] = self.post("/generations", user, {"message": message, "model": "offline-fast", **fields})
+        deadline = time.monotonic() + 20
+        while self.get(f"/generations/{started['generation']['id']}", user)["status"] != "completed":
+            assert time.monotonic() < deadline, "the answer did not come to its end"
+            time.sleep(0.05)
+        return started
+
+
+@pytest.fixture(scope="session")
+def site(
+    postgres: Postgres, valkey: Valkey, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """Worker and web server on stores of their own, for all tests; every test has users of its own."""
+    postgres.clone_database(migrated_template, "browser")
+    stack = Stack(tmp_path_factory.mktemp("browser"), postgres.url("browser"), valkey.url())
+    try:
+        yield Site(stack)
+    finally:
+        stack.stop()
+        postgres.drop_database("browser")
+
+
+class Visitor:
+    """Somebody with a browser: one context, and what one does on the page."""
+
+    def __init__(self, site: Site, context: BrowserContext, name: str) -> None:
+        self.site = site
+        self.context = context
+        self.name = name
+        self.trouble: list[str] = []
+        self.page = self.tab()
+
+    def tab(self) -> Page:
+        """Another tab of the same browser."""
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        page.on("console", lambda message: self._hear(message.type, message.text))
+        return page
+
+    def _hear(self, kind: str, text: str) -> None:
+        # A refused request is reported by the browser itself; that is the test's business.
+        if kind == "error" and "Failed to load resource" not in text:
+            self.trouble.append(text)
+
+    def sign_in(self, path: str = "/", ttl: int = 3600) -> None:
+        self.page.goto(self.site.url + path)
+        self.enter(ttl)
+
+    def enter(self, ttl: int = 3600) -> None:
+        """Through the sign-in form that is shown."""
+        self.page.get_by_label("Development token").fill(self.site.stack.token(self.name, ttl=ttl))
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("navigation", name="Conversations")).to_be_attached()
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.site.url + path)
+
+    def send(self, text: str) -> None:
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    @property
+    def box(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message", exact=True)
+
+    @property
+    def answer(self) -> Locator:
+        """The newest answer."""
+        return self.page.get_by_role("article", name="Answer").last
+
+    def shown(self) -> str:
+        """The words of the newest answer as far as they are drawn."""
+        body = self.answer.locator(".body")
+        return body.inner_text() if body.count() else ""
+
+    def has_grown(self, characters: int = 40) -> None:
+        """Wait until that much of the answer is there and it still grows."""
+        self.until(lambda: len(self.shown()) > characters, "the answer grows")
+        expect(self.answer).to_have_attribute("aria-busy", "true")
+
+    def is_answered(self) -> None:
+        """Wait for the end of the answer."""
+        expect(self.answer).to_have_attribute("aria-busy", "false", timeout=30_000)
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 15) -> None:
+        """The policy of the page forbids eval, and with it Playwright's wait_for_function."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"it did not come true that {what}"
+            self.page.wait_for_timeout(30)
+
+    @property
+    def path(self) -> str:
+        path: str = self.page.evaluate("location.pathname")
+        return path
+
+    @property
+    def conversation(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def stored(self) -> dict[str, str]:
+        """Everything this browser keeps for the site."""
+        kept: dict[str, str] = self.page.evaluate("({...localStorage, ...sessionStorage})")
+        return kept
+
+    def picture(self, name: str) -> None:
+        OUT.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=OUT / f"{name}.png", animations="disabled")
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, signed in unless ``signed_in=False``. None of them may meet an error in the console."""
+    visitors: list[Visitor] = []
+
+    def make(name: str = "alice", *, size: str = "desk", signed_in: bool = True, **options: Any) -> Visitor:
+        width, height = SIZES[size]
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        # Names are the test's own, so that tests do not meet in one account.
+        visitor = Visitor(site, context, f"{name}-{request.node.name}"[:100])
+        visitors.append(visitor)
+        if signed_in:
+            visitor.sign_in()
+        return visitor
+
+    yield make
+    for visitor in visitors:
+        visitor.context.close()
+    assert [trouble for visitor in visitors for trouble in visitor.trouble] == []
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Iterator[ScriptedServer]:
+    """A server that answers byte for byte what a test tells it to, and serves the page's modules."""
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def module_page(chromium: Browser, scripted: ScriptedServer) -> Iterator[Page]:
+    """An empty page next to the modules."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(scripted.url + "/blank")
+    yield page
+    context.close()

@@ -1,0 +1,184 @@
+"""A web server that answers as told, for what a real one does only on bad days."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from app.web.views import ASSETS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    headers: Message
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+
+
+Answer = Callable[["Handler"], None]
+
+
+def events(*entries: tuple[str | None, dict[str, Any]]) -> bytes:
+    """Frames as the service writes them."""
+    return b"".join(
+        b"data: " + orjson.dumps(body) + (f"\nid: {cursor}".encode() if cursor else b"") + b"\n\n"
+        for cursor, body in entries
+    )
+
+
+def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
+    """200 and the pieces; a number is a pause. ``end``: clean, broken (no last chunk), or open for a minute."""
+
+    def answer(handler: Handler) -> None:
+        handler.head(200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"})
+        for piece in pieces:
+            if isinstance(piece, float):
+                time.sleep(piece)
+            else:
+                handler.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if end == "clean":
+            handler.send(b"0\r\n\r\n")
+        elif end == "open":
+            handler.linger(60)
+        else:
+            # A browser throws away what it has not handed out yet when a connection breaks.
+            time.sleep(0.1)
+            handler.cut()
+
+    return answer
+
+
+def status(code: int, body: Any = None, **headers: str) -> Answer:
+    """A short answer. ``Retry_After="2"`` is the header Retry-After."""
+
+    def answer(handler: Handler) -> None:
+        content = b"" if body is None else orjson.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        length = {} if code == 204 else {"Content-Length": str(len(content)), "Content-Type": "application/json"}
+        handler.head(code, {**length, **named})
+        handler.send(content)
+
+    return answer
+
+
+def nothing(handler: Handler) -> None:
+    """Break the connection without a word."""
+    handler.cut()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/static/"):
+            asset = ASSETS[self.path.rpartition("/")[2]]
+            self.head(200, {"Content-Type": asset.content_type, "Content-Length": str(len(asset.body))})
+            self.send(asset.body)
+        elif self.path == "/blank":
+            page = b"<!doctype html><title>blank</title><link rel=icon href=data:,><div id=announcer></div>"
+            self.head(200, {"Content-Type": "text/html", "Content-Length": str(len(page))})
+            self.send(page)
+        else:
+            self._play()
+
+    def do_POST(self) -> None:
+        self._play()
+
+    def _play(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.script.next(Asked(self.command, self.path, self.headers, body))(self)
+
+    def head(self, code: int, headers: dict[str, str]) -> None:
+        self.send_response_only(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def send(self, piece: bytes) -> None:
+        self.wfile.write(piece)
+        self.wfile.flush()
+
+    def linger(self, seconds: float) -> None:
+        """Say nothing until the other side leaves."""
+        self.connection.settimeout(seconds)
+        with suppress(OSError):
+            self.connection.recv(1)
+
+    def cut(self) -> None:
+        """End the connection, whatever was promised."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Script:
+    """What is answered next, and what was asked. When a script is at its end, its last answer stays."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.set([], [])
+
+    def set(self, answers: Sequence[Answer], polls: Sequence[Answer]) -> None:
+        self._answers, self._polls = list(answers), list(polls)
+        self.asked: list[Asked] = []
+
+    def next(self, asked: Asked) -> Answer:
+        with self._lock:
+            self.asked.append(asked)
+            script = self._polls if self._polls and "after=" in asked.path else self._answers
+            return script.pop(0) if len(script) > 1 else script[0]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    script: Script
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that left is no error here."""
+
+
+class ScriptedServer:
+    """``with ScriptedServer() as server: server.play(stream(…), status(204))``."""
+
+    def __enter__(self) -> ScriptedServer:
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server.script = Script()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def play(self, *answers: Answer, polls: Sequence[Answer] = ()) -> None:
+        """Answer the next requests like this; those that poll, with a script of their own if there is one."""
+        self._server.script.set(answers, polls)
+
+    @property
+    def asked(self) -> list[Asked]:
+        return self._server.script.asked
