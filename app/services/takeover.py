@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from app.domain.cursor import Cursor
+from app.domain.cursor import START, Cursor
 from app.domain.errors import LeaseLost, LogDown
 from app.domain.events import Entry
 from app.domain.transcript import Transcript, merge
@@ -14,6 +17,10 @@ from app.eventlog.log import PAGE, EventLog
 from app.store import checkpoints, generations
 from app.store.database import Database
 from app.store.generations import Claimed, Lease
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +44,9 @@ class Takeover:
         Without Redis the checkpoints have to do; then the revision must be opened before anything is appended.
         Raises LeaseLost when the claim itself has been taken over.
         """
-        lease = claimed.lease
-        opened = self._open(lease, patience)
-        logged = list(self._earlier(lease)) if opened else []
+        lease, until = claimed.lease, time.monotonic() + patience
+        opened = self._open(lease, until)
+        logged = self._earlier(lease, until) if opened else []
         with self._database.system() as tx:
             if not generations.holds(tx, lease):
                 raise LeaseLost(lease.generation_id)
@@ -48,36 +55,39 @@ class Takeover:
                 checkpoints.add_chunk(tx, lease.generation_id, claimed.user_id, run)
         return Frozen(Transcript.of(merge(stored, logged)), opened)
 
-    def _open(self, lease: Lease, patience: float) -> bool:
-        """Open the revision in Redis, trying for ``patience`` seconds; whether it is open."""
-        until = time.monotonic() + patience
-        while True:
-            try:
-                answer = self._log.open(lease.generation_id, lease.epoch)
-            except LogDown:
-                if time.monotonic() >= until:
-                    return False
-                time.sleep(0.1)
-                continue
-            if answer.verdict != "OK":
-                raise LeaseLost(lease.generation_id)
-            return True
+    def _open(self, lease: Lease, until: float) -> bool:
+        """Open the revision in Redis; False when it does not answer in time."""
+        answer = _persist(lambda: self._log.open(lease.generation_id, lease.epoch), until)
+        if answer is not None and answer.verdict != "OK":
+            raise LeaseLost(lease.generation_id)
+        return answer is not None
 
-    def _earlier(self, lease: Lease) -> Iterator[Entry]:
-        """The entries of earlier revisions that Redis still has. A Redis that leaves now is as good as empty."""
-        after = Cursor(0, 0)
+    def _earlier(self, lease: Lease, until: float) -> list[Entry]:
+        """The entries of earlier revisions that Redis still has. A Redis that leaves now is as good as empty.
+
+        One lost reply is no departure: what it has, readers have seen, and would see taken back.
+        """
+        entries: list[Entry] = []
         while True:
-            try:
-                page = self._log.read(lease.generation_id, after)
-            except LogDown:
-                return
-            for entry in page:
-                if entry.cursor.epoch >= lease.epoch:
-                    return
-                yield entry
-            if len(page) < PAGE:
-                return
-            after = page[-1].cursor
+            after = entries[-1].cursor if entries else START
+            page = _persist(partial(self._log.read, lease.generation_id, after), until)
+            if page is None:
+                return entries
+            earlier = [entry for entry in page if entry.cursor.epoch < lease.epoch]
+            entries += earlier
+            if len(page) < PAGE or len(earlier) < len(page):
+                return entries
+
+
+def _persist(ask: Callable[[], T], until: float) -> T | None:
+    """Ask Redis until it answers; None when it does not in time. It is asked twice at least."""
+    asked = 0
+    while asked < 2 or time.monotonic() < until:
+        asked += 1
+        with suppress(LogDown):
+            return ask()
+        time.sleep(RETRY_SECONDS)
+    return None
 
 
 def missing(logged: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[list[Entry]]:
