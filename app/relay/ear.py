@@ -34,7 +34,6 @@ class Ear:
         namespace: str,
         publish: Callable[[bytes, bytes], object],
         work: Work,
-        waiter: epoll,
         *,
         heard: Callable[[bytes, bytes], None],
         confirmed: Callable[[bytes], None],
@@ -44,7 +43,7 @@ class Ear:
         self._url = url
         self._publish = publish
         self._work = work
-        self._epoll = waiter
+        self._epoll: epoll
         self._heard, self._confirmed, self._lost, self._found = heard, confirmed, lost, found
         self._subscription: Subscription | None = None
         self.fd = -1
@@ -59,6 +58,10 @@ class Ear:
         self._canary_due = inf
         self.connects = 0
         self.canary_failures = 0
+
+    def open(self, waiter: epoll) -> None:
+        """Where to register; the first ``tick`` dials."""
+        self._epoll = waiter
 
     @property
     def connected(self) -> bool:

@@ -77,9 +77,9 @@ class Hub:
     ) -> None:
         self.book = book
         self._keepalive = keepalive
-        self._epoll = epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake, EPOLLIN)
+        # Opened by ``start``, in the process that serves.
+        self._epoll: epoll
+        self._wake = -1
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._awake = False
         self._readings = Pool("relay-read", reading_threads)
@@ -89,7 +89,6 @@ class Hub:
             namespace,
             publish,
             lambda job, then: self._work(self._chores, job, then),
-            self._epoll,
             heard=self._heard,
             confirmed=self._confirmed,
             lost=self._lost,
@@ -197,23 +196,29 @@ class Hub:
 
         Sets ``drained`` when the last one is gone. Safe in a signal handler.
         """
-        self._post(self._drain, seconds)
         if self._thread is None:
+            self._draining = True
             self.drained.set()
+        else:
+            self._post(self._drain, seconds)
 
     def start(self) -> None:
-        """Start the thread; not before the fork."""
+        """Open what is needed and start the thread: after the fork. ``adopt`` does it too."""
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
+                    self._epoll = epoll()
+                    self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                    self._epoll.register(self._wake, EPOLLIN)
+                    self._ear.open(self._epoll)
                     thread = Thread(target=self._run, name="relay-hub", daemon=True)
                     thread.start()
                     self._thread = thread
 
     def close(self) -> None:
         """Break all streams and end the thread."""
-        self._post(self._stop)
         if self._thread is not None:
+            self._post(self._stop)
             self._thread.join(5)
         self._readings.close()
         self._chores.close()

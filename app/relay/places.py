@@ -35,7 +35,8 @@ class Places:
         self._open: dict[str, list[str]] = {}
         self._ended: dict[str, list[str]] = {}
         self._total = 0
-        self._process = secrets.token_hex(4)
+        # Made with the first stream, after the fork: two processes must not use the same names.
+        self._process = ""
         self._numbers = count()
         self._renewer: Thread | None = None
         self._closed = False
@@ -76,13 +77,17 @@ class Places:
             streams = self._open.setdefault(user, [])
             if len(streams) >= self._limit_per_user:
                 raise TooManyStreams
+            if self._renewer is None:
+                self._begin()
             stream = f"{self._process}{next(self._numbers):x}"
             streams.append(stream)
             self._total += 1
-            if self._renewer is None:
-                self._renewer = Thread(target=self._keep_renewing, name="relay-places", daemon=True)
-                self._renewer.start()
             return stream, self._ended.pop(user, [])
+
+    def _begin(self) -> None:
+        self._process = secrets.token_hex(4)
+        self._renewer = Thread(target=self._keep_renewing, name="relay-places", daemon=True)
+        self._renewer.start()
 
     def _exit(self, user: str, stream: str) -> None:
         with self._changed:
