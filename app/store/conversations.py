@@ -145,12 +145,11 @@ def page(
     rows = fetch(
         tx,
         f"""SELECT {_CONVERSATION} FROM conversations c
-            WHERE c.user_id = :user_id AND (c.archived_at IS NOT NULL) = :archived
+            WHERE c.user_id = :user_id AND c.archived_at IS {"NOT NULL" if archived else "NULL"}
               {"AND c.model = :model" if model is not None else ""}
               {"AND (c.last_message_at, c.id) < (:at, :id)" if before else ""}
             ORDER BY c.last_message_at DESC, c.id DESC LIMIT :limit""",
         user_id=user_id,
-        archived=archived,
         limit=limit,
         **({"model": model} if model is not None else {}),
         **({"at": before[0], "id": before[1]} if before else {}),

@@ -157,9 +157,12 @@ ALTER TABLE generation_archives ALTER COLUMN body SET STORAGE EXTERNAL;
 
 INDEXES = """
 -- The list of a user's conversations, newest first, by model or not, archived or not.
-CREATE INDEX conversations_listed ON conversations (user_id, (archived_at IS NOT NULL), last_message_at DESC, id DESC);
-CREATE INDEX conversations_by_model
-    ON conversations (user_id, model, (archived_at IS NOT NULL), last_message_at DESC, id DESC);
+-- Partial, and not with an expression in the key: a planner that is told "archived = false" looks for IS NULL.
+CREATE INDEX conversations_listed ON conversations (user_id, last_message_at DESC, id DESC) WHERE archived_at IS NULL;
+CREATE INDEX conversations_archived ON conversations (user_id, last_message_at DESC, id DESC)
+    WHERE archived_at IS NOT NULL;
+CREATE INDEX conversations_by_model ON conversations (user_id, model, last_message_at DESC, id DESC)
+    WHERE archived_at IS NULL;
 CREATE INDEX conversations_first ON conversations (first_message_id);
 -- A branch is walked upwards by id and looked at downwards by parent.
 CREATE INDEX messages_children ON messages (parent_id) WHERE parent_id IS NOT NULL;
@@ -190,15 +193,15 @@ BEGIN
     IF NEW.epoch < OLD.epoch THEN
         RAISE EXCEPTION 'an epoch never goes back (% to %)', OLD.epoch, NEW.epoch USING ERRCODE = 'check_violation';
     END IF;
-    IF (OLD.status, NEW.status) NOT IN (
+    IF OLD.status <> NEW.status AND (OLD.status, NEW.status) NOT IN (
         ('queued', 'running'), ('running', 'completed'), ('running', 'error'), ('running', 'cancelled')
     ) THEN
         RAISE EXCEPTION 'a generation cannot go from % to %', OLD.status, NEW.status USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER keep_moves BEFORE UPDATE OF status ON generations FOR EACH ROW
-    WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION keep_generation_moves();
+CREATE TRIGGER keep_moves BEFORE UPDATE OF status, epoch ON generations FOR EACH ROW
+    WHEN (OLD.status <> NEW.status OR NEW.epoch < OLD.epoch) EXECUTE FUNCTION keep_generation_moves();
 """
 
 # Numbers over everybody's rows that a single user's request needs: how many wait, and how many before this one.

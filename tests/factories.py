@@ -1,0 +1,96 @@
+"""Rows for tests, made in SQL as the owner of the tables, past every service and policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import uuid_utils
+
+FINAL = {"completed", "error", "cancelled"}
+
+
+def new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+@contextmanager
+def owner(url: str) -> Iterator[Any]:
+    """A cursor as the owner of the tables, in one transaction."""
+    connection = psycopg2.connect(url.replace("+psycopg2", "", 1))
+    try:
+        with connection, connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def add_user(cursor: Any, subject: str | None = None) -> str:
+    user_id = new_id()
+    cursor.execute("INSERT INTO users (id, subject) VALUES (%s, %s)", (user_id, subject or user_id))
+    return user_id
+
+
+def add_conversation(cursor: Any, user_id: str, **columns: Any) -> tuple[str, str]:
+    """A conversation with its first message: the ids of both."""
+    conversation_id, message_id = new_id(), new_id()
+    values = {"id": conversation_id, "user_id": user_id, "first_message_id": message_id, "message_seq": 1, **columns}
+    insert(cursor, "conversations", values)
+    add_message(cursor, conversation_id, user_id, seq=1, id=message_id, content="Hello")
+    return conversation_id, message_id
+
+
+def add_message(cursor: Any, conversation_id: str, user_id: str, *, seq: int, **columns: Any) -> str:
+    values = {
+        "id": new_id(),
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "seq": seq,
+        "role": "user",
+        "status": "completed",
+        **columns,
+    }
+    insert(cursor, "messages", values)
+    return str(values["id"])
+
+
+def add_generation(cursor: Any, user_id: str, status: str = "queued", **columns: Any) -> str:
+    """A generation in a conversation of its own, unless ``conversation_id`` and ``user_message_id`` are given."""
+    if "conversation_id" not in columns:
+        columns["conversation_id"], columns["user_message_id"] = add_conversation(cursor, user_id)
+    seq = columns.pop("seq", 2)
+    answer = add_message(
+        cursor,
+        columns["conversation_id"],
+        user_id,
+        seq=seq,
+        role="assistant",
+        status=status,
+        parent_id=columns["user_message_id"],
+    )
+    values = {
+        "id": new_id(),
+        "user_id": user_id,
+        "message_id": answer,
+        "seq": seq,
+        "model": "offline",
+        "status": status,
+        **ending(status),
+        **columns,
+    }
+    insert(cursor, "generations", values)
+    return str(values["id"])
+
+
+def ending(status: str) -> dict[str, Any]:
+    """What a row of this status must say about its end."""
+    if status in FINAL:
+        return {"final_epoch": 1, "final_n": 3, "sha256": "0" * 64, "finished_at": "2026-01-01T00:00:00Z"}
+    return {"final_epoch": None, "final_n": None, "sha256": None, "finished_at": None}
+
+
+def insert(cursor: Any, table: str, values: dict[str, Any]) -> None:
+    places = ", ".join(["%s"] * len(values))
+    cursor.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", list(values.values()))
