@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import flask_openapi3_swagger
 import orjson
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, abort, send_from_directory
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.security_scheme import SecurityScheme
 from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 
 from app.api import shapes
-from app.api.errors import KINDS
+from app.api.errors import KINDS, slug_of
 from app.api.routing import public
 from app.config import Settings
-from app.domain.errors import NotFound
 
 VERSION = "0.1.0"
 INFO = Info(
@@ -86,12 +86,21 @@ def assets(name: str) -> Response:
 @public
 def problem_type(slug: str) -> Response:
     """What a type of problem means, for whoever follows its address."""
-    for error, kind in KINDS.items():
-        if kind.slug == slug:
-            meaning = (error.__doc__ or "").strip().splitlines()[0]
-            text = f"<!doctype html><title>{escape(kind.title)}</title><h1>{kind.status} {escape(kind.title)}</h1>"
-            return Response(f"{text}<p>{escape(meaning)}</p>", content_type="text/html; charset=utf-8")
-    raise NotFound
+    status, title, meaning = _meanings().get(slug) or abort(404)
+    page = f"<!doctype html><title>{escape(title)}</title><h1>{status} {escape(title)}</h1><p>{escape(meaning)}</p>"
+    return Response(page, content_type="text/html; charset=utf-8")
+
+
+def _meanings() -> dict[str, tuple[int, str, str]]:
+    """Every type of problem by its slug."""
+    http = {
+        slug_of(status): (status.value, status.phrase, status.description) for status in HTTPStatus if status >= 400
+    }
+    ours = {
+        kind.slug: (kind.status, kind.title, (error.__doc__ or "").strip().splitlines()[0].replace("``", ""))
+        for error, kind in KINDS.items()
+    }
+    return http | ours
 
 
 _PAGE = """<!doctype html>

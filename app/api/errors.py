@@ -160,10 +160,15 @@ def http_problem(error: HTTPException) -> Problem:
     """What Flask or Werkzeug refuse by themselves: no such route or method, a body too large."""
     status = error.code or 500
     phrase = HTTPStatus(status).phrase
-    kind = _INTERNAL if status == 500 else Kind(status, phrase.lower().replace(" ", "-"), phrase)
+    kind = _INTERNAL if status == 500 else Kind(status, slug_of(HTTPStatus(status)), phrase)
     detail = _INTERNAL_DETAIL if status == 500 else _HTTP_DETAILS.get(status, error.description or phrase)
     headers = {"Allow": ", ".join(sorted(error.valid_methods or ()))} if isinstance(error, MethodNotAllowed) else {}
     return Problem(kind, detail, headers=headers)
+
+
+def slug_of(status: HTTPStatus) -> str:
+    """The end of the type of a problem that has no class of ours."""
+    return status.phrase.lower().replace(" ", "-").replace("'", "")
 
 
 _HTTP_DETAILS = {
