@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -13,10 +12,6 @@ InterruptionPolicy = Literal["continue", "restart", "error"]
 
 def _words(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
-
-
-def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
 
 
 class InvalidSettings(Exception):
@@ -47,7 +42,6 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = None
     jwt_audience: str = "unbroken"
     jwt_issuer: str = "unbroken"
-    hmac_keys: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json)] = Field(default_factory=dict)
 
     # The life of a generation.
     worker_concurrency: int = Field(200, ge=1, le=5000)
@@ -84,7 +78,6 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(0, ge=0, le=10)
     worker_metrics_port: int | None = Field(None, ge=1, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    otel_exporter_otlp_endpoint: str | None = None
 
     @classmethod
     def load(cls) -> Settings:

@@ -74,7 +74,15 @@ def build(settings: Settings) -> Resources:
         takeover=takeover,
         finisher=finisher,
         reader=LogReader(database, log),
-        starter=Starter(database, queue, catalogue, history, generations.finish_cancel, settings.max_queued),
+        starter=Starter(
+            database,
+            queue,
+            catalogue,
+            history,
+            generations.finish_cancel,
+            settings.max_queued,
+            settings.token_quota_per_day,
+        ),
         generations=generations,
         conversations=Conversations(database, generations, catalogue),
     )

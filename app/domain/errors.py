@@ -59,6 +59,14 @@ class TooManyStreams(Overloaded):
     """You have as many open streams as one user may have."""
 
 
+class QuotaUsed(Overloaded):
+    """You have used up your tokens for today; the day ends at midnight UTC."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class StoreDown(UnbrokenError):
     """A store does not answer just now; nothing was accepted. Try again a little later."""
 

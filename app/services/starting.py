@@ -15,6 +15,7 @@ from app.domain.errors import (
     KeyReused,
     NotFound,
     Overloaded,
+    QuotaUsed,
     UnbrokenError,
 )
 from app.queue import Queue
@@ -64,7 +65,10 @@ class _Place:
 
 
 class Starter:
-    """Starts generations. ``most_queued`` is where admission ends; ``finish_cancel`` ends what was interrupted."""
+    """Starts generations. ``most_queued`` is where admission ends, ``tokens_per_day`` where a user's day does.
+
+    ``finish_cancel`` ends what was interrupted.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Starter:
         history: History,
         finish_cancel: Callable[[Claimed], None],
         most_queued: int,
+        tokens_per_day: int | None,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -81,6 +86,7 @@ class Starter:
         self._history = history
         self._finish_cancel = finish_cancel
         self._most_queued = most_queued
+        self._tokens_per_day = tokens_per_day
 
     def start(self, user: User, command: Command, admit: Callable[[], None] = lambda: None) -> Started:
         """Store what was asked for with a queued generation, or attach to the one this key already has.
@@ -117,6 +123,7 @@ class Starter:
     def _create(self, tx: Tx, command: Command, user: User, generation_id: str, admit: Callable[[], None]) -> Started:
         if generations.queued_total(tx) >= self._most_queued:
             raise Overloaded("Too many generations are waiting already; try again a little later.")
+        self._check_quota(tx, user)
         place = self._place(tx, command)
         model = self._catalogue.find(place.model)
         interrupted = () if place.is_new else _make_room(tx, place.conversation_id, command.on_busy)
@@ -177,6 +184,13 @@ class Starter:
         generation = generations.get(tx, generation_id)
         assert generation, "added above"
         return _started(tx, generation, repeated=False, history_version=version, interrupted=interrupted)
+
+    def _check_quota(self, tx: Tx, user: User) -> None:
+        if self._tokens_per_day is None:
+            return
+        used, left = generations.tokens_today(tx, user.id)
+        if used >= self._tokens_per_day:
+            raise QuotaUsed(left)
 
     def _place(self, tx: Tx, command: Command) -> _Place:
         match command:

@@ -174,6 +174,20 @@ def queued_total(tx: Tx) -> int:
     return int(row.total) if row else 0
 
 
+def tokens_today(tx: Tx, user_id: str) -> tuple[int, int]:
+    """The tokens a user's generations of this UTC day have used, and the seconds that are left of the day."""
+    row = fetch_one(
+        tx,
+        """SELECT coalesce(sum(coalesce((usage->>'input_tokens')::bigint, 0)
+                   + coalesce((usage->>'output_tokens')::bigint, 0)), 0) AS used,
+               ceil(extract(epoch FROM date_trunc('day', now(), 'UTC') + interval '1 day' - now())) AS left
+           FROM generations WHERE user_id = :user_id AND created_at >= date_trunc('day', now(), 'UTC')""",
+        user_id=user_id,
+    )
+    assert row is not None, "an aggregate has a row"
+    return int(row.used), int(row.left)
+
+
 def queue_position(tx: Tx, generation_id: str) -> int:
     """How many of everybody's queued generations are at or before this one: 1 is the next."""
     row = fetch_one(tx, "SELECT queue_position(CAST(:id AS uuid)) AS position", id=generation_id)
