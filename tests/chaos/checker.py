@@ -304,12 +304,13 @@ def polls(evidence: Evidence) -> Iterator[Violation]:
 def _shrinks(seen: dict[str, Any], now: dict[str, Any], evidence: Evidence) -> str | None:
     if RANK[now["status"]] < RANK[seen["status"]] or (seen["status"] in TERMINAL and now["status"] != seen["status"]):
         return f"status {now['status']} after {seen['status']}"
-    if _id(now["cursor"]) < _id(seen["cursor"]):
+    if _id(now["cursor"]) < _id(seen["cursor"]) and not evidence.allowed.rewind:
         return f"cursor {now['cursor']} after {seen['cursor']}"
     if now["content"].startswith(seen["content"]):
         return None
-    anew = _id(now["cursor"])[0] > _id(seen["cursor"])[0]
-    if anew and (evidence.allowed.rewind or evidence.allowed.restart):
+    if seen["content"].startswith(now["content"]) and evidence.allowed.rewind:
+        return None
+    if _id(now["cursor"])[0] > _id(seen["cursor"])[0] and evidence.allowed.restart:
         return None
     return (
         f"content at {now['cursor']} is not what it was at {seen['cursor']}: {_differ(seen['content'], now['content'])}"

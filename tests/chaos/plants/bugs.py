@@ -1,0 +1,101 @@
+"""The bugs themselves: each is planted into modules that have just been imported, before anything else uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Callable
+from hashlib import sha1
+from typing import Any
+
+
+def plant() -> None:
+    """Plant the bug that CHAOS_PLANT names."""
+    BUGS[os.environ["CHAOS_PLANT"]]()
+
+
+def no_fence() -> None:
+    _rewrite_append(
+        "if epoch < open then return {'FENCED', open} end",
+        "if epoch < open then ARGV[2] = string.format('%d', open) epoch = open first = top + 1 end",
+    )
+    from app.config import Settings
+
+    Settings.self_fence_seconds = property(lambda self: 1e9)  # type: ignore[assignment,method-assign]
+
+
+def automatic_ids() -> None:
+    _rewrite_append(
+        "local last = #ARGV > 4 and first + #ARGV - 5 or top",
+        "first = top + 1 local last = first + #ARGV - 5",
+    )
+
+
+def done_before_commit() -> None:
+    from worker.runner import Runner
+
+    commit = Runner._finish
+
+    async def finish(self: Any, run: Any, draft: Any, ending: Any) -> bool:
+        draft.seal()
+        await self._outbox.finish(draft, self._finisher._done(draft.transcript, ending), 2)
+        await asyncio.sleep(0.3)
+        draft.payloads.pop()
+        return await commit(self, run, draft, ending)
+
+    Runner._finish = finish  # type: ignore[method-assign]
+
+
+def no_new_epoch() -> None:
+    from app.store import generations
+
+    _rewrite(generations, "claim", ("SET epoch = epoch + 1, status", "SET epoch = greatest(epoch, 1), status"))
+
+
+def checkpoint_without_epoch() -> None:
+    from app.store import generations
+
+    _rewrite(
+        generations,
+        "renew",
+        ("g.id = given.id AND g.epoch = given.epoch AND", "g.id = given.id AND"),
+        ("RETURNING g.id\n", "RETURNING g.id, g.epoch AS open_epoch\n"),
+        ("given.user_id, given.epoch, given.first_n", "given.user_id, held.open_epoch, given.first_n"),
+    )
+
+
+def cancel_not_stored() -> None:
+    from app.services.generations import Generations
+    from app.store import generations
+
+    _rewrite(generations, "claim_to_cancel", ("cancel_at = coalesce(cancel_at, now()), ", ""))
+    # And the process is gone before it has finished: what is not stored nobody knows.
+    Generations.finish_cancel = lambda self, claimed: None  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    "no-fence": no_fence,
+    "automatic-ids": automatic_ids,
+    "done-before-commit": done_before_commit,
+    "no-new-epoch": no_new_epoch,
+    "checkpoint-without-epoch": checkpoint_without_epoch,
+    "cancel-not-stored": cancel_not_stored,
+}
+
+
+def _rewrite_append(old: str, new: str) -> None:
+    from app.eventlog import log
+
+    source = log.APPEND.source.decode()
+    assert source.count(old) == 1, f"append.lua has changed: {old}"
+    changed = source.replace(old, new).encode()
+    log.APPEND = log.Script(changed, sha1(changed, usedforsecurity=False).hexdigest().encode())
+
+
+def _rewrite(module: Any, name: str, *changes: tuple[str, str]) -> None:
+    source = inspect.getsource(getattr(module, name))
+    for old, new in changes:
+        assert source.count(old) == 1, f"{name} has changed: {old}"
+        source = source.replace(old, new)
+    exec(compile(source, module.__file__, "exec"), module.__dict__)
