@@ -89,3 +89,11 @@ def stack(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
     stack = Stack(tmp_path, database_url, redis_url)
     yield stack
     stack.stop()
+
+
+@pytest.fixture(scope="module")
+def module_stack(tmp_path_factory: pytest.TempPathFactory, module_database_url: str, valkey: Valkey) -> Iterator[Stack]:
+    """A deployment for all tests of a module: they share its stores, so each uses conversations of its own."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), module_database_url, valkey.url())
+    yield stack
+    stack.stop()

@@ -7,6 +7,7 @@
         proxy.delay(0.2)                                 # every chunk waits, in both directions
         proxy.black_hole()                               # connections stay open, nothing moves: half-open
         proxy.drop_reply_to(lambda data: b"COMMIT" in data)   # the server gets it, the client no reply but a reset
+        proxy.drop_request(lambda data: b"COMMIT" in data)    # the server never gets it, both sides get a reset
         proxy.cut_reply_after(1000)                      # each connection is reset after so many bytes of replies
         proxy.drop_replies(0.05, seed=7)                 # 5 % of the replies get lost, and their connection with them
 
@@ -40,7 +41,8 @@ class Rules:
     seconds: float = 0.0
     holed: bool = False
     predicate: Predicate | None = None  # of a request whose reply is lost
-    remaining: int = 0  # how many such replies more
+    forwarded: bool = True  # whether the server gets such a request
+    remaining: int = 0  # how many such requests more
     reply_bytes: int | None = None
     loss: float = 0.0
 
@@ -113,6 +115,10 @@ class TcpProxy:
     def drop_reply_to(self, predicate: Predicate, times: int = 1) -> None:
         """The next ``times`` requests that match reach the server; their replies, and their connections, are lost."""
         self._do(lambda: self._set(Rules(predicate=predicate, remaining=times)))
+
+    def drop_request(self, predicate: Predicate, times: int = 1) -> None:
+        """The next ``times`` requests that match are lost, and their connections with them."""
+        self._do(lambda: self._set(Rules(predicate=predicate, remaining=times, forwarded=False)))
 
     def cut_reply_after(self, count: int) -> None:
         self._do(lambda: self._set(Rules(reply_bytes=count)))
@@ -227,6 +233,8 @@ class TcpProxy:
             rules = self.rules
             if rules.predicate and rules.remaining and rules.predicate(data):
                 rules.remaining -= 1
+                if not rules.forwarded:
+                    raise ConnectionResetError
                 link.losing = True
             link.server.write(data)
             await link.server.drain()
