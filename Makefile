@@ -26,13 +26,13 @@ token: $(RUN) ## print a token for the instance in DATA_DIR: make token USER=ali
 test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest $(ARGS)
 
-chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS=]
-	@exec $(PYTHON) -m tests.chaos
+chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= ARGS=]
+	@exec $(PYTHON) -m tests.chaos $(ARGS)
 
-bench: $(DEV) ## measure, side by side with other designs
-	@exec $(PYTHON) -m bench
+bench: $(DEV) ## measure, side by side with other designs [ARGS=]
+	@exec $(PYTHON) -m bench $(ARGS)
 
-browser: $(DEV) ## the page in a real browser
+browser: $(DEV) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports

