@@ -114,10 +114,8 @@ async def _plants(names: list[str], options: argparse.Namespace) -> list[Outcome
         [outcome] = await _on_one_rig([scenario], options)
         caught = sorted(set(outcome.rules) & set(plant.rules))
         verdict = "passed" if caught else "failed"
-        outcome = replace(
-            outcome, scenario=f"plant {name}", number=100, promise=f"{plant.what}: found by {', '.join(caught) or 'nobody'}",
-            verdict=verdict,
-        )  # fmt: skip
+        promise = f"{plant.what}: found by {', '.join(caught) or 'nobody'}"
+        outcome = replace(outcome, scenario=f"plant {name}", number=100, promise=promise, verdict=verdict)
         print(f"  -> {outcome.scenario}: {outcome.promise}", flush=True)
         outcomes.append(outcome)
     return outcomes

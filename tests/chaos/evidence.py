@@ -88,7 +88,8 @@ _GENERATIONS = """
            g.idempotency_key, extract(epoch FROM g.finished_at)::float8 AS finished_at,
            g.cancel_at IS NOT NULL AS cancelled, asked.content AS message, answer.content AS content,
            answer.status AS message_status
-    FROM generations g JOIN messages asked ON asked.id = g.user_message_id JOIN messages answer ON answer.id = g.message_id
+    FROM generations g JOIN messages asked ON asked.id = g.user_message_id
+         JOIN messages answer ON answer.id = g.message_id
     WHERE asked.content LIKE %(tags)s"""
 
 
@@ -98,7 +99,8 @@ def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
         rows = _rows(cursor, _GENERATIONS, {"tags": f"message-{run}-%"})
         dump.generations = {row["id"]: row for row in rows}
         ids = {"ids": list(dump.generations) or ["00000000-0000-0000-0000-000000000000"]}
-        archives = "SELECT generation_id::text, revisions, body FROM generation_archives WHERE generation_id = ANY(%(ids)s::uuid[])"
+        archives = """SELECT generation_id::text, revisions, body FROM generation_archives
+                      WHERE generation_id = ANY(%(ids)s::uuid[])"""
         for row in _rows(cursor, archives, ids):
             dump.archives[row["generation_id"]] = _archive(row["revisions"], bytes(row["body"]))
         chunks = """SELECT generation_id::text, epoch, first_n, body FROM generation_chunks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from tests.chaos.evidence import Evidence
@@ -74,9 +75,7 @@ def _returns(reading: Reading) -> list[float]:
 
 def _pause(reading: Reading) -> float | None:
     times = [frame.at for frame in reading.frames()]
-    return (
-        round(max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0), 3) if len(times) > 1 else None
-    )
+    return round(max((b - a for a, b in pairwise(times)), default=0.0), 3) if len(times) > 1 else None
 
 
 def _resets(reading: Reading) -> int:

@@ -1,4 +1,4 @@
-"""The protocol as a model: one generation, its stores, workers, readers and a cancel, under a seeded schedule of faults.
+"""The protocol as a model: one generation, its stores, workers, readers and a cancel, under seeded faults.
 
 Every actor is a generator; a ``yield`` is a place where something else may happen. PostgreSQL is a row with its
 transactions, Redis is the log's own twin in memory, and events, transcripts and joining are the real ones. A bug
@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from app.domain.cursor import START, Cursor
@@ -65,7 +66,7 @@ class FaultyLog(MemoryLog):
     ) -> Answer:
         state = self._states.get(generation_id)
         if state is not None and "no fence" in self.bugs and epoch < state.epoch:
-            for n, payload in enumerate(payloads, first):
+            for payload in payloads:
                 entry = Entry(Cursor(state.epoch, state.n + 1), payload)
                 state.entries.append(entry)
                 state.n += 1
@@ -279,7 +280,9 @@ class Writer:
         snapshot = Snapshot(said.text, "cancel", said.attempt)
         done = Done("cancelled", "cancelled", None, digest(said.text))
         payloads = [encode(snapshot), encode(done)]
-        if not (yield from world.postgres(lambda: world.finish(epoch, "cancelled", said.text, number(epoch, 0, payloads)))):
+        if not (
+            yield from world.postgres(lambda: world.finish(epoch, "cancelled", said.text, number(epoch, 0, payloads)))
+        ):
             raise Fenced
         if opened:
             yield from world.redis(lambda: world.log.append(GID, epoch, 0, payloads))
@@ -573,7 +576,7 @@ def _judge(world: World) -> None:
     found = [(int(call), int(index)) for call, index in re.findall(r"k(\d+)\.(\d+) ", row.content)]
     if [index for _, index in found] != list(range(len(found))):
         raise Broken(f"the text is no chain: {row.content!r}")
-    for (call, index), (following, _) in zip(found, found[1:], strict=False):
+    for (call, index), (following, _) in pairwise(found):
         if following != call and (following < call or world.calls[following] != index + 1):
             raise Broken(f"call {following} does not continue call {call}: {row.content!r}")
     if row.status == "completed" and len(found) != TOKENS:

@@ -1,4 +1,4 @@
-"""A deployment to be broken: own PostgreSQL and Valkey, two web groups, three workers, a provider, a proxy on every hop.
+"""A deployment to be broken: PostgreSQL, Valkey, two web groups, three workers, a provider, a proxy on every hop.
 
 Everything the rig starts dies with it. Processes are addressed by pid only.
 """
@@ -337,7 +337,8 @@ class Rig:
 
     @property
     def dsn(self) -> str:
-        return f"host={HOST} port={self.postgres.port} user={ADMINISTRATOR} password={self.postgres.password} dbname={DATABASE}"
+        postgres = self.postgres
+        return f"host={HOST} port={postgres.port} user={ADMINISTRATOR} password={postgres.password} dbname={DATABASE}"
 
     def redis(self) -> redis.Redis:
         """Past every proxy."""
