@@ -143,7 +143,7 @@ def cancel_generation(caller: Caller, path: GenerationPath) -> Response:
 
 def conditional(make: Callable[[], Response], state: str) -> Response:
     """The answer, or 304 when the client has seen this state. Its tag is weak: time stamps may differ."""
-    tag = sha256(state.encode()).hexdigest()[:24]
+    tag = _tag(state)
     response = Response(status=304) if request.if_none_match.contains_weak(tag) else make()
     response.set_etag(tag, weak=True)
     return response
@@ -154,7 +154,11 @@ def _wait(process: WebProcess, user: User, generation_id: str, query: PollQuery)
     until = time.monotonic() + query.wait
     after = Cursor.parse(query.after) if query.after is not None else None
     if after is None:
-        after = process.resources.generations.get(user, generation_id).cursor
+        view = process.resources.generations.get(user, generation_id)
+        if request.if_none_match and not request.if_none_match.contains_weak(_tag(_state(view, None))):
+            # The client has not seen this yet: there is nothing to wait for.
+            return Poll(view, [])
+        after = view.cursor
     poller = process.live.poller
     poll = poller.poll(user, generation_id, after)
     while not poll.events and poll.view.row.status not in TERMINAL and (left := until - time.monotonic()) > 0:
@@ -163,6 +167,10 @@ def _wait(process: WebProcess, user: User, generation_id: str, query: PollQuery)
         if not more:
             break
     return poll
+
+
+def _tag(state: str) -> str:
+    return sha256(state.encode()).hexdigest()[:24]
 
 
 def _state(view: GenerationView, after: str | None) -> str:

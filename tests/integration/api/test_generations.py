@@ -175,6 +175,18 @@ def test_a_long_poll_without_news_ends_with_its_time(alice: Person):
     assert 0.4 < time.monotonic() - began < 3
 
 
+def test_a_long_poll_with_an_old_tag_answers_at_once(alice: Person, resources: Resources):
+    made = alice.start()
+    path = f"/api/v1/generations/{made['generation']['id']}?wait=5"
+    old = alice.get(path.partition("?")[0]).headers["ETag"]
+    hand = Hand(resources, made["generation"]["id"])
+    hand.say(Token("x"))
+    hand.save()
+    began = time.monotonic()
+    assert alice.get(path, headers={"If-None-Match": old}).json["content"] == "x"
+    assert time.monotonic() - began < 2
+
+
 def test_what_has_not_changed_is_not_sent_again(alice: Person, resources: Resources):
     made = alice.start()
     path = f"/api/v1/generations/{made['generation']['id']}"

@@ -127,4 +127,7 @@ def test_every_kind_of_problem_is_explained_at_its_address(app: OpenAPI):
     client = app.test_client()
     for kind in KINDS.values():
         assert client.get(f"/problems/{kind.slug}").status_code == 200
+    for address in ("/api/v1/generations", "/nothing"):
+        kind = client.put(address).json["type"]
+        assert client.get(kind).status_code == 200, kind
     assert client.get("/problems/none").status_code == 404
