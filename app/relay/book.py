@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.domain import sse
 from app.domain.cursor import Cursor
 from app.domain.events import Entry
 
@@ -32,9 +31,9 @@ class Book:
     """A kind of log: how it is read, heard and shown.
 
     ``channel`` names the channel of a log; a message is ``<epoch>-<n> <payload>``. Anything else on it only says
-    that there is something to read. ``frame`` gives an entry its form on the wire.
+    that there is something to read. ``frame`` gives an entry its form on the wire; None is the frame of ``sse``.
     """
 
     source: Source
     channel: Callable[[str], bytes]
-    frame: Callable[[Cursor, bytes], bytes] = sse.frame
+    frame: Callable[[Cursor, bytes], bytes] | None = None

@@ -22,11 +22,13 @@ class Follower:
     the memory the reader costs: the rest of one event.
     """
 
-    __slots__ = ("_at", "_from", "cursor", "page", "render", "rest")
+    __slots__ = ("_at", "_from", "cursor", "events", "page", "render", "rest")
 
     def __init__(self, cursor: Cursor, render: Render | None = None) -> None:
         self.cursor = cursor
         self.rest = b""
+        # How many events were given out.
+        self.events = 0
         self.page: Tail | None = None
         self.render = render
         self._from: Tail | None = None
@@ -54,7 +56,9 @@ class Follower:
         if self._from is None:
             self.rest = self.rest[count:]
         else:
+            before = self.cursor
             self.cursor, self.rest = self._from.split(self._at + count)
+            self.events += self._from.between(before, self.cursor)
             self._from = None
 
     def lacks(self, tail: Tail) -> bool:
@@ -89,5 +93,6 @@ class Follower:
                 break
             rendered = b"".join(render(cursor, payload) for cursor, payload in entries)
             self.cursor = entries[-1].cursor
+            self.events += len(entries)
             self.rest = chunk(rendered) if rendered else b""
         return self.rest

@@ -304,9 +304,12 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             return
-        if topic.tail.hear(message):
-            if not topic.fresh:
-                topic.fresh = True
+        data = topic.tail.hear(message)
+        if data:
+            if topic.fresh:
+                topic.fresh += data
+            else:
+                topic.fresh = data
                 self._touched.append(topic)
         elif topic.tail.gap:
             self.resyncs += 1
@@ -324,17 +327,15 @@ class Hub:
 
     def _deliver(self, topic: Topic) -> None:
         """Send what is new to every live reader. The hot path: per reader nothing but one ``write``."""
-        tail = topic.tail
-        begin, events = topic.delivered, tail.count - topic.delivered_count
-        size = tail.offset - begin
-        live = topic.live
+        tail, live, blob = topic.tail, topic.live, topic.fresh
+        size, begin, first = len(blob), topic.delivered, topic.delivered_count
+        topic.fresh = b""
+        topic.delivered, topic.delivered_count = tail.offset, tail.count
+        topic.active = topic.delivered_at = self._now
         if tail.complete or size > PIECE:
-            self._release(topic, begin)
-            self._mark_delivered(topic)
+            self._release(topic, begin, first)
         else:
-            blob = tail.since(begin)
-            self._mark_delivered(topic)
-            short: list[tuple[int, int]] | None = None
+            short: list[tuple[int, int]] = []
             write = os.write
             for fd in live:
                 try:
@@ -344,9 +345,8 @@ class Hub:
                 except OSError:
                     sent = -1
                 if sent != size:
-                    short = short or []
                     short.append((fd, sent))
-            self.frames_sent += events * len(live)
+            self.frames_sent += (tail.count - first) * len(live)
             self.bytes_sent += size * len(live)
             if short:
                 self._fell_behind(topic, begin, short)
@@ -356,34 +356,30 @@ class Hub:
         if tail.size > TAIL_BYTES:
             tail.trim(TAIL_BYTES * 3 // 4)
 
-    def _mark_delivered(self, topic: Topic) -> None:
-        topic.fresh = False
-        topic.delivered, topic.delivered_count = topic.tail.offset, topic.tail.count
-        topic.active = topic.delivered_at = self._now
-
-    def _release(self, topic: Topic, begin: int) -> None:
-        """Let every live reader go on at its own pace from ``begin``: there is much to send, or the end."""
+    def _release(self, topic: Topic, offset: int, number: int) -> None:
+        """Let every live reader go on at its own pace from ``offset``: there is much to send, or the end."""
         readers, topic.live = topic.live, {}
-        cursor = topic.tail.at(begin)
+        cursor = topic.tail.at(offset)
         for reader in readers.values():
-            self._settle_account(reader, begin)
+            reader.leave_live(offset, number)
             reader.cursor = cursor
             self._ready.append(reader)
 
     def _fell_behind(self, topic: Topic, begin: int, short: list[tuple[int, int]]) -> None:
+        """These sockets did not take everything: each goes on by itself, from where it is."""
         for fd, sent in short:
             reader = topic.live[fd]
             if sent < 0:
                 self._forget(reader, "gone")
                 continue
             del topic.live[fd]
-            self._settle_account(reader, begin + sent)
             reader.cursor, reader.rest = topic.tail.split(begin + sent) if sent else (topic.tail.at(begin), b"")
-            reader.blocked = True
-            reader.since = self._now
-
-    def _settle_account(self, reader: Reader, offset: int) -> None:
-        reader.count(offset - reader.live_bytes, reader.topic.delivered_count - reader.live_events)
+            behind = topic.tail.between(reader.cursor, topic.end)
+            reader.leave_live(begin + sent, topic.delivered_count - behind)
+            reader.blocked, reader.since = True, self._now
+            # They were counted with the others.
+            self.frames_sent -= behind
+            self.bytes_sent -= topic.delivered - begin - sent
 
     # Readers
 
@@ -443,8 +439,10 @@ class Hub:
             if sent < 0:
                 return self._forget(reader, "gone")
             if sent:
+                before = reader.events
                 reader.sent(sent)
                 reader.since = self._now
+                self.frames_sent += reader.events - before
             if sent < len(data):
                 reader.blocked = True
                 reader.pause()
@@ -460,10 +458,8 @@ class Hub:
             return 0
         except OSError:
             return -1
-        events = data.count(b"\nid: ", 0, sent)
-        reader.count(sent, events)
+        reader.sent_bytes += sent
         self.bytes_sent += sent
-        self.frames_sent += events
         return sent
 
     def _place(self, reader: Reader) -> None:
@@ -476,9 +472,8 @@ class Hub:
             self._ready.append(reader)
         elif reader.lacks(topic.tail):
             self._want(reader)
-        elif reader.cursor == topic.end and reader.render is None and not topic.fresh:
-            reader.page = None
-            reader.live_bytes, reader.live_events = topic.delivered, topic.delivered_count
+        elif reader.cursor == topic.end and reader.render is None:
+            reader.go_live()
             topic.live[reader.fd] = reader
         else:
             topic.waiting[reader.fd] = reader
@@ -499,7 +494,7 @@ class Hub:
     def _remove(self, reader: Reader, reason: Reason) -> None:
         topic, fd = reader.topic, reader.fd
         if topic.live.pop(fd, None) is not None:
-            self._settle_account(reader, topic.delivered)
+            reader.leave_live(topic.delivered, topic.delivered_count)
         topic.waiting.pop(fd, None)
         reader.page = None
         del self._readers[fd]
@@ -532,7 +527,7 @@ class Hub:
         elif sent < len(chunked):
             topic = reader.topic
             if topic.live.pop(reader.fd, None) is not None:
-                self._settle_account(reader, topic.delivered)
+                reader.leave_live(topic.delivered, topic.delivered_count)
                 reader.cursor = topic.end
             topic.waiting.pop(reader.fd, None)
             reader.rest, reader.blocked = chunked[sent:], True
@@ -552,7 +547,7 @@ class Hub:
         """Nothing has come past the position the tail began at: begin at an earlier one."""
         readers, topic.live = topic.live, {}
         for reader in readers.values():
-            self._settle_account(reader, topic.delivered)
+            reader.leave_live(topic.delivered, topic.delivered_count)
             reader.cursor = topic.end
             topic.waiting[reader.fd] = reader
         topic.tail.rewind(start)
@@ -571,9 +566,8 @@ class Hub:
 
     def _read(self, topic: Topic) -> None:
         topic.schedule.begin()
-        topic.tail.rung = False
         self.log_reads += 1
-        tail, after = topic.tail, topic.end
+        tail, after = topic.tail, topic.tail.answering()
         self._work(self._readings, lambda: _page(topic, tail, after), lambda outcome: self._have_read(topic, outcome))
 
     def _have_read(self, topic: Topic, outcome: tuple[Tail, bool] | Exception) -> None:
@@ -587,6 +581,7 @@ class Hub:
             grown = topic.tail.extend(page)
             topic.schedule.read(self._now, grown=grown, more=more, gap=topic.tail.gap)
             if grown:
+                topic.fresh = topic.tail.since(topic.delivered)
                 self._deliver(topic)
         self._plan(topic)
 

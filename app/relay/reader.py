@@ -41,7 +41,7 @@ class Reader(Follower):
 
     __slots__ = (
         "blocked", "closing", "expires", "fd", "live_bytes", "live_events", "notices", "on_close", "sent_bytes",
-        "sent_events", "since", "started", "told", "topic",
+        "since", "started", "told", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -68,17 +68,22 @@ class Reader(Follower):
         self.closing = inf
         # The last notice about the queue this reader got.
         self.told = b""
-        self.sent_bytes = self.sent_events = 0
+        self.sent_bytes = 0
         self.live_bytes = self.live_events = -1
 
-    def count(self, size: int, events: int) -> None:
-        """Something was sent."""
-        self.sent_bytes += size
-        self.sent_events += events
+    def go_live(self) -> None:
+        """From here on the topic's loop for live readers sends; remember where that began."""
+        self.page = None
+        self.live_bytes, self.live_events = self.topic.delivered, self.topic.delivered_count
+
+    def leave_live(self, offset: int, number: int) -> None:
+        """It has sent up to ``offset``, and begun every event before ``number``."""
+        self.sent_bytes += offset - self.live_bytes
+        self.events += number - self.live_events
 
     def report(self, reason: Reason, now: float) -> Closed:
         """What this stream was."""
-        return Closed(self.topic.key, reason, self.sent_bytes, self.sent_events, now - self.started)
+        return Closed(self.topic.key, reason, self.sent_bytes, self.events, now - self.started)
 
 
 def prepare(sock: socket.socket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -30,6 +30,8 @@ class Subscription:
         self._sock = sock
         self._parser = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent = b""
+        # One for all: a fresh buffer of this size for each read would be mapped and unmapped by the allocator.
+        self._buffer = bytearray(RECEIVE)
 
     @classmethod
     def dial(cls, url: str, timeout: float = DIAL_SECONDS) -> Subscription:
@@ -76,14 +78,16 @@ class Subscription:
         except OSError as error:
             raise ConnectionLost(str(error)) from error
 
-    def receive(self) -> Iterator[list[bytes]]:
+    def receive(self) -> list[list[bytes]]:
         """All replies that can be read at once: ``[kind, channel, what]``. Raises ConnectionLost."""
         self._feed()
         gets = self._parser.gets
+        replies = []
         while (reply := gets()) is not _NOTHING:
-            if not isinstance(reply, list):
+            if type(reply) is not list:
                 raise ConnectionLost(f"Redis said {reply!r}")
-            yield reply
+            replies.append(reply)
+        return replies
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,17 +100,22 @@ class Subscription:
 
     def _feed(self) -> None:
         try:
-            data = self._sock.recv(RECEIVE)
+            size = self._receive()
             # TLS may hold more than the socket shows.
-            while data and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
-                data += self._sock.recv(RECEIVE)
+            while size and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+                size = self._receive()
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             raise ConnectionLost(str(error)) from error
-        if not data:
+        if not size:
             raise ConnectionLost("Redis closed the connection")
-        self._parser.feed(data)
+
+    def _receive(self) -> int:
+        size = self._sock.recv_into(self._buffer)
+        # The stub has it wrong: any buffer will do.
+        self._parser.feed(self._buffer, 0, size)  # type: ignore[arg-type]
+        return size
 
     def _greet(self, where: dict[str, Any]) -> None:
         if where.get("password"):

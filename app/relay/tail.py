@@ -11,15 +11,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from app.domain import sse
-from app.domain.cursor import START, Cursor
+from app.domain.cursor import Cursor
 from app.domain.events import Entry
 
-# The first event a log can have; nothing can be missing before it.
+# The first event a log can have.
 FIRST = Cursor(1, 0)
 # Published events that arrive while the log is being read are kept for the moment the page is in.
 ASIDE = 256
 _DONE = b'{"type":"done"'
+
+Frame = Callable[[Cursor, bytes], bytes]
 
 
 class Span(NamedTuple):
@@ -39,37 +40,38 @@ class Tail:
     """Everything past ``start`` up to ``end``, as chunks ready to be sent.
 
     It only ever grows by the exact successor, so a position in it can be trusted without asking the log.
-    A page of a log is a tail too: one that does not grow.
+    A page of a log is a tail too: one that does not grow. ``count`` is the number the next event will have,
+    ``offset`` where it will begin. ``frame`` is given only for what is not framed as ``sse`` does it.
     """
 
-    __slots__ = ("_aside", "_bytes", "_ends", "_frame", "_lost", "_spans", "complete", "end", "heard", "rung", "start")
+    __slots__ = (
+        "_aside", "_bytes", "_ends", "_epoch", "_frame", "_heard", "_n", "_next", "_rung", "_spans", "complete",
+        "count", "offset", "start",
+    )  # fmt: skip
 
-    def __init__(self, start: Cursor, frame: Callable[[Cursor, bytes], bytes] = sse.frame) -> None:
+    def __init__(self, start: Cursor, frame: Frame | None = None) -> None:
         self.start = start
-        self.end = start
+        self._epoch, self._n = start
+        # How the message of the exact successor begins.
+        self._next = _opening(start)
         # The last event held is the end of the log, as far as anybody knows.
         self.complete = False
         # The newest position heard of; beyond ``end`` it proves that something is missing here.
-        self.heard = start
+        self._heard = start
         # A message came that is no event: it only says that there is something to read.
-        self.rung = False
+        self._rung = False
         self._frame = frame
+        self.count = self.offset = 0
         self._bytes = bytearray()
-        # Where each event ends. Number and offset of the first one held stand in ``_lost``.
+        # Where each event held ends.
         self._ends = array("q")
-        self._lost = (0, 0)
         self._spans: list[Span] = []
         self._aside: list[Entry] | None = None
 
     @property
-    def count(self) -> int:
-        """The number the next event will have."""
-        return self._lost[0] + len(self._ends)
-
-    @property
-    def offset(self) -> int:
-        """The offset the next event will begin at."""
-        return self._lost[1] + len(self._bytes)
+    def end(self) -> Cursor:
+        """The newest event held."""
+        return Cursor(self._epoch, self._n)
 
     @property
     def size(self) -> int:
@@ -84,7 +86,17 @@ class Tail:
     @property
     def gap(self) -> bool:
         """Whether something was published that is not here."""
-        return self.rung or self.heard > self.end
+        return self._rung or self._heard > self.end
+
+    @property
+    def _first(self) -> int:
+        """The number of the first event held."""
+        return self.count - len(self._ends)
+
+    @property
+    def _base(self) -> int:
+        """The offset of the first byte held."""
+        return self.offset - len(self._bytes)
 
     def covers(self, cursor: Cursor) -> bool:
         """Whether everything past ``cursor``, as far as ``end``, is held."""
@@ -92,33 +104,32 @@ class Tail:
 
     # Growing
 
-    def hear(self, message: bytes) -> bool:
-        """A published message; True when it was the exact successor and is in the tail now.
+    def hear(self, message: bytes) -> bytes:
+        """A published message. What it adds, as a chunk, when it is the exact successor; otherwise nothing.
 
         The hot path: once per event and process. Anything but the successor is only remembered as heard of.
         """
-        position, _, payload = message.partition(b" ")
-        epoch, _, n = position.partition(b"-")
-        try:
-            cursor = Cursor(int(epoch), int(n))
-        except ValueError:
-            self.rung = True
-            return False
-        end = self.end
-        if (cursor.n == end.n + 1 and cursor.epoch == end.epoch) or (end == START and cursor == FIRST):
-            self._append(cursor, payload)
-            return True
-        if cursor > end:
-            self._keep_aside(Entry(cursor, payload))
-        return False
+        expected = self._next
+        if message.startswith(expected):
+            return self._append(expected[:-1], message[len(expected) :])
+        self._overhear(message)
+        return b""
+
+    def answering(self) -> Cursor:
+        """The log is about to be read from the position this returns; the doorbell has been heard."""
+        self._rung = False
+        return self.end
 
     def page(self, after: Cursor, entries: Iterable[Entry]) -> Tail:
         """A page of the same log, read from ``after``. Uses nothing that changes: any thread may call it."""
-        page = Tail(after, self._frame)
+        page, last = Tail(after, self._frame), after
         for cursor, payload in entries:
-            if not page.end.precedes(cursor):
+            if not last.precedes(cursor):
                 break
-            page._append(cursor, payload)
+            if cursor.epoch != last.epoch:
+                page._turn_to(cursor)
+            page._append(b"%d-%d" % cursor, payload)
+            last = cursor
         return page
 
     def extend(self, page: Tail) -> bool:
@@ -140,7 +151,7 @@ class Tail:
         if page._cursor_of(number - 1) != self.start:
             return False
         offset = page._begin(number)
-        if offset - page._lost[1] + len(self._bytes) > limit:
+        if offset - page._base + len(self._bytes) > limit:
             return False
         self._put_in_front(page, number, offset)
         return True
@@ -148,16 +159,35 @@ class Tail:
     def rewind(self, start: Cursor) -> None:
         """Begin earlier. Only while nothing is held; a page already on its way from the old start is refused."""
         assert self.empty, "a tail with events cannot begin elsewhere"
-        self.start = self.end = start
+        self.start = start
+        self._epoch, self._n = start
+        self._next = _opening(start)
         self._spans = []
 
-    def _append(self, cursor: Cursor, payload: bytes) -> None:
-        if not self._spans or cursor.epoch != self.end.epoch:
-            self._spans.append(Span(cursor.epoch, cursor.n, self.count))
-        self._bytes += chunk(self._frame(cursor, payload))
-        self._ends.append(self._lost[1] + len(self._bytes))
-        self.end = cursor
+    def _append(self, position: bytes, payload: bytes) -> bytes:
+        """Take in the event that follows, in the revision of ``_turn_to``."""
+        if not self._spans:
+            # Only the first of all events, or the first since the start: later revisions come in pages.
+            self._turn_to(Cursor(self._epoch, self._n + 1) if self._epoch else FIRST)
+        self._n += 1
+        if self._frame is None:
+            # chunk(sse.frame(…)) in one step, without a Cursor; a test holds it to them.
+            data = b"%x\r\ndata: %b\nid: %b\n\n\r\n" % (len(payload) + len(position) + 13, payload, position)
+        else:
+            data = chunk(self._frame(self.end, payload))
+        self._bytes += data
+        self.offset += len(data)
+        self._ends.append(self.offset)
+        self.count += 1
+        self._next = b"%d-%d " % (self._epoch, self._n + 1)
         self.complete = payload.startswith(_DONE)
+        return data
+
+    def _turn_to(self, cursor: Cursor) -> None:
+        """``cursor`` is what follows: begin a span when it opens a revision."""
+        if not self._spans or cursor.epoch != self._epoch:
+            self._spans.append(Span(cursor.epoch, cursor.n, self.count))
+            self._epoch, self._n = cursor.epoch, cursor.n - 1
 
     def _join(self, page: Tail) -> None:
         number = page._number_past(self.end)
@@ -165,38 +195,45 @@ class Tail:
             return
         begin = page._begin(number)
         for span in page._spans_from(number):
-            if not self._spans or span.epoch != self.end.epoch:
+            if not self._spans or span.epoch != self._epoch:
                 self._spans.append(span._replace(number=span.number - number + self.count))
-        shift = self.offset - begin
-        self._ends.extend(end + shift for end in page._ends[number - page._lost[0] :])
-        self._bytes += memoryview(page._bytes)[begin - page._lost[1] :]
-        self.end, self.complete = page.end, page.complete
+        self._ends.extend(map((self.offset - begin).__add__, page._ends[number - page._first :]))
+        self._bytes += memoryview(page._bytes)[begin - page._base :]
+        self.count += page.count - number
+        self.offset += page.offset - begin
+        self._epoch, self._n, self._next, self.complete = page._epoch, page._n, page._next, page.complete
 
     def _put_in_front(self, page: Tail, number: int, offset: int) -> None:
-        by, shift = number - self._lost[0], offset - self._lost[1]
+        by, shift = number - self._first, offset - self._base
         older = [span._replace(number=span.number - by) for span in page._spans if span.number < number]
         newer = [span for span in self._spans if span.epoch > older[-1].epoch]
-        ends = array("q", (end - shift for end in page._ends[: number - page._lost[0]]))
-        self._bytes = page._bytes[: offset - page._lost[1]] + self._bytes
+        ends = array("q", map((-shift).__add__, page._ends[: number - page._first]))
+        self._bytes = page._bytes[: offset - page._base] + self._bytes
         self._ends = ends + self._ends
         self._spans = older + newer
-        self._lost = (page._lost[0] - by, page._lost[1] - shift)
         self.start = page.start
 
-    def _keep_aside(self, entry: Entry) -> None:
-        self.heard = max(self.heard, entry.cursor)
+    def _overhear(self, message: bytes) -> None:
+        try:
+            position, _, payload = message.partition(b" ")
+            epoch, _, n = position.partition(b"-")
+            entry = Entry(Cursor(int(epoch), int(n)), payload)
+        except ValueError:
+            self._rung = True
+            return
+        if entry.cursor <= self.end:
+            return
+        self._heard = max(self._heard, entry.cursor)
         if self._aside is None:
             self._aside = []
         if len(self._aside) < ASIDE:
             self._aside.append(entry)
 
     def _take_aside(self) -> None:
-        if self._aside is None:
-            return
-        for cursor, payload in sorted(self._aside):
-            if cursor.epoch == self.end.epoch and cursor.n == self.end.n + 1:
-                self._append(cursor, payload)
-        self._aside = None
+        aside, self._aside = self._aside or (), None
+        for cursor, payload in sorted(aside):
+            if cursor == (self._epoch, self._n + 1):
+                self._append(b"%d-%d" % cursor, payload)
 
     # Reading
 
@@ -206,17 +243,21 @@ class Tail:
         begin = self._begin(number)
         if number == self.count:
             return begin, b""
-        last = max(bisect_right(self._ends, begin + limit) - 1, number - self._lost[0])
+        last = max(bisect_right(self._ends, begin + limit) - 1, number - self._first)
         return begin, self._slice(begin, self._ends[last])
 
     def split(self, offset: int) -> tuple[Cursor, bytes]:
         """The last event that begins before ``offset``, and what of it lies behind ``offset``."""
         index = bisect_right(self._ends, offset - 1)
-        return self._cursor_of(self._lost[0] + index), self._slice(offset, self._ends[index])
+        return self._cursor_of(self._first + index), self._slice(offset, self._ends[index])
+
+    def between(self, after: Cursor, last: Cursor) -> int:
+        """How many events held are past ``after``, up to ``last``."""
+        return self._number_past(last) - self._number_past(after)
 
     def at(self, offset: int) -> Cursor:
         """The last event that ends at or before ``offset``; ``start`` when that is where the bytes begin."""
-        return self.split(offset)[0] if offset > self._lost[1] else self.start
+        return self.split(offset)[0] if offset > self._base else self.start
 
     def since(self, offset: int) -> bytes:
         """Everything from ``offset`` on."""
@@ -228,7 +269,7 @@ class Tail:
         number, stop, at = self._number_past(after), begin + len(data), 0
         found = []
         while begin + at < stop:
-            end = self._ends[number - self._lost[0]] - begin
+            end = self._ends[number - self._first] - begin
             found.append(Entry(self._cursor_of(number), _payload(data[at:end])))
             at, number = end, number + 1
         return found
@@ -238,12 +279,11 @@ class Tail:
         surplus = len(self._bytes) - size
         if surplus <= 0:
             return
-        index = bisect_right(self._ends, self._lost[1] + surplus - 1)
-        number, offset = self._lost[0] + index, self._ends[index]
+        index = bisect_right(self._ends, self._base + surplus - 1)
+        number, offset = self._first + index, self._ends[index]
         self.start = self._cursor_of(number)
-        del self._bytes[: offset - self._lost[1]]
+        del self._bytes[: offset - self._base]
         del self._ends[: index + 1]
-        self._lost = (number + 1, offset)
         self._spans = self._spans_from(number + 1) or self._spans[-1:]
 
     def _number_past(self, cursor: Cursor) -> int:
@@ -256,7 +296,7 @@ class Tail:
                 number = min(max(span.number + cursor.n + 1 - span.n, span.number), number)
                 break
             number = span.number
-        return max(number, self._lost[0])
+        return max(number, self._first)
 
     def _cursor_of(self, number: int) -> Cursor:
         span = next(span for span in reversed(self._spans) if span.number <= number)
@@ -273,11 +313,16 @@ class Tail:
         return spans[::-1]
 
     def _begin(self, number: int) -> int:
-        index = number - self._lost[0]
-        return self._ends[index - 1] if index else self._lost[1]
+        index = number - self._first
+        return self._ends[index - 1] if index else self._base
 
     def _slice(self, begin: int, end: int) -> bytes:
-        return bytes(memoryview(self._bytes)[begin - self._lost[1] : end - self._lost[1]])
+        return bytes(memoryview(self._bytes)[begin - self._base : end - self._base])
+
+
+def _opening(last: Cursor) -> bytes:
+    """How the message behind ``last`` begins. Nothing can be missing before the first event of all."""
+    return b"%d-%d " % (last.epoch, last.n + 1) if last.epoch else b"%d-%d " % FIRST
 
 
 def _payload(chunked: bytes) -> bytes:

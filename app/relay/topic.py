@@ -95,7 +95,8 @@ class Topic:
         self.delivered = 0
         self.delivered_count = 0
         self.delivered_at = now
-        self.fresh = False
+        # What was heard since then, to be sent in one piece.
+        self.fresh = b""
         # When the log last showed life, or was asked about.
         self.active = now
         # Since when it has no readers.

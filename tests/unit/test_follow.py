@@ -126,8 +126,8 @@ class Process:
     def start_read(self) -> None:
         if self.tail is not None and self.schedule.wanted(self.now):
             self.schedule.begin()
-            self.tail.rung = False
-            self.pending.append((None, self.tail.end, self.world.read(self.tail.end)))
+            after = self.tail.answering()
+            self.pending.append((None, after, self.world.read(after)))
 
     def finish_read(self) -> None:
         if not self.pending or self.tail is None:
