@@ -190,3 +190,14 @@ def test_no_session_is_open_while_a_stream_is(make_app: Any):
         next(stream)
     assert app.extensions[EXTENSION].resources.database.engine.pool.checkedout() == 0
     assert person.get("/api/v1/me").status_code == 200
+
+
+def test_without_redis_a_stream_opens_and_reaches_the_end_that_postgresql_knows(make_app: Any):
+    person = Person(make_app(redis_url="redis://127.0.0.1:1/0").test_client(), "alone")
+    stream = events(person.post("/api/v1/generations", json={"message": "hi", "stream": True}))
+    _, opening = next(stream)
+    path = f"/api/v1/generations/{opening['generation_id']}"
+    assert person.get(f"{path}?after=0-0&wait=0.2").json["status"] == "queued"
+    assert person.post(f"{path}/cancel").json["status"] == "cancelled"
+    told = [(identity, event["type"]) for identity, event in stream if event["type"] != "queued"]
+    assert told == [("1-0", "snapshot"), ("1-1", "done")]
