@@ -29,6 +29,7 @@ from app.services.takeover import Takeover
 from app.store.generations import Claimed
 from app.store.models import Model
 from worker.checkpoint import Checkpointer
+from worker.context import chat_messages
 from worker.outbox import Draft, Outbox
 from worker.providers.base import (
     ChatMessage,
@@ -275,8 +276,10 @@ class Runner:
             self._open_with(draft, "takeover", said.text, attempt - 1)
             return await self._fail(run, draft, _broken())
         self._open_with(draft, reason, said.text if reason == "continue" else "", attempt)
-        messages = await self._insist(run, lambda: self._messages(run.claimed, model))
         parameters = {**model.parameters, **run.claimed.parameters}
+        # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
+        system = (model.system_prompt, parameters.pop("instructions", None))
+        messages = await self._insist(run, lambda: self._messages(run.claimed, system))
         prompt = Prompt(model.upstream_name, messages, parameters, said.text)
         while True:
             began = monotonic()
@@ -341,10 +344,9 @@ class Runner:
         draft.add(Snapshot(text, reason, attempt, reasoning))
         self._outbox.touch(draft)
 
-    def _messages(self, claimed: Claimed, model: Model) -> tuple[ChatMessage, ...]:
+    def _messages(self, claimed: Claimed, system: Sequence[str | None]) -> tuple[ChatMessage, ...]:
         turns = self._history.context(claimed.conversation_id, claimed.user_message_id)
-        system = [ChatMessage("system", model.system_prompt)] if model.system_prompt else []
-        return (*system, *(ChatMessage(turn.role, turn.content) for turn in turns))
+        return chat_messages(turns, system)
 
     def _may_retry(self, run: Run, error: ProviderError) -> bool:
         made = run.all_attempts

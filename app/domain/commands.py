@@ -21,8 +21,21 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """One message to be stored. ``items``: what it consists of, where its text does not say it all."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    items: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StartGeneration:
-    """Send a message. Without ``conversation_id`` a new conversation begins with it."""
+    """Send a message. Without ``conversation_id`` a new conversation begins with it.
+
+    ``said`` are several messages in its place, the oldest first. ``request`` is kept with the generation for the
+    protocol it came by, which has to tell it again.
+    """
 
     message: str
     conversation_id: str | None = None
@@ -33,6 +46,13 @@ class StartGeneration:
     idempotency_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    said: tuple[Said, ...] = ()
+    request: dict[str, Any] | None = None
+
+    @property
+    def messages(self) -> tuple[Said, ...]:
+        """What is to be stored."""
+        return self.said or (Said("user", self.message),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import Done, Entry, encode, number
 from app.domain.transcript import Transcript, contiguous, digest
-from app.services.history import History, Turn
+from app.services.history import History, Turn, with_calls
 from app.store import checkpoints, conversations, generations
 from app.store.database import Database, Tx
 from app.store.generations import Claimed
@@ -62,7 +62,8 @@ class Finisher:
                 raise
             return done
         if version is not None:
-            answer = Turn(claimed.message_id, "assistant", transcript.text)
+            items = with_calls(transcript.text, transcript.tool_views())
+            answer = Turn(claimed.message_id, "assistant", transcript.text, items)
             self._history.extend(claimed.conversation_id, version, claimed.user_message_id, answer)
         if following is not None:
             self._ring(following)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import redis
@@ -19,11 +21,12 @@ LONGEST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message as a model sees it."""
+    """One message as a model sees it. ``items``: all it consists of, where that is more than its text."""
 
     id: str
     role: str
     content: str
+    items: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class History:
                 cached = _recent(conversations.branch(tx, leaf_id, RECENT), version, leaf_id)
                 self._save(conversation_id, cached)
             older = conversations.branch(tx, cached.oldest, LONGEST) if cached.oldest else []
-        return [turn for turn in [*map(_turn, older), *cached.turns] if turn.content]
+        return [turn for turn in [*map(turn_of, older), *cached.turns] if turn.content or turn.items]
 
     def extend(self, conversation_id: str, version: int, parent_id: str | None, turn: Turn) -> None:
         """Write through: ``turn`` was added behind ``parent_id``, and the conversation is now at ``version``."""
@@ -84,9 +87,23 @@ class History:
         return f"{self._namespace}:history:{conversation_id}"
 
 
-def _turn(message: conversations.Message) -> Turn:
-    return Turn(message.id, message.role, message.content)
+def turn_of(message: conversations.Message) -> Turn:
+    """A stored message as a model sees it."""
+    items = message.items if message.items is not None else with_calls(message.content, message.tools)
+    return Turn(message.id, message.role, message.content, items)
+
+
+def with_calls(text: str, tools: Iterable[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """All an answer consists of, if it called tools whose outputs the client sends; None when its text is all."""
+    calls = [
+        {"type": "function_call", "call_id": tool["call_id"], "name": tool["tool"], "arguments": tool["arguments"]}
+        for tool in tools
+    ]
+    if not calls:
+        return None
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+    return [said, *calls] if text else calls
 
 
 def _recent(branch: list[conversations.Message], version: int, leaf_id: str) -> _Cached:
-    return _Cached(version, leaf_id, [_turn(m) for m in branch], branch[0].parent_id if branch else None)
+    return _Cached(version, leaf_id, [turn_of(m) for m in branch], branch[0].parent_id if branch else None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.commands import EditMessage, OnBusy, Regenerate, StartGeneration, User, request_hash
+from app.domain.commands import EditMessage, OnBusy, Regenerate, Said, StartGeneration, User, request_hash
 from app.domain.errors import (
     ConversationBusy,
     DatabaseDown,
@@ -21,8 +21,8 @@ from app.domain.errors import (
 from app.queue import Queue
 from app.services.accounts import new_id
 from app.services.catalogue import Catalogue
-from app.services.history import History, Turn
-from app.store import conversations, generations
+from app.services.history import History, turn_of
+from app.store import conversations, generations, reserved, responses
 from app.store.conversations import Conversation, Message
 from app.store.database import Database, Tx
 from app.store.generations import Claimed, Generation
@@ -50,18 +50,28 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an answer belongs. ``said`` None: the message it answers exists already, as ``message_id``."""
+    """Where an answer belongs. ``said`` empty: the message it answers exists already, as ``message_id``.
+
+    ``message_id`` is the last of what is said; ``reserved`` the metadata a new conversation was promised with.
+    """
 
     conversation_id: str
     is_new: bool
     message_id: str
     parent_id: str | None
-    said: str | None
+    said: tuple[Said, ...]
     model: str
     own_model: str | None = None
     client_msg_id: str | None = None
     metadata: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
+    request: dict[str, Any] | None = None
+    reserved: dict[str, Any] | None = None
+
+    @property
+    def preview(self) -> str | None:
+        """What a list of conversations shows of it; None when nothing new was written."""
+        return next((said.content for said in reversed(self.said) if said.content), None)
 
 
 class Starter:
@@ -127,33 +137,21 @@ class Starter:
         place = self._place(tx, command)
         model = self._catalogue.find(place.model)
         interrupted = () if place.is_new else _make_room(tx, place.conversation_id, command.on_busy)
+        ids = [*(new_id() for _ in place.said[1:]), place.message_id]
         if place.is_new:
             admit()
             conversations.add(
                 tx,
                 conversation_id=place.conversation_id,
                 user_id=user.id,
-                first_message_id=place.message_id,
+                first_message_id=ids[0],
                 model=place.own_model,
-                preview=place.said or "",
-                metadata={},
+                preview=place.preview or "",
+                metadata=place.reserved or {},
             )
-        count = 1 if place.said is None else 2
-        seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.said)
-        if place.said is not None:
-            conversations.add_message(
-                tx,
-                message_id=place.message_id,
-                conversation_id=place.conversation_id,
-                user_id=user.id,
-                parent_id=place.parent_id,
-                seq=seq,
-                role="user",
-                status="completed",
-                content=place.said,
-                client_msg_id=place.client_msg_id,
-                metadata=place.metadata,
-            )
+        count = len(place.said) + 1
+        seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.preview)
+        _add_messages(tx, place, user, ids, seq)
         answer_id = new_id()
         conversations.add_message(
             tx,
@@ -181,6 +179,8 @@ class Starter:
             request_hash=request_hash(command),
             grace=GRACE_SECONDS,
         )
+        if place.request is not None:
+            responses.add(tx, generation_id, user.id, place.request)
         generation = generations.get(tx, generation_id)
         assert generation, "added above"
         return _started(tx, generation, repeated=False, history_version=version, interrupted=interrupted)
@@ -211,27 +211,32 @@ class Starter:
             is_new=True,
             message_id=new_id(),
             parent_id=None,
-            said=command.message,
+            said=command.messages,
             model=command.model or self._catalogue.default(),
             own_model=command.model,
             client_msg_id=command.client_msg_id,
             metadata=command.metadata,
             parameters=command.parameters,
+            request=command.request,
         )
 
     def _place_next(self, tx: Tx, command: StartGeneration) -> _Place:
         assert command.conversation_id, "checked by the caller"
+        if command.parent_id is None and (promised := reserved.take(tx, command.conversation_id)) is not None:
+            new = self._place_new(command)
+            return replace(new, conversation_id=command.conversation_id, reserved=promised)
         own_model = _hold(tx, command.conversation_id)
         return _Place(
             conversation_id=command.conversation_id,
             is_new=False,
             message_id=new_id(),
             parent_id=_parent(tx, command.conversation_id, command.parent_id, command.on_busy),
-            said=command.message,
+            said=command.messages,
             model=command.model or own_model or self._catalogue.default(),
             client_msg_id=command.client_msg_id,
             metadata=command.metadata,
             parameters=command.parameters,
+            request=command.request,
         )
 
     def _place_again(self, tx: Tx, command: Regenerate) -> _Place:
@@ -244,7 +249,7 @@ class Starter:
             is_new=False,
             message_id=answer.parent_id,
             parent_id=None,
-            said=None,
+            said=(),
             model=command.model or answer.model or own_model or self._catalogue.default(),
         )
 
@@ -258,7 +263,7 @@ class Starter:
             is_new=False,
             message_id=new_id(),
             parent_id=message.parent_id,
-            said=command.message,
+            said=(Said("user", command.message),),
             model=command.model or own_model or self._catalogue.default(),
             client_msg_id=command.client_msg_id,
             metadata=command.metadata,
@@ -269,8 +274,7 @@ class Starter:
         self._queue.run_generation(started.generation.id)
         said = started.message
         if started.history_version:
-            turn = Turn(said.id, "user", said.content)
-            self._history.extend(said.conversation_id, started.history_version, said.parent_id, turn)
+            self._history.extend(said.conversation_id, started.history_version, said.parent_id, turn_of(said))
         for claimed in started.interrupted:
             # The claim is committed: what cannot be ended now, the sweeper's next worker ends.
             with suppress(UnbrokenError):
@@ -283,6 +287,28 @@ class Starter:
                 return _started(tx, generation, repeated=False) if generation else None
         except DatabaseDown:
             return None
+
+
+def _add_messages(tx: Tx, place: _Place, user: User, ids: list[str], seq: int) -> None:
+    """Add what is said as one branch. The client's name and metadata belong to the last message."""
+    parent_id = place.parent_id
+    for n, (message_id, said) in enumerate(zip(ids, place.said, strict=False)):
+        is_last = message_id == place.message_id
+        conversations.add_message(
+            tx,
+            message_id=message_id,
+            conversation_id=place.conversation_id,
+            user_id=user.id,
+            parent_id=parent_id,
+            seq=seq + n,
+            role=said.role,
+            status="completed",
+            content=said.content,
+            client_msg_id=place.client_msg_id if is_last else None,
+            metadata=place.metadata if is_last else None,
+            items=list(said.items) or None,
+        )
+        parent_id = message_id
 
 
 def _hold(tx: Tx, conversation_id: str) -> str | None:

@@ -30,7 +30,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``generation_id`` is set on answers."""
+    """One message. ``generation_id`` is set on answers.
+
+    ``items`` is what it consists of where its text does not say it all, in the form of OpenAI's Responses API.
+    """
 
     id: str
     conversation_id: str
@@ -48,6 +51,7 @@ class Message:
     metadata: dict[str, Any]
     created_at: datetime
     last_updated: datetime
+    items: list[Any] | None = None
 
 
 _CONVERSATION = """
@@ -57,7 +61,7 @@ _CONVERSATION = """
 """
 _MESSAGE = """
     m.id, m.conversation_id, m.parent_id, m.seq, m.role, m.status, m.content, m.reasoning, m.tools, m.model,
-    m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated
+    m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated, m.items
 """
 
 
@@ -190,14 +194,15 @@ def add_message(
     model: str | None = None,
     client_msg_id: str | None = None,
     metadata: dict[str, Any] | None = None,
+    items: list[Any] | None = None,
 ) -> None:
     """Add a message under a number taken before."""
     execute(
         tx,
         """INSERT INTO messages (id, conversation_id, user_id, parent_id, seq, role, status, content, model,
-               client_msg_id, metadata)
+               client_msg_id, metadata, items)
            VALUES (:id, :conversation_id, :user_id, :parent_id, :seq, :role, :status, :content, :model,
-               :client_msg_id, :metadata)""",
+               :client_msg_id, :metadata, :items)""",
         id=message_id,
         conversation_id=conversation_id,
         user_id=user_id,
@@ -209,6 +214,7 @@ def add_message(
         model=model,
         client_msg_id=client_msg_id,
         metadata=as_json(metadata or {}),
+        items=as_json(items) if items is not None else None,
     )
 
 
@@ -233,6 +239,34 @@ def settle_message(
         reasoning=reasoning,
         tools=as_json(tools),
         usage=as_json(usage) if usage is not None else None,
+    )
+
+
+def set_items(tx: Tx, message_id: str, items: list[Any], content: str) -> None:
+    """Say what a message consists of from now on. Its conversation's cached history is not valid any more."""
+    execute(
+        tx,
+        """WITH changed AS (
+               UPDATE messages SET items = :items, content = :content WHERE id = :id RETURNING conversation_id
+           )
+           UPDATE conversations c SET history_version = history_version + 1
+           FROM changed WHERE c.id = changed.conversation_id""",
+        id=message_id,
+        items=as_json(items),
+        content=content,
+    )
+
+
+def set_metadata(tx: Tx, conversation_id: str, metadata: dict[str, Any]) -> bool:
+    """Replace a conversation's metadata; whether there was one."""
+    return (
+        execute(
+            tx,
+            "UPDATE conversations SET metadata = :metadata WHERE id = :id",
+            id=conversation_id,
+            metadata=as_json(metadata),
+        )
+        == 1
     )
 
 
