@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.domain.cursor import Cursor
 from app.domain.errors import LogDown
 from app.domain.events import Entry
-from app.domain.transcript import contiguous, merge
+from app.domain.transcript import merge
 from app.eventlog.log import PAGE, EventLog
 from app.store import checkpoints, generations
 from app.store.database import Database
@@ -29,8 +29,8 @@ class LogReader:
             logged = self._log.read(generation_id, after, limit)
         except LogDown:
             logged = []
-        if logged and _joins(after, logged[0].cursor):
-            return contiguous(logged, after)
+        if logged and _is_whole(after, logged):
+            return logged
         stored = self._stored(generation_id, after)
         return merge(stored, logged, after=after)[:limit]
 
@@ -52,6 +52,7 @@ class LogReader:
             return generations.queue_positions(tx, generation_ids)
 
 
-def _joins(after: Cursor, first: Cursor) -> bool:
-    """Whether nothing can be missing between the two. Across revisions that is unknown: Redis may have lost a part."""
-    return first == Cursor(after.epoch, after.n + 1) or (after.epoch == 0 and first == Cursor(1, 0))
+def _is_whole(after: Cursor, entries: Sequence[Entry]) -> bool:
+    """Whether nothing can be missing. Where a revision begins, that is unknown: Redis may have lost what was before."""
+    epoch, n = after if after.epoch else (1, -1)
+    return all(cursor == (epoch, expected) for expected, (cursor, _) in enumerate(entries, n + 1))
