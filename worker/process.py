@@ -19,8 +19,9 @@ from app.store.generations import Claimed
 from app.wiring import Resources, build
 from worker.checkpoint import Checkpointer, Policy
 from worker.outbox import Outbox
+from worker.policy import Deadlines, Rules
 from worker.providers.registry import Providers
-from worker.runner import Deadlines, Rules, Runner
+from worker.runner import Runner
 
 # Enough for the short transactions of a thousand generations; more would only queue in PostgreSQL.
 EXECUTOR_THREADS = 8

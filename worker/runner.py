@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from app.domain.errors import DatabaseDown, InvalidInput, LeaseLost
 from app.domain.events import Mark, Snapshot, SnapshotReason, Tool
-from app.domain.transcript import Transcript
-from app.domain.usage import estimate
 from app.eventlog.log import RedisLog
 from app.ops import metrics
 from app.services.catalogue import Catalogue
@@ -28,9 +26,11 @@ from app.services.leases import Leases
 from app.services.takeover import Takeover
 from app.store.generations import Claimed
 from app.store.models import Model
+from worker import attempts
 from worker.checkpoint import Checkpointer
 from worker.context import chat_messages
 from worker.outbox import Draft, Outbox
+from worker.policy import Deadlines, Rules, broken, exhausted, gone, may_retry, overdue, pause, plan
 from worker.providers.base import (
     ChatMessage,
     Finished,
@@ -43,9 +43,9 @@ from worker.providers.base import (
     Usage,
 )
 from worker.providers.registry import Providers
+from worker.run import Draining, Run
 
 T = TypeVar("T")
-Attempt = dict[str, Any]
 
 # How long a takeover waits for Redis before it goes on from the checkpoints.
 TAKEOVER_PATIENCE = 5.0
@@ -53,82 +53,8 @@ TAKEOVER_PATIENCE = 5.0
 FINISH_PATIENCE = 2.0
 # How long a leaving worker waits for Redis to take what was said.
 SAVE_PATIENCE = 0.3
-# Automatic attempts after the reader has seen something of the answer.
-VISIBLE_RETRIES = 2
 
 _log = structlog.get_logger()
-
-
-class Draining(Exception):
-    """The worker is leaving; the generation is to be given back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a provider may be silent before its first piece, between pieces, and how long all may take. Seconds."""
-
-    first_token: float
-    between: float
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """A deployment's policy for interrupted answers."""
-
-    max_attempts: int
-    on_interruption: tuple[str, ...]
-    strict: bool
-
-
-class Run:
-    """A generation at work in this process: its claim, its attempts, and the way to interrupt it."""
-
-    def __init__(self, claimed: Claimed) -> None:
-        self.claimed = claimed
-        self.began = monotonic()
-        self.attempts: list[Attempt] = []  # since the last revision; earlier ones are in the claim
-        self.waiting_since: float | None = None  # while the provider is asked
-        self.heard = False  # whether this call has said anything
-        self._task = asyncio.current_task()
-        self._waiting = False
-        self._reason: Exception | None = None
-
-    @property
-    def all_attempts(self) -> list[Attempt]:
-        """Every call of a provider so far."""
-        return [*self.claimed.attempts, *self.attempts]
-
-    def interrupt(self, reason: Exception) -> None:
-        """Make this run raise ``reason``: now if it waits for others, otherwise before it waits again.
-
-        Work on the stores is never cut: whether it took effect would not be known.
-        """
-        if self._reason is None:
-            self._reason = reason
-            if self._waiting and self._task:
-                self._task.cancel()
-
-    def check(self) -> None:
-        """Raise what this run was interrupted with, if it was."""
-        if self._reason is not None:
-            reason, self._reason = self._reason, None
-            raise reason
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """A block that may be interrupted at any await."""
-        self.check()
-        self._waiting = True
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._reason is None or self._task is None:
-                raise
-            self._task.uncancel()
-            self.check()
-        finally:
-            self._waiting = False
 
 
 class Runner:
@@ -209,7 +135,7 @@ class Runner:
         """Interrupt the providers that have been silent for too long. Called some times a second."""
         now = monotonic()
         for run in self._runs:
-            if error := _overdue(run, now, self._deadlines):
+            if error := overdue(run, now, self._deadlines):
                 run.interrupt(error)
 
     async def _bring_to_end(self, run: Run) -> None:
@@ -226,7 +152,7 @@ class Runner:
             await self._insist(run, lambda: self._generations.finish_cancel(claimed))
             return True
         frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, TAKEOVER_PATIENCE))
-        _count_lost(run, frozen.transcript)
+        run.attempts += attempts.lost(len(run.all_attempts), frozen.transcript)
         draft = Draft(
             claimed,
             self._log.keys(claimed.lease.generation_id),
@@ -242,7 +168,7 @@ class Runner:
         except Draining:
             await self._save(draft)
             if draft.transcript.attempt > len(run.all_attempts):
-                run.attempts.append(_unfinished(draft.transcript.attempt, draft.transcript, "released"))
+                run.attempts.append(attempts.unfinished(draft.transcript.attempt, draft.transcript, "released"))
             raise
         finally:
             self._outbox.leave(draft)
@@ -256,7 +182,7 @@ class Runner:
             mark = said.mark
             self._open_with(draft, "takeover", said.text, said.attempt)
             return await self._finish(run, draft, Ending("completed", mark.finish_reason, mark.usage))
-        if error := _exhausted(run.claimed, self._rules):
+        if error := exhausted(run.claimed, self._rules):
             self._open_with(draft, "takeover", said.text, said.attempt)
             return await self._fail(run, draft, error)
         try:
@@ -264,17 +190,17 @@ class Runner:
             provider = self._providers.get(model.provider)
         except (InvalidInput, LookupError):
             self._open_with(draft, "takeover" if said.text else "start", said.text, said.attempt)
-            return await self._fail(run, draft, _gone(run.claimed.model))
+            return await self._fail(run, draft, gone(run.claimed.model))
         return await self._ask(run, draft, model, provider)
 
     async def _ask(self, run: Run, draft: Draft, model: Model, provider: Provider) -> bool:
         """Call the provider, from where the reader is; False when another revision has to go on."""
         said = draft.transcript
-        reason = _plan(said, provider, model.on_interruption or self._rules.on_interruption)
+        reason = plan(said, provider, model.on_interruption or self._rules.on_interruption)
         attempt = len(run.all_attempts) + 1
         if reason is None:
             self._open_with(draft, "takeover", said.text, attempt - 1)
-            return await self._fail(run, draft, _broken())
+            return await self._fail(run, draft, broken())
         self._open_with(draft, reason, said.text if reason == "continue" else "", attempt)
         parameters = {**model.parameters, **run.claimed.parameters}
         # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
@@ -287,7 +213,7 @@ class Runner:
                 finished = await self._listen(run, draft, provider, prompt)
             except ProviderError as error:
                 draft.seal()
-                run.attempts.append(_attempt(run, model, began, error.usage, error))
+                run.attempts.append(_ended(run, model, began, error.usage, error))
                 _log.warning(
                     "provider failed",
                     action="provider_error",
@@ -295,15 +221,15 @@ class Runner:
                     code=error.code,
                     detail=error.message[:300],
                 )
-                if not self._may_retry(run, error):
+                if not may_retry(run.all_attempts, error, self._rules):
                     return await self._fail(run, draft, error)
                 with run.waiting():
-                    await asyncio.sleep(_pause(error, len(run.attempts)))
+                    await asyncio.sleep(pause(error, len(run.attempts)))
                 if run.heard:
                     return False  # something was shown: a new revision has to say how it goes on
                 continue
-            run.attempts.append(_attempt(run, model, began, finished.usage, None))
-            usage = _add_usage(run.all_attempts)
+            run.attempts.append(_ended(run, model, began, finished.usage, None))
+            usage = attempts.total_usage(run.all_attempts)
             draft.add(Mark(finished.finish_reason, usage))
             self._outbox.touch(draft)
             return await self._finish(run, draft, Ending("completed", finished.finish_reason, usage))
@@ -348,14 +274,9 @@ class Runner:
         turns = self._history.context(claimed.conversation_id, claimed.user_message_id)
         return chat_messages(turns, system)
 
-    def _may_retry(self, run: Run, error: ProviderError) -> bool:
-        made = run.all_attempts
-        visible = sum(1 for attempt in made if attempt["visible"])
-        return error.retryable and len(made) < self._rules.max_attempts and visible <= VISIBLE_RETRIES
-
     async def _fail(self, run: Run, draft: Draft, error: ProviderError) -> bool:
         body = {"code": error.code, "message": error.message}
-        return await self._finish(run, draft, Ending("error", "error", _add_usage(run.all_attempts), body))
+        return await self._finish(run, draft, Ending("error", "error", attempts.total_usage(run.all_attempts), body))
 
     async def _finish(self, run: Run, draft: Draft, ending: Ending) -> bool:
         """Commit the end, then say ``done``."""
@@ -417,97 +338,17 @@ def _count(run: Run, ending: Ending) -> None:
         metrics.ERRORS.labels(ending.error["code"]).inc()
 
 
-def _overdue(run: Run, now: float, deadlines: Deadlines) -> ProviderError | None:
-    """The error of a provider that was silent for too long, or of an answer that takes too long."""
-    if run.waiting_since is None:
-        return None
-    remaining = deadlines.total if run.claimed.remaining is None else run.claimed.remaining
-    if now - run.began > remaining:
-        return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
-    silent = now - run.waiting_since
-    if not run.heard and silent > deadlines.first_token:
-        return ProviderError("first_token_timeout", "The model did not begin to answer in time.", retryable=True)
-    if run.heard and silent > deadlines.between:
-        return ProviderError("token_timeout", "The model fell silent in the middle of its answer.", retryable=True)
-    return None
-
-
-def _exhausted(claimed: Claimed, rules: Rules) -> ProviderError | None:
-    """Why no further attempt is made, if so."""
-    if claimed.remaining is not None and claimed.remaining <= 0:
-        return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
-    if claimed.tries > rules.max_attempts:
-        return ProviderError("attempts_exhausted", "Every attempt to generate this answer failed.", retryable=False)
-    return None
-
-
-def _gone(model: str) -> ProviderError:
-    return ProviderError("model_gone", f"The model {model} does not exist any more.", retryable=False)
-
-
-def _broken() -> ProviderError:
-    return ProviderError("interrupted", "The answer was interrupted and is not continued.", retryable=False)
-
-
-def _plan(said: Transcript, provider: Provider, policy: Sequence[str]) -> SnapshotReason | None:
-    """How to go on from what the reader has seen. None: not at all."""
-    if not said.text and not said.reasoning:
-        return "start" if said.attempt == 0 else "takeover"
-    for choice in policy:
-        # An unfinished tool call cannot be continued by its text.
-        if choice == "continue" and provider.continues and said.text and not said.tools:
-            return "continue"
-        if choice == "restart":
-            return "restart"
-        if choice == "error":
-            return None
-    return None
-
-
-def _count_lost(run: Run, said: Transcript) -> None:
-    """Record the attempts of workers that have gone: what the last one used is estimated from what it said."""
-    for number in range(len(run.all_attempts) + 1, said.attempt + 1):
-        run.attempts.append(_unfinished(number, said, "lost"))
-
-
-def _unfinished(number: int, said: Transcript, outcome: str) -> Attempt:
-    """An attempt that did not come to its end, seen from what it said."""
-    return {"attempt": number, "outcome": outcome, "visible": bool(said.fresh), "usage": estimate(said.fresh)}
-
-
-def _attempt(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> Attempt:
-    """One call of a provider, for the record."""
-    return {
-        "attempt": len(run.all_attempts) + 1,
-        "epoch": run.claimed.lease.epoch,
-        "model": model.name,
-        "seconds": round(monotonic() - began, 3),
-        "outcome": error.code if error else "finished",
-        "visible": run.heard,
-        "usage": _told(usage),
-    }
-
-
-def _told(usage: Usage | None) -> dict[str, Any] | None:
-    """What a provider said about usage, without what it left out."""
-    if usage is None:
-        return None
-    return {name: value for name, value in asdict(usage).items() if value is not None}
-
-
-def _add_usage(attempts: Sequence[Attempt]) -> dict[str, Any] | None:
-    """The usage of all attempts together; None when nobody told any."""
-    told = [attempt["usage"] for attempt in attempts if attempt["usage"]]
-    if not told:
-        return None
-    names = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
-    total: dict[str, Any] = {name: sum(usage.get(name) or 0 for usage in told) for name in names}
-    costs = [usage["cost"] for usage in told if usage.get("cost") is not None]
-    if costs:
-        total["cost"] = sum(costs)
-    if any(usage.get("estimated") for usage in told):
-        total["estimated"] = True
-    return total
+def _ended(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> attempts.Attempt:
+    """The record of the call that has just ended."""
+    return attempts.ended(
+        len(run.all_attempts) + 1,
+        epoch=run.claimed.lease.epoch,
+        model=model.name,
+        seconds=monotonic() - began,
+        visible=run.heard,
+        usage=usage,
+        error=error,
+    )
 
 
 def _join(call: ToolDelta | None, delta: ToolDelta) -> ToolDelta:
@@ -517,10 +358,3 @@ def _join(call: ToolDelta | None, delta: ToolDelta) -> ToolDelta:
     return ToolDelta(
         call.index, call.call_id or delta.call_id, call.name or delta.name, call.arguments + delta.arguments
     )
-
-
-def _pause(error: ProviderError, failures: int) -> float:
-    """Seconds before the next attempt: what the provider asked for, or ever longer with jitter."""
-    if error.retry_after is not None:
-        return min(error.retry_after, 30.0)
-    return float(min(0.5 * 2**failures, 10.0) * random.uniform(0.5, 1.0))
