@@ -30,9 +30,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-PERMISSIONS = ", ".join(
-    f"{name}=()" for name in ("camera", "microphone", "geolocation", "payment", "usb", "browsing-topics", "interest-cohort")
-)
+PERMISSIONS = "camera=(), microphone=(), geolocation=(), payment=(), usb=()"
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -86,7 +84,7 @@ def asset(name: str) -> Response:
     found = ASSETS.get(rest)
     if found is None or not all(char in "0123456789abcdef" for char in version):
         abort(404)
-    zipped = "gzip" in request.accept_encodings
+    zipped = request.accept_encodings.quality("gzip") > 0
     response = make_response(found.zipped if zipped else found.body)
     if zipped:
         response.headers["Content-Encoding"] = "gzip"
@@ -94,7 +92,8 @@ def asset(name: str) -> Response:
     # A page from before a deploy asks for files of its version; it gets today's, and asks again tomorrow.
     response.headers["Cache-Control"] = FOR_EVER if version == VERSION else ASK_AGAIN
     response.set_etag(f"{found.etag}{'-gz' if zipped else ''}")
-    return _guarded(response.make_conditional(request))
+    response.make_conditional(request)
+    return _guarded(response)
 
 
 def render_not_found() -> Response:

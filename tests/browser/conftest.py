@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -65,6 +66,10 @@ class Site:
         self.web = stack.web()
         self.url = self.web.url
 
+    def restart_web(self) -> None:
+        """New web processes, as in a deploy: the old ones break their streams and leave."""
+        self.web.signal(signal.SIGHUP)
+
     def get(self, path: str, user: str) -> Any:
         """An answer of the API as JSON, or its status when it refuses."""
         return self._ask("GET", path, user)
@@ -88,7 +93,9 @@ class Site:
 
     def finished(self, user: str, message: str, **fields: Any) -> dict[str, Any]:
         """Ask, and wait for the end of the answer: {conversation, message, generation}."""
-        started: dict[str, Any] = self.post("/generations", user, {"message": message, "model": "offline-fast", **fields})
+        started: dict[str, Any] = self.post(
+            "/generations", user, {"message": message, "model": "offline-fast", **fields}
+        )
         deadline = time.monotonic() + 20
         while self.get(f"/generations/{started['generation']['id']}", user)["status"] != "completed":
             assert time.monotonic() < deadline, "the answer did not come to its end"
@@ -140,7 +147,7 @@ class Visitor:
         """Through the sign-in form that is shown."""
         self.page.get_by_label("Development token").fill(self.site.stack.token(self.name, ttl=ttl))
         self.page.get_by_role("button", name="Sign in").click()
-        expect(self.page.get_by_role("navigation", name="Conversations")).to_be_attached()
+        expect(self.box).to_be_visible()
 
     def go(self, path: str) -> None:
         self.page.goto(self.site.url + path)

@@ -166,7 +166,9 @@ def test_heartbeats_are_sound_enough(read: Any) -> None:
     assert (reading.text, len(reading.asked)) == (TEXT, 1)
 
 
-@pytest.mark.parametrize(("code", "reason"), [(401, "signed-out"), (403, "refused"), (404, "refused"), (400, "refused")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(401, "signed-out"), (403, "refused"), (404, "refused"), (400, "refused")]
+)
 def test_a_refusal_is_final(read: Any, code: int, reason: str) -> None:
     reading = read(status(code, {"detail": "no"}), seconds=1)
     assert (reading.reason, reading.status, len(reading.asked)) == (reason, code, 1)

@@ -1,0 +1,517 @@
+"""The page in a real browser against a real deployment: what people do, and what they must never lose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.conftest import Site, Visitor
+
+Visit = Callable[..., Visitor]
+CHAT = re.compile(r"/c/[0-9a-f-]{36}$")
+
+
+def row(visitor: Visitor, title: str) -> Locator:
+    """A conversation in the list."""
+    return visitor.page.get_by_role("navigation", name="Conversations").get_by_role("listitem").filter(has_text=title)
+
+
+def choose(visitor: Visitor, title: str, action: str) -> None:
+    """An entry of a conversation's menu."""
+    row(visitor, title).hover()
+    row(visitor, title).get_by_role("button").click()
+    visitor.page.get_by_role("menuitem", name=action).click()
+
+
+def seconds_of_streaming(visitor: Visitor) -> None:
+    visitor.send("Tell me about the sea")
+    visitor.has_grown()
+
+
+# --- one answer ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_chat_becomes_a_conversation_without_a_reload(visit: Visit, site: Site) -> None:
+    alice = visit()
+    assert site.get("/conversations", alice.name)["items"] == []
+    alice.page.evaluate("window.sameDocument = true")
+    seconds_of_streaming(alice)
+    expect(alice.page).to_have_url(CHAT)
+    assert alice.page.evaluate("window.sameDocument")
+    expect(alice.page.get_by_text("Live", exact=True)).to_be_visible()
+    alice.picture("streaming")
+    alice.is_answered()
+    question, answer = site.messages(alice.conversation, alice.name)
+    assert question["content"] == "Tell me about the sea"
+    assert answer["status"] == "completed"
+    expect(alice.answer.get_by_role("heading").first).to_be_visible()
+    assert len(site.get("/conversations", alice.name)["items"]) == 1
+
+
+def test_stopping_keeps_what_was_written(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    alice.page.get_by_role("button", name="Stop the answer").click()
+    alice.is_answered()
+    expect(alice.answer.get_by_text("Stopped.")).to_be_visible()
+    answer = site.messages(alice.conversation, alice.name)[-1]
+    assert answer["status"] == "cancelled"
+    assert len(answer["content"]) > 40
+    shown = alice.shown()
+    alice.page.reload()
+    expect(alice.answer.get_by_text("Stopped.")).to_be_visible()
+    assert alice.shown() == shown
+
+
+def test_escape_stops_too_and_the_next_message_is_answered(visit: Visit) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    alice.box.press("Escape")
+    alice.is_answered()
+    alice.send("Go on")
+    expect(alice.page.get_by_role("article", name="Answer")).to_have_count(2)
+    alice.has_grown()
+
+
+def test_a_refresh_in_the_middle_loses_nothing(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    alice.page.reload()
+    expect(alice.answer).to_have_attribute("aria-busy", "true")
+    alice.is_answered()
+    answer = site.messages(alice.conversation, alice.name)[-1]
+    generation = site.get(f"/generations/{answer['generation_id']}", alice.name)
+    alice.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    alice.page.get_by_role("button", name="Copy answer").click()
+    assert alice.page.evaluate("navigator.clipboard.readText()") == generation["content"] == answer["content"]
+
+
+def test_leaving_and_coming_back_finds_the_answer_still_growing(visit: Visit) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    path = alice.path
+    alice.page.get_by_role("link", name="New chat").click()
+    expect(alice.page).to_have_url(re.compile("/new$"))
+    expect(alice.page.get_by_role("article", name="Answer")).to_have_count(0)
+    alice.page.go_back()
+    expect(alice.page).to_have_url(re.compile(re.escape(path)))
+    alice.has_grown()
+
+
+def test_a_message_sent_while_the_answer_grows_waits_for_its_turn(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    alice.send("And then?")
+    expect(alice.page.get_by_role("article", name="Answer")).to_have_count(2)
+    alice.is_answered()
+    said = [(each["role"], each["status"]) for each in site.messages(alice.conversation, alice.name)]
+    assert said == [("user", "completed"), ("assistant", "completed")] * 2
+
+
+def test_a_restarted_web_server_is_said_and_nothing_is_lost(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    heard = alice.page.evaluate_handle(
+        """() => {
+          const heard = [], chip = document.querySelector('.connection');
+          const hear = () => heard.at(-1) === chip.dataset.state || heard.push(chip.dataset.state);
+          new MutationObserver(hear).observe(chip, {attributes: true});
+          return heard;
+        }"""
+    )
+    site.restart_web()
+    alice.is_answered()
+    assert "waiting" in heard.json_value() or "connecting" in heard.json_value()
+    answer = site.messages(alice.conversation, alice.name)[-1]
+    assert answer["status"] == "completed"
+    shown = alice.shown()
+    alice.page.reload()
+    alice.is_answered()
+    assert alice.shown() == shown
+
+
+def test_regenerating_adds_a_version_one_can_turn_to(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/offline-fast/new")
+    alice.send("Once more, please")
+    alice.is_answered()
+    expect(alice.page).to_have_url(re.compile(r"/m/offline-fast/c/"))
+    alice.page.get_by_role("button", name="Answer again").click()
+    expect(alice.answer.get_by_text("2 of 2")).to_be_visible()
+    alice.is_answered()
+    alice.answer.get_by_role("button", name="Previous version").click()
+    expect(alice.answer.get_by_text("1 of 2")).to_be_visible()
+
+
+def test_editing_a_message_asks_on_a_new_branch(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/offline-fast/new")
+    alice.send("About wether")
+    alice.is_answered()
+    alice.box.press("ArrowUp")
+    alice.page.get_by_role("textbox", name="Edit message").fill("About weather")
+    alice.page.get_by_role("textbox", name="Edit message").press("Enter")
+    question = alice.page.get_by_role("article", name="You wrote")
+    expect(question.get_by_text("About weather")).to_be_visible()
+    expect(question.get_by_text("2 of 2")).to_be_visible()
+    alice.is_answered()
+    question.get_by_role("button", name="Previous version").click()
+    expect(question.get_by_text("About wether")).to_be_visible()
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_conversation_is_a_friendly_page(visit: Visit) -> None:
+    alice = visit()
+    alice.go("/c/0197a000-0000-7000-8000-000000000000")
+    expect(alice.page.get_by_role("heading", name="Nothing here")).to_be_visible()
+    alice.picture("nothing-here")
+    alice.page.get_by_role("link", name="Start a new chat").click()
+    expect(alice.box).to_be_focused()
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/c/", "/m/x", "/c/a/b"])
+def test_an_unknown_address_is_a_404_with_the_same_friendly_page(visit: Visit, path: str) -> None:
+    alice = visit()
+    response = alice.page.goto(alice.site.url + path)
+    assert response is not None
+    assert response.status == 404
+    expect(alice.page.get_by_role("heading", name="Nothing here")).to_be_visible()
+
+
+def test_somebody_elses_conversation_looks_like_none(visit: Visit, site: Site) -> None:
+    alice = visit("alice")
+    mine = site.finished(alice.name, "a secret")
+    bob = visit("bob")
+    bob.go(f"/c/{mine['conversation']['id']}")
+    expect(bob.page.get_by_role("heading", name="Nothing here")).to_be_visible()
+    assert "secret" not in bob.page.content()
+
+
+def test_back_and_forward_move_between_conversations(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    first = site.finished(alice.name, "The first one")["conversation"]["id"]
+    second = site.finished(alice.name, "The second one")["conversation"]["id"]
+    alice.sign_in(f"/c/{first}")
+    row(alice, "The second one").get_by_role("link").click()
+    expect(alice.page).to_have_url(re.compile(second))
+    alice.page.go_back()
+    expect(alice.page.get_by_label("You wrote").get_by_text("The first one")).to_be_visible()
+    alice.page.go_forward()
+    expect(alice.page.get_by_label("You wrote").get_by_text("The second one")).to_be_visible()
+
+
+# --- the list ----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_newest_first_and_loads_more_as_one_scrolls(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    for number in range(34):
+        site.post("/generations", alice.name, {"message": f"Question {number:02}", "model": "offline-fast"})
+    alice.sign_in()
+    items = alice.page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
+    expect(items.first).to_contain_text("Question 33")
+    alice.until(lambda: items.count() >= 30, "the first page is there")
+    alice.page.locator(".scroller").evaluate("(node) => node.scrollTo(0, node.scrollHeight)")
+    expect(items).to_have_count(34)
+    expect(items.last).to_contain_text("Question 00")
+
+
+def test_renaming(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Before")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    choose(alice, "Before", "Rename")
+    alice.page.get_by_role("textbox", name="Name of the conversation").fill("A better name")
+    alice.page.keyboard.press("Enter")
+    expect(row(alice, "A better name")).to_be_visible()
+    expect(alice.page.get_by_role("heading", name="A better name")).to_be_visible()
+    assert site.get(f"/conversations/{conversation}", alice.name)["title"] == "A better name"
+
+
+def test_deleting_asks_first_and_leaves_nothing(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Throw me away")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    choose(alice, "Throw me away", "Delete")
+    alice.page.get_by_role("button", name="Keep it").click()
+    assert site.get(f"/conversations/{conversation}", alice.name)["id"] == conversation
+    choose(alice, "Throw me away", "Delete")
+    alice.picture("delete")
+    alice.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(alice.page).to_have_url(re.compile("/new$"))
+    expect(row(alice, "Throw me away")).to_have_count(0)
+    assert site.get(f"/conversations/{conversation}", alice.name) == 404
+
+
+def test_archiving_and_bringing_back(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "Put away")
+    alice.sign_in()
+    choose(alice, "Put away", "Archive")
+    expect(row(alice, "Put away")).to_have_count(0)
+    alice.page.get_by_role("button", name=re.compile("^Account of")).click()
+    alice.page.get_by_role("menuitem", name="Archived conversations").click()
+    expect(row(alice, "Put away")).to_be_visible()
+    choose(alice, "Put away", "Bring back")
+    alice.page.get_by_role("button", name="Back", exact=True).click()
+    expect(row(alice, "Put away")).to_be_visible()
+
+
+def test_searching(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "About glaciers")
+    site.finished(alice.name, "About volcanoes")
+    alice.sign_in()
+    expect(row(alice, "glaciers")).to_be_visible()
+    alice.page.keyboard.press("Control+k")
+    alice.page.keyboard.type("volcan")
+    expect(row(alice, "glaciers")).to_have_count(0)
+    expect(row(alice, "volcanoes")).to_be_visible()
+    alice.page.keyboard.press("Escape")
+    expect(row(alice, "glaciers")).to_be_visible()
+
+
+def test_saving_a_conversation_as_a_file(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "Keep this")
+    alice.sign_in()
+    expect(row(alice, "Keep this")).to_be_visible()
+    with alice.page.expect_download() as download:
+        choose(alice, "Keep this", "Save as Markdown")
+    assert "Keep this" in download.value.path().read_text()
+
+
+# --- tabs --------------------------------------------------------------------------------------------------------
+
+
+def test_two_tabs_show_the_same_answer(visit: Visit) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    other = alice.tab()
+    other.goto(alice.page.url)
+    answer = other.get_by_role("article", name="Answer").last
+    expect(answer).to_have_attribute("aria-busy", "true")
+    alice.is_answered()
+    expect(answer).to_have_attribute("aria-busy", "false")
+    assert answer.locator(".body").inner_text() == alice.shown()
+
+
+def test_what_is_said_in_one_tab_appears_in_the_other(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Hello")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    other = alice.tab()
+    other.goto(alice.page.url)
+    expect(other.get_by_label("You wrote")).to_have_count(1)
+    alice.send("From the first tab")
+    expect(other.get_by_label("You wrote").get_by_text("From the first tab")).to_be_visible()
+    alice.is_answered()
+    expect(other.get_by_role("article", name="Answer").last).to_have_attribute("aria-busy", "false")
+
+
+# --- drafts ------------------------------------------------------------------------------------------------------
+
+
+def test_drafts_belong_to_their_conversation_and_survive_a_refresh(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Hello")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    alice.box.fill("half a thought")
+    alice.page.get_by_role("link", name="New chat").click()
+    expect(alice.box).to_have_value("")
+    alice.page.go_back()
+    expect(alice.box).to_have_value("half a thought")
+    alice.page.reload()
+    expect(alice.box).to_have_value("half a thought")
+
+
+def test_a_refused_message_comes_back_with_the_reason(visit: Visit) -> None:
+    alice = visit()
+    alice.page.route("**/api/v1/generations", lambda route: route.fulfill(
+        status=409, content_type="application/problem+json", body='{"detail": "An answer is still being generated."}'
+    ))  # fmt: skip
+    alice.send("too early")
+    expect(alice.page.get_by_role("alert")).to_have_text("An answer is still being generated.")
+    expect(alice.box).to_have_value("too early")
+    expect(alice.page.get_by_label("You wrote")).to_have_count(0)
+
+
+def test_a_message_whose_acknowledgement_got_lost_is_sent_once(visit: Visit, site: Site) -> None:
+    alice = visit()
+    lost: list[str] = []
+
+    def lose(route: object) -> None:
+        lost.append("once")
+        if len(lost) == 1:
+            route.fetch()  # type: ignore[attr-defined]  # the server gets it
+            route.abort("connectionreset")  # type: ignore[attr-defined]  # the page does not hear of it
+        else:
+            route.fallback()  # type: ignore[attr-defined]
+
+    alice.page.route("**/api/v1/generations", lose)
+    alice.send("Only once")
+    alice.is_answered()
+    assert len(site.get("/conversations", alice.name)["items"]) == 1
+    assert [each["role"] for each in site.messages(alice.conversation, alice.name)] == ["user", "assistant"]
+
+
+# --- in and out --------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_token_is_refused_kindly(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    alice.go("/")
+    alice.picture("door")
+    field = alice.page.get_by_label("Development token")
+    for wrong, words in (("hello", "does not look like a token"), ("a.b.c", "does not accept")):
+        field.fill(wrong)
+        field.press("Enter")
+        expect(alice.page.get_by_role("alert")).to_contain_text(words)
+    assert alice.stored() == {}
+
+
+def test_signing_out_leaves_nothing_in_any_tab(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "a private matter")
+    alice.sign_in()
+    row(alice, "a private matter").get_by_role("link").click()
+    expect(alice.answer).to_be_visible()
+    alice.box.fill("an unsent secret")
+    other = alice.tab()
+    other.goto(site.url + "/new")
+    expect(other.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
+    assert alice.stored()
+    alice.page.get_by_role("button", name=re.compile("^Account of")).click()
+    alice.page.get_by_role("menuitem", name="Sign out").click()
+    for page in (alice.page, other):
+        expect(page.get_by_label("Development token")).to_be_visible()
+        assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+        assert page.evaluate("indexedDB.databases().then((all) => all.length)") == 0
+        assert page.evaluate("caches.keys().then((all) => all.length)") == 0
+        assert page.evaluate("document.cookie") == ""
+        assert "private matter" not in page.content()
+    alice.page.go_back()
+    expect(alice.page.get_by_label("Development token")).to_be_visible()
+
+
+def test_the_next_person_at_the_machine_sees_nothing_of_the_one_before(visit: Visit, site: Site) -> None:
+    alice = visit("alice", signed_in=False)
+    site.finished(alice.name, "a private matter")
+    alice.sign_in(ttl=8)
+    alice.box.fill("an unsent secret")
+    expect(alice.page.get_by_text("Your session has ended.")).to_be_visible(timeout=20_000)
+    assert "private matter" not in alice.page.content()
+    alice.name = alice.name.replace("alice", "bob")
+    alice.enter()
+    expect(alice.box).to_have_value("")
+    expect(alice.page.get_by_text("Your conversations will be here.")).to_be_visible()
+    assert not any("secret" in value for value in alice.stored().values())
+
+
+def test_an_expired_session_keeps_the_draft_for_the_same_person(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    alice.sign_in("/new", ttl=8)
+    alice.box.fill("an unsent thought")
+    expect(alice.page.get_by_text("Your session has ended.")).to_be_visible(timeout=20_000)
+    assert not any("." in value and value.startswith("eyJ") for value in alice.stored().values())
+    alice.enter()
+    expect(alice.box).to_have_value("an unsent thought")
+
+
+def test_titles_in_the_browsers_history_say_nothing(visit: Visit) -> None:
+    alice = visit()
+    alice.send("My illness")
+    alice.is_answered()
+    assert "illness" not in alice.page.title()
+
+
+# --- headers -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_its_modules_are_guarded_and_cached(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    shell = alice.page.goto(alice.site.url + "/")
+    assert shell is not None
+    policy = shell.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert (shell.headers["referrer-policy"], shell.headers["x-content-type-options"]) == ("no-referrer", "nosniff")
+    source = alice.page.locator("script[type=module]").get_attribute("src")
+    versioned = alice.context.request.get(f"{alice.site.url}{source}")
+    assert "immutable" in versioned.headers["cache-control"]
+    plain = alice.context.request.get(f"{alice.site.url}/static/stream.js")
+    assert plain.headers["cache-control"] == "no-cache"
+    again = alice.context.request.get(
+        f"{alice.site.url}/static/stream.js", headers={"If-None-Match": plain.headers["etag"]}
+    )
+    assert again.status == 304
+    for missing in ("/static/views.py", "/static/../views.py", "/static/x/stream.js", "/static/"):
+        assert alice.context.request.get(alice.site.url + missing).status == 404
+
+
+# --- keyboard, sizes, looks --------------------------------------------------------------------------------------
+
+
+def test_everything_works_from_the_keyboard(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "First")
+    site.finished(alice.name, "Second")
+    alice.sign_in()
+    expect(alice.box).to_be_focused()
+    keys = alice.page.keyboard
+    alice.box.press("a")
+    keys.press("Shift+Enter")
+    keys.type("b")
+    expect(alice.box).to_have_value("a\nb")
+    alice.box.fill("")
+    keys.press("Control+/")
+    expect(alice.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    keys.press("Escape")
+    expect(alice.page.get_by_role("dialog")).to_have_count(0)
+    row(alice, "Second").get_by_role("link").focus()
+    keys.press("ArrowDown")
+    expect(row(alice, "First").get_by_role("link")).to_be_focused()
+    keys.press("Enter")
+    expect(alice.page.get_by_label("You wrote").get_by_text("First")).to_be_visible()
+    keys.press("Control+b")
+    expect(row(alice, "First")).to_be_hidden()
+    keys.press("Control+Shift+O")
+    expect(alice.page).to_have_url(re.compile("/new$"))
+
+
+@pytest.mark.parametrize("size", ["phone", "tablet", "desk"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_every_screen_in_both_lights(visit: Visit, site: Site, size: str, scheme: str) -> None:
+    alice = visit(size=size, signed_in=False, color_scheme=scheme)
+    conversation = site.finished(alice.name, "Why does the tide come late?")["conversation"]["id"]
+    alice.sign_in()
+    alice.picture(f"new-{size}-{scheme}")
+    alice.go(f"/c/{conversation}")
+    expect(alice.answer).to_have_attribute("aria-busy", "false")
+    alice.picture(f"chat-{size}-{scheme}")
+    if size != "desk":
+        alice.page.get_by_role("button", name="Show conversations").click()
+        expect(row(alice, "Why does the tide")).to_be_in_viewport()
+        alice.picture(f"list-{size}-{scheme}")
+        alice.page.keyboard.press("Escape")
+    assert alice.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    dark = alice.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(24, 23, 21)"
+    assert dark == (scheme == "dark")
+
+
+def test_everything_one_can_press_has_a_name(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Name everything")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    expect(alice.answer).to_be_visible()
+    nameless = alice.page.evaluate(
+        """() => [...document.querySelectorAll('button, a[href], input, textarea, select')]
+          .filter((node) => !node.getAttribute('aria-label') && !node.textContent.trim() && !node.labels?.length)
+          .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
