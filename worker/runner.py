@@ -226,7 +226,9 @@ class Runner:
                 with run.waiting():
                     await asyncio.sleep(pause(error, len(run.attempts)))
                 if run.heard:
-                    return False  # something was shown: a new revision has to say how it goes on
+                    # Something was shown: a new revision has to say how it goes on, and is built from the stores.
+                    await self._keep(run, draft)
+                    return False
                 continue
             run.attempts.append(_ended(run, model, began, finished.usage, None))
             usage = attempts.total_usage(run.all_attempts)
@@ -310,6 +312,16 @@ class Runner:
         await self._outbox.drain(draft, SAVE_PATIENCE)
         with suppress(DatabaseDown):
             await self._checkpointer.save(draft)
+
+    async def _keep(self, run: Run, draft: Draft) -> None:
+        """See all of a draft in PostgreSQL: when Redis loses its end now, nobody else has what readers saw."""
+        while True:
+            try:
+                await self._checkpointer.save(draft)
+                return
+            except DatabaseDown:
+                with run.waiting():
+                    await asyncio.sleep(random.uniform(0.1, 0.3))
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Run something that waits, off the loop."""

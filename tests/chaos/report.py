@@ -147,6 +147,7 @@ def _pauses(rows: Iterable[dict[str, Any]]) -> str:
         return ""
     top = max(max(pauses) for _, pauses in shown) or 1.0
     left, width, line = 230, 560, 18
+    bottom = line * (len(shown) + 2)
     parts = []
     for i, (name, pauses) in enumerate(shown):
         y = line * (i + 1)
@@ -156,7 +157,7 @@ def _pauses(rows: Iterable[dict[str, Any]]) -> str:
             for p in pauses
         ]
     ticks = "".join(
-        f'<text x="{left + width * i / 5:.0f}" y="{line * (len(shown) + 2)}" text-anchor="middle">{top * i / 5:.1f}</text>'
+        f'<text x="{left + width * i / 5:.0f}" y="{bottom}" text-anchor="middle">{top * i / 5:.1f}</text>'
         for i in range(6)
     )
     title = "The longest pause of each stable reader"

@@ -15,6 +15,7 @@ from tests.chaos.load import Plan
 from tests.chaos.rig import Build
 
 Judge = Callable[[Evidence], str | None]
+Fault = Callable[[Strike], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -399,21 +400,26 @@ async def broker_troubled(strike: Strike) -> None:
 # --- 25: everything -----------------------------------------------------------------------------------------------
 
 
-_MIX: tuple[Callable[[Strike], Awaitable[None]], ...] = (
+# What a mix has to come across to count, whatever the dice say afterwards.
+_FIRST: tuple[Fault, ...] = (
     faults.kill_worker,
     lambda s: faults.freeze_worker(s, s.lease + 2),
+    lambda s: faults.kill_redis(s, 0.2, 20_000),
+    faults.flush_redis,
+    lambda s: faults.lose_replies(s, 5, 0.1, s.rig.hops(".redis", ".postgres")),
+)
+_MIX: tuple[Fault, ...] = (
+    *_FIRST,
     faults.leave_worker,
     faults.kill_web_process,
     faults.kill_web_master,
     lambda s: faults.kill_redis(s, s.rng.uniform(0.2, 4), s.rng.randrange(0, 60_000)),
-    faults.flush_redis,
     lambda s: faults.shut_redis_down(s, 1),
     lambda s: faults.fill_redis(s, 3),
     lambda s: faults.stop_postgres(s, s.rng.uniform(1, 7)),
     lambda s: faults.freeze_postgres(s, s.rng.uniform(1, 7)),
     lambda s: faults.terminate_backends(s, 2),
     lambda s: faults.cut_everything(s, 2, hops=s.rig.hops(".redis", ".postgres", "client.")),
-    lambda s: faults.lose_replies(s, 5, 0.05, s.rig.hops(".redis", ".postgres")),
     lambda s: faults.black_hole(s, 6, s.rng.sample(s.rig.hops(".redis", ".postgres"), 3)),
     lambda s: faults.trouble_broker(s, 3),
 )
@@ -425,10 +431,13 @@ def mix(seconds: float) -> Scenario:
     async def strike_at_random(strike: Strike) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        deck: list[Callable[[Strike], Awaitable[None]]] = []
-        while loop.time() < until:
+        deck: list[Fault] = strike.rng.sample(_FIRST, len(_FIRST))
+        await strike.under_way(0.02)
+        struck = 0
+        while struck < len(_FIRST) or loop.time() < until:
             deck = deck or strike.rng.sample(_MIX, len(_MIX))
             await deck.pop()(strike)
+            struck += 1
             await strike.later(0.5, 3)
             # What was broken is repaired before the next thing breaks, as operators do; most of the time.
             if strike.rng.random() < 0.7:
