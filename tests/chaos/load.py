@@ -50,6 +50,7 @@ class Plan:
     rate: float = 20.0
     ramp: float = 2.0  # seconds over which the messages are sent
     cancels: float = 0.1  # share of the generations
+    cancellers: int = 1  # who all cancel the same at the same time
     cancel_within: tuple[float, float] = (1.0, 8.0)  # seconds after the message
     behaviour: Callable[[int], dict[str, Any]] = lambda i: {}
     kinds: tuple[str, ...] = ("stable", "reconnecting", "slow", "late")
@@ -131,7 +132,7 @@ class Load:
         self._spawn(self._pry(generation, USERS[(number + 1) % len(USERS)]))
         if rng.random() < plan.cancels:
             await asyncio.sleep(rng.uniform(*plan.cancel_within))
-            await self.cancel(generation, user, rng)
+            await asyncio.gather(*(self.cancel(generation, user, rng) for _ in range(plan.cancellers)))
 
     async def _post(self, asked: Asked, wishes: dict[str, Any], rng: random.Random) -> None:
         body = {

@@ -478,9 +478,9 @@ class Reader:
                 self._finish(done)
 
     def _restart(self, snapshot: Snapshot) -> None:
-        if not snapshot.text.startswith(self.text):
-            if not (self.world.log_lost and self.world.writer_lost):
-                raise Broken(f"{self.cursor} takes back {self.text!r} to {snapshot.text!r}")
+        excused = self.world.log_lost and self.world.writer_lost
+        if not (excused or snapshot.text.startswith(self.text)):
+            raise Broken(f"{self.cursor} takes back {self.text!r} to {snapshot.text!r}")
         self.text = snapshot.text
 
     def _finish(self, done: Done) -> None:

@@ -122,7 +122,8 @@ class Proxy:
                 await self._flowing.wait()
                 from_server, link.server = await asyncio.open_connection("127.0.0.1", self.target)
                 await self._forward(reader, from_server, link)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # Cancelled: the rig is over.
             pass
         finally:
             self._links.discard(link)

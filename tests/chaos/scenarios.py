@@ -380,7 +380,7 @@ async def provider_troubled(strike: Strike) -> None:
     build=Build(clocks={"worker-1": 1, "worker-2": -1, "web-a": 1, "web-b": -1}),
     allowed=Allowed(footprint=False),
     covers=("takeover",),
-    needs=lambda: None if shutil.which("faketime") else "faketime is not installed (Debian package faketime)",
+    needs=lambda: None if shutil.which("cc") else "there is no C compiler to build clock.c with",
 )
 async def clocks_off(strike: Strike) -> None:
     await strike.under_way()
@@ -391,7 +391,7 @@ async def clocks_off(strike: Strike) -> None:
     24,
     "broker-troubled",
     "Messages lost, doubled and repeated; cancels in every state",
-    plan=Plan(cancels=0.7, cancel_within=(0.0, 12.0), generations=16, ramp=4.0),
+    plan=Plan(cancels=0.7, cancellers=3, cancel_within=(0.0, 12.0), generations=16, ramp=4.0),
 )
 async def broker_troubled(strike: Strike) -> None:
     await faults.trouble_broker(strike, 12)
