@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.attempts import Attempt
 from app.domain.events import SnapshotReason
 from app.domain.transcript import Transcript
 from app.store.generations import Claimed
-from worker.attempts import Attempt
 from worker.providers.base import Provider, ProviderError
 from worker.run import Run
 

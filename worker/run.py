@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+from app.domain.attempts import Attempt
 from app.store.generations import Claimed
-from worker.attempts import Attempt
 
 
 class Draining(Exception):

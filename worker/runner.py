@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import structlog
 
+from app.domain import attempts
 from app.domain.errors import DatabaseDown, InvalidInput, LeaseLost
 from app.domain.events import Mark, Snapshot, SnapshotReason, Tool
 from app.eventlog.log import RedisLog
@@ -26,7 +27,7 @@ from app.services.leases import Leases
 from app.services.takeover import Takeover
 from app.store.generations import Claimed
 from app.store.models import Model
-from worker import attempts
+from worker.attempts import ended
 from worker.checkpoint import Checkpointer
 from worker.context import chat_messages
 from worker.outbox import Draft, Outbox
@@ -152,7 +153,7 @@ class Runner:
             await self._insist(run, lambda: self._generations.finish_cancel(claimed))
             return True
         frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, TAKEOVER_PATIENCE))
-        run.attempts += attempts.lost(len(run.all_attempts), frozen.transcript)
+        run.attempts += attempts.unrecorded(len(run.all_attempts), frozen.transcript, "lost")
         draft = Draft(
             claimed,
             self._log.keys(claimed.lease.generation_id),
@@ -352,7 +353,7 @@ def _count(run: Run, ending: Ending) -> None:
 
 def _ended(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> attempts.Attempt:
     """The record of the call that has just ended."""
-    return attempts.ended(
+    return ended(
         len(run.all_attempts) + 1,
         epoch=run.claimed.lease.epoch,
         model=model.name,

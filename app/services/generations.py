@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.attempts import total_usage, unrecorded
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
-from app.domain.errors import InvalidCursor, LogDown, NotFound
+from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound
 from app.domain.events import Snapshot, encode
 from app.domain.generation import QUEUED, TERMINAL
 from app.domain.transcript import Transcript
-from app.domain.usage import estimate
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, Finisher
 from app.services.takeover import Takeover
@@ -22,6 +23,8 @@ from app.store.generations import Claimed, Generation
 
 # A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
 CANCEL_PATIENCE_SECONDS = 0.3
+# How long a cancel waits for another one of the same generation to end it.
+OTHER_CANCEL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,22 @@ class Generations:
 
     def cancel(self, user: User, generation_id: str) -> GenerationView:
         """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once."""
-        with self._database.user(user.id) as tx:
-            row = _own(tx, generation_id)
-            claimed = None if row.status in TERMINAL else self._claim(tx, generation_id)
-        if claimed:
-            self.finish_cancel(claimed)
-        return self.get(user, generation_id)
+        patient_until = time.monotonic() + OTHER_CANCEL_SECONDS
+        while True:
+            with self._database.user(user.id) as tx:
+                row = _own(tx, generation_id)
+                if row.status in TERMINAL:
+                    return view(tx, row)
+                # Another cancel is at work: taking it over too would only make both begin anew.
+                wait = row.cancel_at is not None and time.monotonic() < patient_until
+                claimed = None if wait else self._claim(tx, generation_id)
+            if claimed is None:
+                time.sleep(0.02)
+                continue
+            try:
+                self.finish_cancel(claimed)
+            except LeaseLost:
+                patient_until = time.monotonic() + OTHER_CANCEL_SECONDS
 
     def cancel_all(self, user: User, conversation_id: str) -> None:
         """Stop everything that is queued or running in a conversation."""
@@ -84,11 +97,12 @@ class Generations:
         epoch = claimed.lease.epoch
         frozen = self._takeover.freeze(claimed, CANCEL_PATIENCE_SECONDS)
         said = frozen.transcript
+        made = [] if said.mark else unrecorded(len(claimed.attempts), said, "cancelled")
+        usage = said.mark.usage if said.mark else total_usage([*claimed.attempts, *made])
         snapshot = Snapshot(said.text, "cancel", said.attempt, said.reasoning)
         said.add(Cursor(epoch, 0), snapshot)
-        usage = said.mark.usage if said.mark else estimate(said.fresh)
         payloads = [encode(snapshot)]
-        done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), [])
+        done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), made)
         if frozen.opened:
             self._publish(claimed, [*payloads, done])
 

@@ -26,7 +26,7 @@ class Turn:
     id: str
     role: str
     content: str
-    items: list[dict[str, Any]] | None = None
+    items: list[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,11 @@ class History:
             return None
         if raw is None:
             return None
-        body = orjson.loads(raw)
-        return _Cached(body["version"], body["leaf"], [Turn(**t) for t in body["turns"]], body["oldest"])
+        try:
+            body = orjson.loads(raw)
+            return _Cached(body["version"], body["leaf"], [Turn(**t) for t in body["turns"]], body["oldest"])
+        except (ValueError, LookupError, TypeError):
+            return None  # written by another release, or by somebody else
 
     def _save(self, conversation_id: str, cached: _Cached) -> None:
         # When it cannot be kept, the next answer reads PostgreSQL.

@@ -1,0 +1,205 @@
+"""What a lost message left is found, not too early, not by two, and ever more rarely."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from app.domain.commands import User
+from app.services.dispatch import Sweeper
+from app.services.starting import GRACE_SECONDS
+from app.store import generations
+from app.store.database import Database, execute, fetch_one
+from app.wiring import Resources
+from tests.actors import claim, start
+from tests.stack import Stack, until
+
+
+@pytest.fixture
+def resources(stack: Stack) -> Resources:
+    return stack.resources
+
+
+@pytest.fixture
+def alice(stack: Stack) -> User:
+    return stack.user
+
+
+def sweeper(resources: Resources, heard: list[str], lease: float = 0.001, **fields: Any) -> Sweeper:
+    return Sweeper(resources.database, lease, 60, heard.append, **fields)
+
+
+def let_pass(database: Database, seconds: float, generation_id: str | None = None) -> None:
+    """As if so many seconds had passed for what waits."""
+    with database.system() as tx:
+        execute(
+            tx,
+            """UPDATE generations SET next_dispatch_at = next_dispatch_at - make_interval(secs => :seconds),
+                   lease_until = lease_until - make_interval(secs => :seconds)
+               WHERE CAST(:id AS uuid) IS NULL OR id = :id""",
+            seconds=seconds,
+            id=generation_id,
+        )
+
+
+def put_off(database: Database, generation_id: str) -> float:
+    """Seconds until it may be handed out again."""
+    with database.system() as tx:
+        row = fetch_one(
+            tx,
+            """SELECT CAST(extract(epoch FROM next_dispatch_at - clock_timestamp()) AS float8) AS seconds
+               FROM generations WHERE id = :id""",
+            id=generation_id,
+        )
+    assert row is not None
+    return float(row.seconds)
+
+
+def test_a_queued_generation_is_due_only_after_its_grace(resources: Resources, alice: User) -> None:
+    started = start(resources, alice)
+    heard: list[str] = []
+    assert sweeper(resources, heard).sweep() == []
+    let_pass(resources.database, GRACE_SECONDS - 0.5)
+    assert sweeper(resources, heard).sweep() == []
+    let_pass(resources.database, 0.6)
+    assert sweeper(resources, heard).sweep() == heard == [started.generation.id]
+
+
+def test_each_hand_out_puts_the_next_one_off_for_longer(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    heard: list[str] = []
+    pauses = []
+    for _ in range(8):
+        let_pass(resources.database, 100)
+        sweeper(resources, heard).sweep()
+        pauses.append(round(put_off(resources.database, generation)))
+        assert sweeper(resources, heard).sweep() == []
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert heard == [generation] * 8
+
+
+def test_a_claim_ends_the_putting_off(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    for _ in range(4):
+        let_pass(resources.database, 100)
+        sweeper(resources, []).sweep()
+    claim(resources, generation).release()
+    assert sweeper(resources, []).sweep() == [generation]
+    assert put_off(resources.database, generation) < 3
+
+
+def test_a_running_generation_is_due_when_its_lease_has_ended_and_not_before(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    claim(resources, generation, lease=20)
+    let_pass(resources.database, 19)
+    assert sweeper(resources, []).sweep() == []
+    let_pass(resources.database, 2)
+    assert sweeper(resources, []).sweep() == [generation]
+
+
+def test_a_lease_given_back_is_due_at_once(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    hand = claim(resources, generation, lease=20)
+    with resources.database.system() as tx:
+        assert generations.release(tx, hand.claimed.lease, [])
+    assert sweeper(resources, []).sweep() == [generation]
+
+
+def test_nothing_is_reaped_while_postgresql_is_younger_than_a_lease(resources: Resources, alice: User) -> None:
+    """It was away: every lease looks expired, and every worker is about to renew."""
+    running, waiting = (start(resources, alice).generation.id for _ in range(2))
+    claim(resources, running, lease=0.001)
+    let_pass(resources.database, 100)
+    assert sweeper(resources, [], lease=10**8).sweep() == [waiting]
+    let_pass(resources.database, 100)
+    assert sorted(sweeper(resources, [], lease=0.001).sweep()) == sorted([running, waiting])
+
+
+def test_a_claim_too_leaves_an_expired_lease_alone_while_postgresql_is_young(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    claim(resources, generation, lease=0.001)
+    let_pass(resources.database, 100)
+    with resources.database.system() as tx:
+        assert generations.claim(tx, generation, "other", 10**8, 60) is None
+        assert generations.claim(tx, generation, "other", 0.001, 60) is not None
+
+
+def test_what_is_finished_is_never_due(resources: Resources, alice: User) -> None:
+    generation = start(resources, alice).generation.id
+    claim(resources, generation).speak(1).finish()
+    let_pass(resources.database, 10_000)
+    assert sweeper(resources, []).sweep() == []
+
+
+def test_two_sweepers_never_hand_out_the_same_row_in_one_round(resources: Resources, alice: User) -> None:
+    for _ in range(30):
+        start(resources, alice)
+    let_pass(resources.database, 100)
+    with resources.database.system() as one, resources.database.system() as other:
+        first = generations.due(one, 20, 1)
+        second = generations.due(other, 20, 1)
+    assert len(first) == 20
+    assert len(second) == 10
+    assert not set(first) & set(second)
+
+
+def test_many_sweepers_at_once_hand_out_everything_once(resources: Resources, alice: User) -> None:
+    expected = {start(resources, alice).generation.id for _ in range(40)}
+    let_pass(resources.database, 100)
+    heard: list[str] = []
+    gate = threading.Barrier(5)
+
+    def sweep() -> None:
+        gate.wait(10)
+        for _ in range(4):
+            sweeper(resources, heard, room=lambda: 7).sweep()
+
+    threads = [threading.Thread(target=sweep) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert set(heard) == expected
+    assert set(Counter(heard).values()) == {1}
+
+
+def test_nothing_is_put_off_that_nobody_has_room_for(resources: Resources, alice: User) -> None:
+    for _ in range(3):
+        start(resources, alice)
+    let_pass(resources.database, 100)
+    heard: list[str] = []
+    assert sweeper(resources, heard, room=lambda: 0).sweep() == []
+    assert len(sweeper(resources, heard, room=lambda: 2).sweep()) == 2
+    assert len(sweeper(resources, heard).sweep()) == 1
+
+
+def test_it_sweeps_by_itself_until_it_is_stopped_and_survives_a_handler_that_fails(
+    resources: Resources, alice: User
+) -> None:
+    heard: list[str] = []
+
+    def handle(generation_id: str) -> None:
+        heard.append(generation_id)
+        raise RuntimeError("a handler's own fault")
+
+    sweeping = Sweeper(resources.database, 5, 0.05, handle)
+    sweeping.start()
+    first = start(resources, alice).generation.id
+    let_pass(resources.database, 100)
+    until(lambda: first in heard, 5)
+    second = start(resources, alice).generation.id
+    let_pass(resources.database, 100, second)
+    until(lambda: second in heard, 5)
+    sweeping.stop()
+
+
+def test_the_answers_of_a_conversation_are_handed_out_one_after_the_other(resources: Resources, alice: User) -> None:
+    first = start(resources, alice)
+    second = start(resources, alice, "more", conversation_id=first.conversation.id, on_busy="enqueue")
+    let_pass(resources.database, 100)
+    assert sweeper(resources, []).sweep() == [first.generation.id]
+    claim(resources, first.generation.id).speak(1).finish()
+    assert sweeper(resources, []).sweep() == [second.generation.id]
