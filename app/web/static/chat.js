@@ -13,6 +13,7 @@ import { expire, tell, token } from './session.js';
 import { begin, follow, randomId } from './stream.js';
 
 const NEAR_END = 64; // pixels: closer than this to the end, the thread follows the answer
+const LONGEST_NAME = 60;
 const TITLE_PAUSES = [1200, 4000, 12_000];
 const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error: 'The answer failed' };
 
@@ -140,10 +141,10 @@ export class Chat {
     const { signal } = this.#left;
     const [conversation, messages] = await Promise.all([api.conversation(this.#id, signal), api.messages(this.#id, { signal })]);
     if (signal.aborted) return;
-    this.#model = this.#model ?? null;
     this.#hasTitle = Boolean(conversation.title);
-    this.rename(nameOf(conversation));
-    this.#app.sidebar.touch(this.#id, conversation);
+    const about = { ...conversation, asked: messages.find(({ role }) => role === 'user')?.content };
+    this.rename(nameOf(about));
+    this.#app.sidebar.touch(this.#id, about);
     this.#column.replaceChildren();
     this.#merge(messages);
     this.#toEnd(false);
@@ -298,13 +299,12 @@ export class Chat {
   // The conversation exists now: /new becomes /c/<id> without showing anything anew.
   #settle(id, message) {
     this.#id = id;
-    this.#app.sidebar.add({ id, title: null, preview: message, model: this.#model, has_active_generation: true });
+    this.#app.sidebar.add({ id, title: null, asked: message, model: this.#model, has_active_generation: true });
     if (this.#left.signal.aborted) return;
-    this.#composer.place = this.#draftPlace();
-    this.#composer.node.querySelector('.model')?.remove();
+    this.#composer.settle(this.#draftPlace());
     this.#app.router.rename(conversationPath(id, this.#model));
     this.#app.settled(this);
-    this.rename(nameOf({ preview: message }));
+    this.rename(nameOf({ asked: message }));
   }
 
   #refused(message, { reason, status, problem }) {
@@ -454,9 +454,11 @@ export class Chat {
   }
 }
 
-/** What a conversation is called. */
-export function nameOf({ title, preview }) {
-  return title || preview?.replace(/[#*`>_~|]+/g, '').replace(/\s+/g, ' ').trim().slice(0, 80) || 'New chat';
+/** What a conversation is called: its title, or until it has one, how it began. */
+export function nameOf({ title, asked, preview }) {
+  if (title) return title;
+  const words = (asked ?? preview ?? '').replace(/[#*`>_~|]+/g, '').replace(/\s+/g, ' ').trim();
+  return words.length > LONGEST_NAME ? `${words.slice(0, LONGEST_NAME).replace(/\s+\S*$/, '')}…` : words || 'New chat';
 }
 
 function greeting(hour = new Date().getHours()) {

@@ -14,6 +14,7 @@ export class Composer {
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #onSend;
   #onEditLast;
+  #extra;
   #limit;
   #count = h('p', { class: 'count', role: 'status', hidden: true });
   #busy = false;
@@ -23,6 +24,7 @@ export class Composer {
     this.#onSend = onSend;
     this.#onEditLast = onEditLast;
     this.#limit = limit;
+    this.#extra = extra;
     this.#text = h('textarea', {
       id: 'message',
       rows: '1',
@@ -67,11 +69,13 @@ export class Composer {
     this.#changed({ keep: false });
   }
 
-  /** The conversation has got its name: drafts move with it. */
-  set place(place) {
+  /** The conversation has got its address: drafts move there, and there is nothing to choose any more. */
+  settle(place) {
     drafts.save(this.#place, '');
     this.#place = place;
     drafts.save(place, this.#text.value);
+    this.#extra?.remove();
+    this.#grow();
   }
 
   /** Give back what could not be sent, and say why. */

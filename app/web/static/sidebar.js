@@ -67,7 +67,7 @@ export class Sidebar {
     try {
       const page = await api.conversations({ archived: this.#archived });
       const ids = page.items.map(({ id }) => id);
-      for (const item of page.items) this.#items.set(item.id, item);
+      for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
       if (first || !page.next_cursor) [this.#cursor, this.#more, this.#order] = [page.next_cursor, Boolean(page.next_cursor), ids];
       else this.#order = [...ids, ...this.#order.filter((id) => !ids.includes(id))];
       this.#draw();
@@ -117,7 +117,7 @@ export class Sidebar {
     try {
       this.#loading = api.conversations({ cursor: this.#cursor, archived: this.#archived });
       const page = await this.#loading;
-      for (const item of page.items) this.#items.set(item.id, item);
+      for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
       this.#order = [...new Set([...this.#order, ...page.items.map(({ id }) => id)])];
       [this.#cursor, this.#more] = [page.next_cursor, Boolean(page.next_cursor)];
       this.#draw();
