@@ -15,10 +15,12 @@ from app.queue import Queue
 from app.services.accounts import Accounts
 from app.services.catalogue import Catalogue
 from app.services.conversations import Conversations
+from app.services.dialogues import Dialogues
 from app.services.finishing import Finisher
 from app.services.generations import Generations
 from app.services.history import History
 from app.services.reading import LogReader
+from app.services.responses import Responses
 from app.services.starting import Starter
 from app.services.takeover import Takeover
 from app.store.database import Database
@@ -43,6 +45,8 @@ class Resources:
     starter: Starter
     generations: Generations
     conversations: Conversations
+    dialogues: Dialogues
+    responses: Responses
 
     def close(self) -> None:
         """Close every connection."""
@@ -62,6 +66,8 @@ def build(settings: Settings) -> Resources:
     takeover = Takeover(database, log)
     finisher = Finisher(database, history, queue.run_generation)
     generations = Generations(database, takeover, finisher, log, settings.lease_seconds)
+    conversations = Conversations(database, generations, catalogue)
+    reader = LogReader(database, log)
     return Resources(
         settings=settings,
         database=database,
@@ -73,7 +79,7 @@ def build(settings: Settings) -> Resources:
         history=history,
         takeover=takeover,
         finisher=finisher,
-        reader=LogReader(database, log),
+        reader=reader,
         starter=Starter(
             database,
             queue,
@@ -84,7 +90,9 @@ def build(settings: Settings) -> Resources:
             settings.token_quota_per_day,
         ),
         generations=generations,
-        conversations=Conversations(database, generations, catalogue),
+        conversations=conversations,
+        dialogues=Dialogues(database, conversations),
+        responses=Responses(database, generations, conversations, reader),
     )
 
 

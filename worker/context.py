@@ -17,7 +17,7 @@ def chat_messages(turns: Sequence[Turn], system: Iterable[str | None] = ()) -> t
 
     A tool call nobody has answered is left out: upstreams refuse a conversation with one in it.
     """
-    answered = {item["call_id"] for turn in turns for item in turn.items or () if _is(item, "function_call_output")}
+    answered = {item["call_id"] for turn in turns for item in _items(turn) if _is(item, "function_call_output")}
     said = [message for turn in turns for message in _messages(turn, answered)]
     return (*(ChatMessage("system", text) for text in system if text), *said)
 
@@ -28,7 +28,7 @@ def _messages(turn: Turn, answered: set[str]) -> Iterator[ChatMessage]:
         yield ChatMessage(turn.role, turn.content)
         return
     text, calls = "", list[ToolCall]()
-    for item in turn.items:
+    for item in _items(turn):
         if _is(item, "function_call"):
             if item["call_id"] in answered:
                 calls.append(ToolCall(item["call_id"], item["name"], item["arguments"]))
@@ -45,6 +45,11 @@ def _messages(turn: Turn, answered: set[str]) -> Iterator[ChatMessage]:
         else:
             yield ChatMessage(_ROLES.get(item["role"], item["role"]), _text(item["content"]))
     yield from _assistant(text, calls)
+
+
+def _items(turn: Turn) -> list[dict[str, Any]]:
+    """What it consists of, without what was taken out and what the model only thought."""
+    return [item for item in turn.items or () if item and not _is(item, "reasoning")]
 
 
 def _assistant(text: str, calls: list[ToolCall]) -> Iterator[ChatMessage]:

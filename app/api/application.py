@@ -8,6 +8,8 @@ from flask_openapi3.openapi import OpenAPI
 from app.api import account, conversations, document, errors, generations, messages, probes, shapes, tracing
 from app.api.identity import Verifier
 from app.api.limits import Limits
+from app.api.openai import chat, form, models, responses
+from app.api.openai import conversations as openai_conversations
 from app.api.process import EXTENSION, WebProcess
 from app.api.routing import public
 from app.config import Settings
@@ -36,9 +38,12 @@ def create_app(settings: Settings) -> OpenAPI:
     app.extensions[EXTENSION] = WebProcess(settings, Verifier(app, settings), Limits(app, settings))
     tracing.register(app)
     errors.register(app, views.render_not_found)
+    app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
     for routes in (generations.routes, messages.routes, conversations.routes, account.routes):
         app.register_api(routes)
+    for module in (responses, openai_conversations, chat, models):
+        app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(views.page)
     for endpoint, view in app.view_functions.items():

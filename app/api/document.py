@@ -17,6 +17,7 @@ from flask_openapi3.utils import get_model_schema
 
 from app.api import shapes
 from app.api.errors import KINDS, slug_of
+from app.api.openai import shapes as openai_shapes
 from app.api.routing import public
 from app.config import Settings
 
@@ -42,7 +43,7 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' 
 
 def register(app: OpenAPI, settings: Settings) -> None:
     """Add the shapes of all answers to the document, and serve it."""
-    for shape in shapes.ALL:
+    for shape in (*shapes.ALL, *openai_shapes.ALL):
         schema = get_model_schema(shape, mode="serialization")
         app.components_schemas.update(schema.pop("$defs", {}))
         app.components_schemas[shape.__name__] = schema

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.domain.errors import (
@@ -26,6 +26,8 @@ from app.domain.errors import (
 from app.domain.generation import MoveNotAllowed
 
 PROBLEM_JSON = "application/problem+json"
+# Where an application keeps the forms of other protocols: a function from Problem to Response by prefix of paths.
+FORMS = "unbroken-error-forms"
 
 _log = structlog.get_logger()
 
@@ -102,9 +104,14 @@ class Problem:
     detail: str
     errors: list[dict[str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    cause: UnbrokenError | None = None
 
     def response(self) -> Response:
-        """The answer that says so."""
+        """The answer that says so, in the form of the protocol that was spoken."""
+        for prefix, form in current_app.extensions.get(FORMS, {}).items():
+            if request.path.startswith(prefix):
+                made: Response = form(self)
+                return made
         body = {
             "type": f"/problems/{self.kind.slug}",
             "title": self.kind.title,
@@ -131,7 +138,7 @@ def problem(error: UnbrokenError) -> Problem:
     if kind.status == 404:
         # In one wording, whatever was looked for: what is not yours must look like what does not exist.
         return Problem(kind, _NOT_FOUND_DETAIL)
-    return Problem(kind, error.detail, _errors(error), _headers(error, kind))
+    return Problem(kind, error.detail, _errors(error), _headers(error, kind), error)
 
 
 def _errors(error: UnbrokenError) -> list[dict[str, str]]:

@@ -42,7 +42,10 @@ class Answer:
 class Routes(APIBlueprint):
     """A blueprint whose routes are declared completely."""
 
-    def __init__(self, name: str, import_name: str, url_prefix: str, description: str) -> None:
+    def __init__(
+        self, name: str, import_name: str, url_prefix: str, description: str, refusal: str = "Problem"
+    ) -> None:
+        """``refusal`` is the shape every refusal has."""
         tag = Tag(name=name, description=description)
         super().__init__(
             name,
@@ -51,6 +54,7 @@ class Routes(APIBlueprint):
             abp_tags=[tag],
             operation_id_callback=lambda name, path, method: name,
         )
+        self._refusal = refusal
 
     def route_for(
         self,
@@ -70,7 +74,7 @@ class Routes(APIBlueprint):
             statuses = {*_implied(view, access, limit), *refusals}
             declare(
                 rule,
-                responses=_documented(answers, statuses),
+                responses=_documented(answers, statuses, self._refusal),
                 security=BEARER if access != "public" else [],
                 endpoint=view.__name__,
             )(guarded)
@@ -147,13 +151,13 @@ def _implied(view: Callable[..., Any], access: Access, limit: Limit | None) -> s
     return statuses
 
 
-def _documented(answers: tuple[Answer, ...], refusals: set[int]) -> dict[int, Any]:
+def _documented(answers: tuple[Answer, ...], refusals: set[int], shape: str) -> dict[int, Any]:
     documented: dict[int, Any] = {}
     for answer in answers:
         described = documented.setdefault(answer.status, {})
         content = described.get("content", {}) | _content(answer)
         described |= _describe(answer) | ({"content": content} if content else {})
-    return documented | {status: refusal(status) for status in sorted(refusals)}
+    return documented | {status: refusal(status, shape) for status in sorted(refusals)}
 
 
 def _describe(answer: Answer) -> dict[str, Any]:
@@ -169,11 +173,12 @@ def _content(answer: Answer) -> dict[str, Any]:
     return {answer.content_type: {"schema": {"$ref": f"#/components/schemas/{answer.model.__name__}"}}}
 
 
-def refusal(status: int) -> dict[str, Any]:
-    """How a refusal is documented: always a problem."""
+def refusal(status: int, shape: str = "Problem") -> dict[str, Any]:
+    """How a refusal is documented: a problem, or what the protocol has in its place."""
+    content_type = PROBLEM_JSON if shape == "Problem" else "application/json"
     described: dict[str, Any] = {
         "description": _REFUSALS[status],
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {content_type: {"schema": {"$ref": f"#/components/schemas/{shape}"}}},
     }
     if status in (429, 503):
         described["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}}

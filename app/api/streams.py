@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -15,6 +15,7 @@ from app.api.tracing import request_id
 from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
+from app.relay.follow import Render
 from app.relay.reader import Closed, OnClose
 from app.relay.stream import EventStream
 from app.services.starting import Command
@@ -28,20 +29,20 @@ def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor
     row = process.resources.generations.authorise(caller.user, generation_id, after)
     if row.final is not None and after >= row.final:
         return Response(status=204)
-    with _place(process, caller) as place:
+    with place_for(process, caller) as place:
         return _respond(process, caller, place, row, after, conversation_created=False)
 
 
 def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
     """Start what is asked for and answer with its stream. The place is taken first: a refusal must come before."""
-    with _place(process, caller) as place:
+    with place_for(process, caller) as place:
         begun = process.begin(caller.user, command)
         row, created = begun.generation, begun.conversation_created
         return _respond(process, caller, place, row, START, conversation_created=created)
 
 
 @contextmanager
-def _place(process: WebProcess, caller: Caller) -> Iterator[str]:
+def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
     """A place among the user's streams; given back when none begins. Raises TooManyStreams, Overloaded."""
     place = process.live.places.take(caller.user.id)
     try:
@@ -54,6 +55,23 @@ def _place(process: WebProcess, caller: Caller) -> Iterator[str]:
 def _respond(
     process: WebProcess, caller: Caller, place: str, row: Generation, after: Cursor, *, conversation_created: bool
 ) -> Response:
+    opening = sse.notice(render.opening(row, after, conversation_created=conversation_created))
+    return follow(process, caller, place, row.id, after, opening)
+
+
+def follow(
+    process: WebProcess,
+    caller: Caller,
+    place: str,
+    generation_id: str,
+    after: Cursor,
+    opening: bytes,
+    *,
+    render: Render | None = None,
+    heartbeat: bytes = sse.HEARTBEAT,
+    headers: Iterable[tuple[str, str]] = sse.HEADERS,
+) -> Response:
+    """The response that follows a log in a place taken before; ``render`` gives it the form of another protocol."""
     live = process.live
     user_id = caller.user.id
 
@@ -64,14 +82,16 @@ def _respond(
     STREAMS_OPEN.inc()
     stream = EventStream(
         live.hub,
-        row.id,
+        generation_id,
         after,
-        opening=sse.notice(render.opening(row, after, conversation_created=conversation_created)),
+        opening=opening,
         expires_at=caller.expires_at,
+        render=render,
+        heartbeat=heartbeat,
         on_close=_farewell(request_id(), user_id),
         release=release,
     )
-    return Response(stream, headers=stream.headers, direct_passthrough=True)
+    return Response(stream, headers=list(headers), direct_passthrough=True)
 
 
 def _farewell(request: str, user_id: str) -> OnClose:

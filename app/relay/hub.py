@@ -165,13 +165,15 @@ class Hub:
         on_close: OnClose | None = None,
         render: Render | None = None,
         notices: bool = True,
+        heartbeat: bytes = sse.HEARTBEAT,
     ) -> None:
         """Take over a client's socket and serve it the log ``key`` past ``after``, as a chunked body.
 
         ``prefix`` is everything that comes first: the response's head and chunks of its own. ``expires_at`` is in
         seconds since 1970. ``on_close`` is called once, in the hub's thread, and must not block. While the process
-        drains the stream is broken at once, so that the client comes back elsewhere. The caller's socket object is
-        emptied, so that nobody but the hub can touch the connection.
+        drains the stream is broken at once, so that the client comes back elsewhere. ``heartbeat`` is sent when there
+        has been nothing to say for a while. The caller's socket object is emptied, so that nobody but the hub can
+        touch the connection.
         """
         self.start()
         prepare(sock)
@@ -186,6 +188,7 @@ class Hub:
             on_close=on_close,
             render=render,
             notices=notices and render is None,
+            heartbeat=HEARTBEAT if heartbeat == sse.HEARTBEAT else chunk(heartbeat),
         )
         # The head and the first frame leave from here: they need not wait for the hub.
         reader.rest = prefix[max(self._write(reader, prefix), 0) :]
@@ -300,42 +303,40 @@ class Hub:
     # Hearing
 
     def _heard(self, channel: bytes, message: bytes) -> None:
-        self.events_received += 1
         topic = self._topics.get(channel)
         if topic is None:
             return
         data = topic.tail.hear(message)
         if data:
-            if topic.fresh:
-                topic.fresh += data
-            else:
-                topic.fresh = data
+            if not topic.fresh:
                 self._touched.append(topic)
+            topic.fresh.append(data)
         elif topic.tail.gap:
             self.resyncs += 1
             topic.schedule.hole(self._now)
             self._plan(topic)
 
     def _deliver_touched(self) -> None:
+        """Everything heard in this round, joined per log."""
         touched, self._touched = self._touched, []
         for topic in touched:
+            fresh, topic.fresh = topic.fresh, []
+            events = len(fresh)
+            self.events_received += events
             try:
-                self._deliver(topic)
+                self._deliver(topic, fresh[0] if events == 1 else b"".join(fresh), events)
             except Exception:
                 logger.exception("A log cannot be delivered.", action="relay_failed", generation_id=topic.key)
                 self._break_all(topic, "failed")
 
-    def _deliver(self, topic: Topic) -> None:
-        """Send what is new to every live reader. The hot path: per reader nothing but one ``write``."""
-        tail, live, blob = topic.tail, topic.live, topic.fresh
-        size, begin, first = len(blob), topic.delivered, topic.delivered_count
-        topic.fresh = b""
-        topic.delivered, topic.delivered_count = tail.offset, tail.count
-        topic.active = topic.delivered_at = self._now
+    def _deliver(self, topic: Topic, blob: bytes, events: int) -> None:
+        """Send the newest ``events`` of the tail to every live reader. The hot path: per reader only a ``write``."""
+        tail, live, size = topic.tail, topic.live, len(blob)
+        topic.delivered_at = self._now
         if tail.complete or size > PIECE:
-            self._release(topic, begin, first)
+            self._release(topic, tail.offset - size, tail.count - events)
         else:
-            short: list[tuple[int, int]] = []
+            short: list[tuple[int, int]] | None = None
             write = os.write
             for fd in live:
                 try:
@@ -345,16 +346,18 @@ class Hub:
                 except OSError:
                     sent = -1
                 if sent != size:
+                    short = short or []
                     short.append((fd, sent))
-            self.frames_sent += (tail.count - first) * len(live)
+            self.frames_sent += events * len(live)
             self.bytes_sent += size * len(live)
             if short:
-                self._fell_behind(topic, begin, short)
+                self._fell_behind(topic, tail.offset - size, short)
         if topic.waiting:
             for reader in list(topic.waiting.values()):
                 self._pump(reader)
-        if tail.size > TAIL_BYTES:
+        if tail.offset > topic.trim_at:
             tail.trim(TAIL_BYTES * 3 // 4)
+            topic.trim_at = tail.offset + TAIL_BYTES // 4
 
     def _release(self, topic: Topic, offset: int, number: int) -> None:
         """Let every live reader go on at its own pace from ``offset``: there is much to send, or the end."""
@@ -375,11 +378,11 @@ class Hub:
             del topic.live[fd]
             reader.cursor, reader.rest = topic.tail.split(begin + sent) if sent else (topic.tail.at(begin), b"")
             behind = topic.tail.between(reader.cursor, topic.end)
-            reader.leave_live(begin + sent, topic.delivered_count - behind)
+            reader.leave_live(begin + sent, topic.tail.count - behind)
             reader.blocked, reader.since = True, self._now
             # They were counted with the others.
             self.frames_sent -= behind
-            self.bytes_sent -= topic.delivered - begin - sent
+            self.bytes_sent -= topic.tail.offset - begin - sent
 
     # Readers
 
@@ -494,7 +497,7 @@ class Hub:
     def _remove(self, reader: Reader, reason: Reason) -> None:
         topic, fd = reader.topic, reader.fd
         if topic.live.pop(fd, None) is not None:
-            reader.leave_live(topic.delivered, topic.delivered_count)
+            reader.leave_live(topic.tail.offset, topic.tail.count)
         topic.waiting.pop(fd, None)
         reader.page = None
         del self._readers[fd]
@@ -527,7 +530,7 @@ class Hub:
         elif sent < len(chunked):
             topic = reader.topic
             if topic.live.pop(reader.fd, None) is not None:
-                reader.leave_live(topic.delivered, topic.delivered_count)
+                reader.leave_live(topic.tail.offset, topic.tail.count)
                 reader.cursor = topic.end
             topic.waiting.pop(reader.fd, None)
             reader.rest, reader.blocked = chunked[sent:], True
@@ -547,7 +550,7 @@ class Hub:
         """Nothing has come past the position the tail began at: begin at an earlier one."""
         readers, topic.live = topic.live, {}
         for reader in readers.values():
-            reader.leave_live(topic.delivered, topic.delivered_count)
+            reader.leave_live(topic.tail.offset, topic.tail.count)
             reader.cursor = topic.end
             topic.waiting[reader.fd] = reader
         topic.tail.rewind(start)
@@ -578,11 +581,12 @@ class Hub:
             topic.schedule.failed(self._now)
         else:
             page, more = outcome
-            grown = topic.tail.extend(page)
-            topic.schedule.read(self._now, grown=grown, more=more, gap=topic.tail.gap)
+            tail = topic.tail
+            offset, number = tail.offset, tail.count
+            grown = tail.extend(page)
+            topic.schedule.read(self._now, grown=grown, more=more, gap=tail.gap)
             if grown:
-                topic.fresh = topic.tail.since(topic.delivered)
-                self._deliver(topic)
+                self._deliver(topic, tail.since(offset), tail.count - number)
         self._plan(topic)
 
     def _want(self, reader: Reader) -> None:
@@ -669,7 +673,7 @@ class Hub:
                 if since <= stalled_since:
                     self._forget(reader, "stalled")
             elif reader.topic.delivered_at <= quiet_since or reader.fd not in reader.topic.live:
-                self._say(reader, HEARTBEAT)
+                self._say(reader, reader.heartbeat)
 
     def _expire(self, reader: Reader) -> None:
         if reader.notices:
@@ -686,7 +690,7 @@ class Hub:
                 if now - topic.empty > LINGER_SECONDS:
                     self._close_topic(topic)
                 continue
-            if now - topic.active >= IDLE_SECONDS and not topic.tail.complete:
+            if now - max(topic.delivered_at, topic.asked_at) >= IDLE_SECONDS and not topic.tail.complete:
                 idle.append(topic)
             if topic.unwritten:
                 unwritten.append(topic)
@@ -706,7 +710,7 @@ class Hub:
             return
         self._asking_ends = True
         for topic in idle:
-            topic.active = self._now
+            topic.asked_at = self._now
         self._work(
             self._chores,
             lambda: _ask(idle, lambda book, keys: book.source.ends(keys)),

@@ -40,8 +40,8 @@ class Reader(Follower):
     """
 
     __slots__ = (
-        "blocked", "closing", "expires", "fd", "live_bytes", "live_events", "notices", "on_close", "sent_bytes",
-        "since", "started", "told", "topic",
+        "blocked", "closing", "expires", "fd", "heartbeat", "live_bytes", "live_events", "notices", "on_close",
+        "sent_bytes", "since", "started", "told", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class Reader(Follower):
         on_close: OnClose | None = None,
         render: Render | None = None,
         notices: bool = True,
+        heartbeat: bytes = b"",
     ) -> None:
         super().__init__(after, render)
         self.fd = fd
@@ -61,6 +62,8 @@ class Reader(Follower):
         self.expires = expires
         self.on_close = on_close
         self.notices = notices
+        # What is sent when there is nothing to say, as a chunk.
+        self.heartbeat = heartbeat
         self.started = self.since = now
         # The socket is full; it will say when it is not.
         self.blocked = False
@@ -74,7 +77,7 @@ class Reader(Follower):
     def go_live(self) -> None:
         """From here on the topic's loop for live readers sends; remember where that began."""
         self.page = None
-        self.live_bytes, self.live_events = self.topic.delivered, self.topic.delivered_count
+        self.live_bytes, self.live_events = self.topic.tail.offset, self.topic.tail.count
 
     def leave_live(self, offset: int, number: int) -> None:
         """It has sent up to ``offset``, and begun every event before ``number``."""

@@ -100,6 +100,7 @@ class EventStream:
         render: Render | None = None,
         book: Book | None = None,
         on_close: OnClose | None = None,
+        heartbeat: bytes = sse.HEARTBEAT,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self.hub = hub
@@ -110,6 +111,7 @@ class EventStream:
         self._render = render
         self._book = book
         self._on_close = on_close
+        self._heartbeat = heartbeat
         self._release = release
         self._begun = False
         self._lock = Lock()
@@ -153,6 +155,7 @@ class EventStream:
             book=self._book,
             expires_at=self._expires_at,
             render=self._render,
+            heartbeat=self._heartbeat,
             on_close=_farewell(self._release, self._on_close, extra),
         )
 

@@ -21,6 +21,13 @@ class UpstreamSilent(StoreDown):
     retry_after = 10
 
 
+class UnknownModel(InvalidInput):
+    """There is no model of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no model named {name[:80]!r}.", "model")
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model as a client sees it."""
@@ -52,13 +59,13 @@ class Catalogue:
         return offered[0]
 
     def find(self, name: str) -> Model:
-        """The model of this name. Raises InvalidInput when there is none."""
+        """The model of this name. Raises UnknownModel when there is none."""
         configured = self._configured().get(name)
         if configured:
             return configured
         if self._upstream is not None:
             return Model(name, "openai", name)
-        raise InvalidInput(f"There is no model named {name[:80]!r}.", "model")
+        raise UnknownModel(name)
 
     def offers(self) -> list[Offer]:
         """Every model by name, configured ones first."""

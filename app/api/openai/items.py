@@ -1,0 +1,155 @@
+"""Items: what a client sends into the messages we store, and stored messages into the items a client reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Literal
+
+from app.api.errors import InvalidFields
+from app.api.openai import ids
+from app.domain.commands import Said
+from app.store.conversations import Message
+
+Item = dict[str, Any]
+Role = Literal["user", "assistant"]
+
+ROLES = ("user", "assistant", "system", "developer")
+_TEXTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
+_OURS = {"message", "function_call", "function_call_output", "reasoning"}
+
+
+def parse(value: str | Sequence[Any], place: str, longest: int, *, single: bool = False) -> list[Item]:
+    """Input as a client sends it, in the one form we store. ``longest``: characters one message of a person may have.
+
+    Items of an earlier output are taken with whatever else they carry. Raises InvalidFields, which names the item by
+    its number in ``place``, or just ``place`` when it is the ``single`` one.
+    """
+    items: list[Any] = [{"role": "user", "content": value}] if isinstance(value, str) else list(value)
+    if not items:
+        raise InvalidFields([(place, "must not be empty")])
+    single = single or isinstance(value, str)
+    return [_parse(item, place if single else f"{place}[{n}]", longest) for n, item in enumerate(items)]
+
+
+def said(items: Iterable[Item]) -> tuple[Said, ...]:
+    """The items as messages: consecutive ones of one side are one message."""
+    return tuple(_said(role, list(group)) for role, group in groupby(items, _side))
+
+
+def of_message(message: Message, output: Sequence[Item] = ()) -> list[Item]:
+    """The items of a stored message; ``output`` are those of an answer, as its response has them."""
+    if message.items is None and output:
+        return list(output)
+    stored = message.items
+    if stored is None:
+        stored = [_message("assistant" if message.role == "assistant" else "user", message.content)]
+    return [_view(item, message.id, n) for n, item in enumerate(stored) if item]
+
+
+def text_of(items: Iterable[Item | None]) -> str:
+    """What is left of a message's text."""
+    return "\n\n".join(_text(item) for item in items if item and _speaks(item))
+
+
+def _parse(item: Any, place: str, longest: int) -> Item:
+    if not isinstance(item, dict):
+        raise InvalidFields([(place, "must be an object")])
+    kind = item.get("type") or "message"
+    if kind == "message":
+        return _parse_message(item, place, longest)
+    if kind == "function_call":
+        names = ("call_id", "name", "arguments")
+        return {"type": kind, **{name: _string(item, name, place) for name in names}}
+    if kind == "function_call_output":
+        output = item.get("output")
+        if not isinstance(output, str):
+            output = [{"type": "input_text", "text": text} for text in _parts(output, f"{place}.output")]
+        return {"type": kind, "call_id": _string(item, "call_id", place), "output": output}
+    if kind == "reasoning":
+        return {"type": kind, "summary": item.get("summary") or [], "content": item.get("content") or []}
+    if kind == "item_reference":
+        return {"type": kind, "id": _string(item, "id", place)}
+    raise InvalidFields([(f"{place}.type", f"items of type {str(kind)[:40]!r} are not supported here")])
+
+
+def _parse_message(item: Item, place: str, longest: int) -> Item:
+    role = item.get("role")
+    if role not in ROLES:
+        raise InvalidFields([(f"{place}.role", f"must be one of {', '.join(ROLES)}")])
+    content = item.get("content")
+    texts = [content] if isinstance(content, str) else _parts(content, f"{place}.content")
+    text = "".join(texts)
+    if role == "user" and len(text) > longest:
+        detail = f"must have at most {longest} characters, and has {len(text)}"
+        raise InvalidFields([(f"{place}.content", detail)])
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text} for text in texts]}
+
+
+def _parts(value: Any, place: str) -> list[str]:
+    """The texts of a list of parts."""
+    if not isinstance(value, list):
+        raise InvalidFields([(place, "must be a string or a list of parts")])
+    texts = []
+    for n, part in enumerate(value):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if not isinstance(kind, str) or kind not in _TEXTS:
+            raise InvalidFields([(f"{place}[{n}].type", f"parts of type {str(kind)[:40]!r} are not supported here")])
+        texts.append(_string(part, _TEXTS[kind], f"{place}[{n}]"))
+    return texts
+
+
+def _string(item: Item, name: str, place: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise InvalidFields([(f"{place}.{name}", "must be a string")])
+    return value
+
+
+def _side(item: Item) -> Role:
+    ours = item["type"] in ("function_call", "reasoning") or item.get("role") == "assistant"
+    return "assistant" if ours else "user"
+
+
+def _said(role: Role, items: list[Item]) -> Said:
+    plain = len(items) == 1 and items[0].get("role") == role and len(items[0]["content"]) == 1
+    return Said(role, text_of(items), () if plain else tuple(items))
+
+
+def _speaks(item: Item) -> bool:
+    """Whether a person reads it as part of the conversation."""
+    return item["type"] == "message" and item["role"] in ("user", "assistant")
+
+
+def _text(item: Item) -> str:
+    return "".join(str(part.get("text") or part.get("refusal") or "") for part in item["content"])
+
+
+def _message(role: str, text: str) -> Item:
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+
+def _view(item: Item, message_id: str, index: int) -> Item:
+    """A stored item as a client reads it."""
+    kind = item["type"]
+    assert kind in _OURS, "others are not stored"
+    view = {"id": ids.item(kind, message_id, index), "status": "completed", **item}
+    if kind == "message" and item["role"] == "assistant":
+        view["content"] = [{"annotations": [], "logprobs": [], **part} for part in item["content"]]
+    return view
+
+
+def page(items: Iterator[Item], after: str | None, limit: int) -> tuple[list[Item], bool]:
+    """Up to ``limit`` items behind the one with the id ``after``, and whether there are more."""
+    found: list[Item] = []
+    waiting = after is not None
+    for item in items:
+        if waiting:
+            waiting = item["id"] != after
+            continue
+        if len(found) == limit:
+            return found, True
+        found.append(item)
+    return found, False

@@ -1,0 +1,101 @@
+"""Generations as a protocol sees them that keeps its own requests, and deletes answers without their conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.commands import User
+from app.domain.cursor import START
+from app.domain.errors import NotFound
+from app.domain.events import Entry
+from app.services.conversations import Conversations
+from app.services.generations import Generations
+from app.services.reading import LogReader
+from app.store import conversations, generations, responses
+from app.store.conversations import Message
+from app.store.database import Database
+from app.store.generations import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A generation and the request it came by; empty for one that came another way."""
+
+    row: Generation
+    request: dict[str, Any]
+
+
+class Responses:
+    """What a user may do with responses. A foreign, deleted or unknown one is answered alike: NotFound."""
+
+    def __init__(
+        self, database: Database, generations: Generations, conversations: Conversations, reader: LogReader
+    ) -> None:
+        self._database = database
+        self._generations = generations
+        self._conversations = conversations
+        self._reader = reader
+
+    def find(self, user: User, generation_id: str) -> Found:
+        """The response behind this id."""
+        with self._database.user(user.id) as tx:
+            row = generations.get(tx, generation_id)
+            request, deleted = responses.get(tx, generation_id)
+        if row is None or deleted:
+            raise NotFound("There is no such response.")
+        return Found(row, request)
+
+    def log(self, row: Generation) -> list[Entry]:
+        """The log as far as it goes; whole when the generation has ended. Raises DatabaseDown."""
+        entries: list[Entry] = []
+        while page := self._reader.read(row.id, entries[-1].cursor if entries else START):
+            entries += page
+            if row.final is not None and entries[-1].cursor >= row.final:
+                break
+        return entries
+
+    def logs(self, user: User, generation_ids: list[str]) -> dict[str, tuple[Found, list[Entry]]]:
+        """Several with their logs, by id. What does not exist is left out."""
+        with self._database.user(user.id) as tx:
+            rows = [row for wanted in generation_ids if (row := generations.get(tx, wanted))]
+            requests = responses.of(tx, generation_ids)
+        return {row.id: (Found(row, requests.get(row.id, {})), self.log(row)) for row in rows}
+
+    def message(self, user: User, message_id: str) -> Message:
+        """One of the user's messages, to be referred to."""
+        with self._database.user(user.id) as tx:
+            found = conversations.message(tx, message_id)
+        if found is None:
+            raise NotFound("There is no such item.")
+        return found
+
+    def cancel(self, user: User, generation_id: str) -> Found:
+        """Stop it, if it runs; the response as it is then."""
+        self.find(user, generation_id)
+        self._generations.cancel(user, generation_id)
+        return self.find(user, generation_id)
+
+    def delete(self, user: User, generation_id: str) -> None:
+        """Delete it, stopped if it runs. Its conversation goes with it when there is nothing else in it."""
+        found = self.cancel(user, generation_id)
+        with self._database.user(user.id) as tx:
+            responses.mark_deleted(tx, generation_id, user.id)
+            last = conversations.messages(tx, found.row.conversation_id, found.row.seq, 1)
+            alone = not last and found.row.seq == _count(found) + 1 and not found.request.get("conversation")
+        if alone:
+            self._conversations.delete(user, found.row.conversation_id)
+
+    def inputs(self, user: User, found: Found) -> list[Message]:
+        """The messages the request added, oldest first."""
+        row, count = found.row, _count(found)
+        with self._database.user(user.id) as tx:
+            if not found.request:
+                message = conversations.message(tx, row.user_message_id)
+                return [message] if message else []
+            return conversations.messages(tx, row.conversation_id, row.seq - count - 1, count)
+
+
+def _count(found: Found) -> int:
+    """How many messages its request added before the answer."""
+    return int(found.request.get("messages", 1))
