@@ -74,8 +74,8 @@ class Topic:
     """One log, its tail, and its readers here. Belongs to the hub's thread."""
 
     __slots__ = (
-        "active", "book", "channel", "delivered", "delivered_at", "delivered_count", "empty", "fresh", "key", "live",
-        "notice", "position", "readers", "schedule", "tail", "waiting", "wanting",
+        "asked_at", "book", "channel", "delivered_at", "empty", "fresh", "key", "live", "notice", "position",
+        "readers", "schedule", "tail", "trim_at", "waiting", "wanting",
     )  # fmt: skip
 
     def __init__(self, key: str, book: Book, start: Cursor, now: float) -> None:
@@ -91,14 +91,12 @@ class Topic:
         # Readers a page is on its way for, by the position it is read from.
         self.wanting: dict[Cursor, list[Reader]] | None = None
         self.readers = 0
-        # How far the live readers are, as offset and number.
-        self.delivered = 0
-        self.delivered_count = 0
-        self.delivered_at = now
-        # What was heard since then, to be sent in one piece.
-        self.fresh = b""
-        # When the log last showed life, or was asked about.
-        self.active = now
+        # What was heard in this round, still to be sent.
+        self.fresh: list[bytes] = []
+        # At which offset of the tail to look whether it has grown too long.
+        self.trim_at = 0
+        # When the log last grew, and when PostgreSQL was last asked about it.
+        self.delivered_at = self.asked_at = now
         # Since when it has no readers.
         self.empty = inf
         # The last word about the queue, and the place it named.
