@@ -39,7 +39,7 @@ class Rules:
 
 def plan(said: Transcript, provider: Provider, policy: Sequence[str]) -> SnapshotReason | None:
     """How to go on from what the reader has seen. None: not at all."""
-    if not said.text and not said.reasoning:
+    if not said.text and not said.reasoning and not said.tools:
         return "start" if said.attempt == 0 else "takeover"
     for choice in policy:
         # An unfinished tool call cannot be continued by its text.
@@ -63,7 +63,7 @@ def overdue(run: Run, now: float, deadlines: Deadlines) -> ProviderError | None:
     if run.waiting_since is None:
         return None
     remaining = deadlines.total if run.claimed.remaining is None else run.claimed.remaining
-    if now - run.began > remaining:
+    if now - run.claimed_at > remaining:
         return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
     silent = now - run.waiting_since
     if not run.heard and silent > deadlines.first_token:
@@ -78,7 +78,7 @@ def exhausted(claimed: Claimed, rules: Rules) -> ProviderError | None:
     if claimed.remaining is not None and claimed.remaining <= 0:
         return ProviderError("generation_timeout", "The answer took longer than it may.", retryable=False)
     if claimed.tries > rules.max_attempts:
-        return ProviderError("attemptsexhausted", "Every attempt to generate this answer failed.", retryable=False)
+        return ProviderError("attempts_exhausted", "Every attempt to generate this answer failed.", retryable=False)
     return None
 
 

@@ -20,13 +20,18 @@ class Run:
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
-        self.began = monotonic()
+        self.began = self.claimed_at = monotonic()
         self.attempts: list[Attempt] = []  # since the last revision; earlier ones are in the claim
         self.waiting_since: float | None = None  # while the provider is asked
         self.heard = False  # whether this call has said anything
         self._task = asyncio.current_task()
         self._waiting = False
         self._reason: Exception | None = None
+
+    def advance(self, claimed: Claimed) -> None:
+        """Go on under the next revision, which has the attempts so far and a deadline counted from now."""
+        self.claimed, self.claimed_at = claimed, monotonic()
+        self.attempts.clear()
 
     @property
     def all_attempts(self) -> list[Attempt]:

@@ -143,8 +143,7 @@ class Runner:
         """Revision after revision, until one of them ends the generation."""
         while not await self._revision(run):
             advance = partial(self._leases.advance, run.claimed.lease, run.all_attempts)
-            run.claimed = await self._insist(run, advance)
-            run.attempts.clear()
+            run.advance(await self._insist(run, advance))
 
     async def _revision(self, run: Run) -> bool:
         """One revision; False when the next one has to go on."""
@@ -179,9 +178,10 @@ class Runner:
         """Decide what this revision has to do, and do it."""
         said = draft.transcript
         if said.mark:
-            # The provider had finished; only the commit was missing.
+            # The provider had finished; only the commit was missing. Said again, in case it will be once more.
             mark = said.mark
             self._open_with(draft, "takeover", said.text, said.attempt)
+            draft.add(mark)
             return await self._finish(run, draft, Ending("completed", mark.finish_reason, mark.usage))
         if error := exhausted(run.claimed, self._rules):
             self._open_with(draft, "takeover", said.text, said.attempt)
