@@ -368,6 +368,15 @@ def test_a_template_leaves_everything_else_to_the_long_way(other: bytes) -> None
     assert template.read(other) is None
 
 
+@pytest.mark.parametrize("begun", [b": ka", b"event: error\n", b"data: ", b"data: {}\n", b"data: {}\r"])
+def test_a_template_is_not_used_in_the_middle_of_an_event(begun: bytes) -> None:
+    reads = [lines(chunk(content="a")), lines(chunk(content="b")), begun, lines(chunk(content="c")), lines(STOP)]
+    pieces, reader = read(*reads)
+    whole, verdict = read(b"".join(reads))
+    assert pieces == whole
+    assert repr(reader.failure) == repr(verdict.failure)
+
+
 @pytest.mark.parametrize(
     "chunk",
     [
@@ -401,7 +410,9 @@ kinds = st.sampled_from(
         lines(chunk(content="a")).replace(b'"a"', b'"\\ude42"'),
         b": ka\n\n",
         b": ka\n",
+        b": ka",
         b"event: x\n",
+        b"event: error\n",
         lines(b"[DONE]"),
     ]
 )

@@ -289,7 +289,7 @@ def test_a_released_answer_gives_its_connection_back_when_it_ends(way: Ways) -> 
             seen[-1] += 1
             writer.write(CHUNKED + b"4\r\ndone\r\n")
             await asyncio.sleep(0.05)
-            writer.write(b"4\r\nlate\r\n0\r\n\r\n")
+            writer.write(b"100000\r\n" + bytes(0x100000) + b"\r\n0\r\n\r\n")
 
     async def use(transport: Transport, url: str) -> list[bytes]:
         bodies = []

@@ -67,7 +67,10 @@ def test_the_border_between_messages_is_part_of_the_conversation() -> None:
     def drawn(*contents: str) -> str:
         return text_of(answer(Prompt("offline", tuple(ChatMessage("user", c) for c in (*contents, "z")), {})))
 
-    assert len({drawn("ab", "c"), drawn("a", "bc"), drawn("abc", "")}) == 3
+    def as_one(text: str) -> str:  # the table counts the messages
+        return "\n".join(line for line in text.splitlines() if "Messages in" not in line)
+
+    assert as_one(drawn("x", "y")) != as_one(drawn("xusery"))
 
 
 def test_both_speeds_say_the_same() -> None:

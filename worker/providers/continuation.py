@@ -64,7 +64,7 @@ def _borders(head: str, tail: str) -> list[int]:
     fallback = _fallbacks(head)
     matched = 0
     for char in tail:
-        while matched and (matched == len(head) or head[matched] != char):
+        while matched and head[matched] != char:
             matched = fallback[matched - 1]
         if head[matched] == char:
             matched += 1
