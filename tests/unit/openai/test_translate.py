@@ -1,0 +1,208 @@
+"""The Responses translator: the same numbers for every reader, and deltas that add up, whatever the log says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.openai.translate import ResponseTranslator
+from app.domain.events import Done, Entry, Mark, Reasoning, Snapshot, Token, Tool
+from app.domain.transcript import Transcript
+from tests.unit.openai.frames import events, frames, stream
+from tests.unit.openai.logs import MESSAGE, USAGE, base, done, log, logs
+
+TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
+START = Snapshot("", "start", 1)
+
+
+def final(entries: list[Entry], **options: Any) -> dict[str, Any]:
+    response: dict[str, Any] = events(frames(entries, **options))[-1]["response"]
+    return response
+
+
+def texts(response: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Type, status and text of each output item."""
+    found = []
+    for item in response["output"]:
+        text = item["arguments"] if item["type"] == "function_call" else item["content"][0]["text"]
+        found.append((item["type"], item["status"], text))
+    return found
+
+
+@given(logs(), st.booleans(), st.data())
+def test_cut_anywhere_and_resumed_the_stream_is_the_same_bytes(
+    entries: list[Entry], background: bool, data: st.DataObject
+) -> None:
+    whole = frames(entries, background=background)
+    after = data.draw(st.integers(-1, len(whole)))
+    assert frames(entries, background=background, after=after) == whole[after + 1 :]
+
+
+@given(logs(), st.data())
+def test_a_reader_who_sees_only_a_part_of_the_log_has_seen_a_prefix_of_the_stream(
+    entries: list[Entry], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(entries)))
+    assert stream(entries).startswith(stream(entries[:cut]))
+
+
+@given(logs(), st.booleans())
+def test_numbers_begin_at_zero_and_leave_nothing_out(entries: list[Entry], background: bool) -> None:
+    told = events(frames(entries, background=background))
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+
+
+@given(logs())
+def test_there_is_one_terminal_event_and_nothing_behind_it(entries: list[Entry]) -> None:
+    told = events(frames(entries))
+    assert [event["type"] in TERMINAL for event in told] == [False] * (len(told) - 1) + [True]
+
+
+@given(logs())
+def test_deltas_add_up_to_the_items_of_the_final_object(entries: list[Entry]) -> None:
+    told = events(frames(entries))
+    deltas: dict[str, str] = defaultdict(str)
+    for event in told:
+        if event["type"].endswith(".delta"):
+            deltas[event["item_id"]] += event["delta"]
+    kept = {
+        item["id"]: text
+        for item, (_, _, text) in zip(told[-1]["response"]["output"], texts(final(entries)), strict=True)
+    }
+    assert kept == {item_id: deltas.get(item_id, "") for item_id in kept}
+    assert deltas.keys() <= kept.keys()
+
+
+@given(logs())
+def test_items_are_added_once_in_order_and_before_anything_is_said_in_them(entries: list[Entry]) -> None:
+    added: list[str] = []
+    parts: set[str] = set()
+    for event in events(frames(entries)):
+        if event["type"] == "response.output_item.added":
+            assert event["output_index"] == len(added)
+            assert event["item"]["status"] == "in_progress"
+            added.append(event["item"]["id"])
+        elif event["type"] == "response.content_part.added":
+            assert event["item_id"] == added[-1]
+            parts.add(event["item_id"])
+        elif event["type"].startswith(("response.output_text", "response.reasoning_text")):
+            assert event["item_id"] == added[event["output_index"]]
+            assert event["item_id"] in parts
+    assert len(set(added)) == len(added)
+
+
+@given(logs())
+def test_the_object_folded_in_silence_is_the_one_the_stream_ends_with(entries: list[Entry]) -> None:
+    silent = ResponseTranslator(base(), MESSAGE, tells=False)
+    assert silent.opening() == b""
+    assert all(silent.render(cursor, payload) == b"" for cursor, payload in entries)
+    assert silent.ended
+    assert silent.response() == final(entries)
+    assert silent.last == len(frames(entries)) - 1
+
+
+@given(logs())
+def test_what_completed_says_last_is_the_answer_of_the_native_api(entries: list[Entry]) -> None:
+    said = Transcript.of(entries)
+    if said.done is None or said.done.status != "completed":
+        return
+    response = final(entries)
+    text = "".join(text for kind, _, text in texts(response) if kind == "message")
+    assert text.endswith(said.text)
+    calls = [item["call_id"] for item in response["output"] if item["type"] == "function_call"]
+    assert calls == list(said.tools)
+
+
+def test_a_takeover_that_continues_says_nothing_twice() -> None:
+    whole = log([START, Token("Hello "), Token("world"), Mark("stop", USAGE), done("Hello world")])
+    broken = log(
+        [START, Token("Hello ")],
+        [Snapshot("Hello ", "continue", 2), Token("world"), Mark("stop", USAGE), done("Hello world")],
+    )
+    assert stream(broken) == stream(whole)
+
+
+def test_a_restart_that_repeats_itself_says_nothing_twice() -> None:
+    whole = log([START, Token("Hello "), Token("world"), done("Hello world")])
+    broken = log(
+        [START, Token("Hello ")], [Snapshot("", "restart", 2), Token("Hel"), Token("lo world"), done("Hello world")]
+    )
+    assert stream(broken) == stream(whole)
+
+
+def test_a_restart_that_differs_closes_the_item_and_goes_on_in_a_new_one() -> None:
+    entries = log(
+        [START, Reasoning("Hm."), Token("Hello ")],
+        [Snapshot("", "restart", 2), Reasoning("Hm."), Token("Hel"), Token("icopter"), done("Helicopter")],
+    )
+    assert texts(final(entries)) == [
+        ("reasoning", "completed", "Hm."),
+        ("message", "incomplete", "Hello "),
+        ("reasoning", "completed", "Hm."),
+        ("message", "completed", "Helicopter"),
+    ]
+
+
+def test_a_restart_that_ends_earlier_is_another_answer() -> None:
+    entries = log([START, Token("Hello world")], [Snapshot("", "restart", 2), Token("Hello"), done("Hello")])
+    assert texts(final(entries)) == [("message", "incomplete", "Hello world"), ("message", "completed", "Hello")]
+
+
+def test_a_restart_that_is_cancelled_before_it_says_something_new_keeps_what_was_shown() -> None:
+    entries = log(
+        [START, Token("Hello world")],
+        [Snapshot("", "restart", 2), Token("Hello")],
+        [Snapshot("Hello", "cancel", 2), done("Hello", "cancelled", "cancelled")],
+    )
+    response = final(entries)
+    assert (response["status"], texts(response)) == ("cancelled", [("message", "incomplete", "Hello world")])
+
+
+def test_a_call_that_a_retry_replaces_is_never_seen() -> None:
+    entries = log(
+        [START, Token("Wait."), Tool("call_old", "add", "started", "{}")],
+        [
+            Snapshot("", "restart", 2),
+            Token("Wait."),
+            Tool("call_new", "add", "started", "{}"),
+            done("Wait.", reason="tool_calls"),
+        ],
+    )
+    assert [item.get("call_id") for item in final(entries)["output"]] == [None, "call_new"]
+    assert b"call_old" not in stream(entries)
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("upstream_rate_limited", "rate_limit_exceeded"), ("context_length", "invalid_prompt"), ("x", "server_error")],
+)
+def test_errors_have_one_of_the_codes_the_sdks_know(code: str, shown: str) -> None:
+    response = final(log([START, done("", "error", "error", {"code": code, "message": "No."})]))
+    assert (response["status"], response["error"]) == ("failed", {"code": shown, "message": "No."})
+
+
+def test_a_generation_cancelled_in_the_queue_was_never_in_progress() -> None:
+    told = events(frames(log([Snapshot("", "cancel", 0), done("", "cancelled", "cancelled")])))
+    assert [event["type"] for event in told] == ["response.created", "response.queued", "response.incomplete"]
+    assert told[-1]["response"]["status"] == "cancelled"
+
+
+def test_usage_that_nobody_counted_is_zero_in_every_field() -> None:
+    entries = log([START, Token("x"), Done("completed", "stop", None, "", None)])
+    assert final(entries)["usage"] == {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
+
+
+def test_the_time_to_wait_stands_in_front_of_the_first_event_that_is_sent() -> None:
+    entries = log([START, Token("Hello"), done("Hello")])
+    plain = frames(entries, after=4)
+    assert stream(entries, after=4, retry=b"retry: 1000\n") == b"retry: 1000\n" + b"".join(plain)
