@@ -289,16 +289,35 @@ def test_saving_a_conversation_as_a_file(visit: Visit, site: Site) -> None:
 # --- tabs --------------------------------------------------------------------------------------------------------
 
 
-def test_two_tabs_show_the_same_answer(visit: Visit) -> None:
+def test_two_tabs_show_the_same_answer_over_one_connection(visit: Visit) -> None:
     alice = visit()
     seconds_of_streaming(alice)
     other = alice.tab()
+    streams: list[str] = []
+    other.on("request", lambda request: streams.append(request.url) if request.url.endswith("/stream") else None)
     other.goto(alice.page.url)
     answer = other.get_by_role("article", name="Answer").last
     expect(answer).to_have_attribute("aria-busy", "true")
     alice.is_answered()
     expect(answer).to_have_attribute("aria-busy", "false")
     assert answer.locator(".body").inner_text() == alice.shown()
+    assert streams == []
+
+
+def test_when_the_reading_tab_is_closed_the_next_one_reads_on(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    first, alice.page = alice.page, alice.tab()
+    alice.page.goto(first.url)
+    alice.has_grown()
+    first.close()
+    alice.is_answered()
+    answer = site.messages(alice.conversation, alice.name)[-1]
+    assert answer["status"] == "completed"
+    shown = alice.shown()
+    alice.page.reload()
+    alice.is_answered()
+    assert alice.shown() == shown
 
 
 def test_what_is_said_in_one_tab_appears_in_the_other(visit: Visit, site: Site) -> None:

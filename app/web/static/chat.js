@@ -10,7 +10,8 @@ import { Answer, Question } from './message.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import { expire, tell, token } from './session.js';
-import { begin, follow, randomId } from './stream.js';
+import { randomId } from './stream.js';
+import { beginTogether, followTogether } from './together.js';
 
 const NEAR_END = 64; // pixels: closer than this to the end, the thread follows the answer
 const LONGEST_NAME = 60;
@@ -265,7 +266,7 @@ export class Chat {
     announce('Message sent');
     this.#following = true;
     this.#toEnd(true);
-    const reader = begin({
+    const reader = beginTogether({
       url: '/api/v1/generations',
       body,
       token,
@@ -340,7 +341,8 @@ export class Chat {
 
   #follow(answer) {
     if (this.#readers.has(answer)) return;
-    const reader = follow({
+    const reader = followTogether({
+      generationId: answer.generationId,
       url: `/api/v1/generations/${encodeURIComponent(answer.generationId)}/stream`,
       token,
       onState: (state) => this.#show(answer, state),

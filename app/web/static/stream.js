@@ -10,6 +10,7 @@
  *       cursor: '0-0',                       // the last event you have; '0-0' is the start
  *       onEvent: (event) => { … },           // {type: 'token', content: 'Hel', id: '1-1'}
  *       onState: (state) => { … },           // {name: 'live'}, see STATES
+ *       transcript,                          // optional: what the events up to the cursor said
  *       signal: controller.signal,           // optional
  *       times: { maxDelay: 10_000 },         // optional, see TIMES; milliseconds unless said otherwise
  *     });
@@ -191,7 +192,7 @@ export async function sha256(text) {
 class Follower {
   /** Resolves at the end, never rejects: {reason, status?, problem?, transcript, cursor}. */
   finished;
-  transcript = new Transcript();
+  transcript;
 
   #options;
   #request; // the POST that is still unacknowledged, or null
@@ -206,12 +207,13 @@ class Follower {
   #whole;
   #times;
 
-  constructor({ url, request, cursor = START, signal, times, ...options }) {
+  constructor({ url, request, cursor = START, transcript, signal, times, ...options }) {
     this.#options = options;
     this.#request = request;
     this.#url = url;
     this.#cursor = cursor;
-    this.#whole = cursor === START;
+    this.transcript = transcript ?? new Transcript();
+    this.#whole = cursor === START || transcript !== undefined;
     this.#times = { ...TIMES, ...times };
     signal?.addEventListener('abort', () => this.stop(), { once: true });
     if (signal?.aborted) this.#stop.abort();
@@ -486,8 +488,8 @@ class Follower {
   }
 }
 
-// How `id` stands to the cursor: 'next', 'repeat', 'hole'; ids of another form are taken as they come.
-function compare(cursor, id) {
+/** How `id` stands to the cursor: 'next', 'repeat' or 'hole'; ids of another form are taken as they come. */
+export function compare(cursor, id) {
   const [last, next] = [position(cursor), position(id)];
   if (!last || !next) return 'next';
   const [epoch, n] = last;
