@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.domain.attempts import Attempt
+from app.domain.usage import estimate
 from worker.providers.base import ProviderError, Usage
 
 
@@ -16,10 +17,14 @@ def ended(
     model: str,
     seconds: float,
     visible: bool,
+    said: str,
     usage: Usage | None,
     error: ProviderError | None = None,
 ) -> Attempt:
-    """A call that came to its end, good or bad. ``visible``: it said something."""
+    """A call that came to its end, good or bad. ``visible``: it said something; what, is ``said``.
+
+    The usage of a call that broke off before it was told is estimated.
+    """
     return {
         "attempt": number,
         "epoch": epoch,
@@ -27,7 +32,7 @@ def ended(
         "seconds": round(seconds, 3),
         "outcome": error.code if error else "finished",
         "visible": visible,
-        "usage": _told(usage),
+        "usage": _told(usage) or (estimate(said) if error and said else None),
     }
 
 

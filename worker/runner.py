@@ -214,7 +214,7 @@ class Runner:
                 finished = await self._listen(run, draft, provider, prompt)
             except ProviderError as error:
                 draft.seal()
-                run.attempts.append(_ended(run, model, began, error.usage, error))
+                run.attempts.append(_ended(run, draft, model, began, error.usage, error))
                 _log.warning(
                     "provider failed",
                     action="provider_error",
@@ -231,7 +231,7 @@ class Runner:
                     await self._keep(run, draft)
                     return False
                 continue
-            run.attempts.append(_ended(run, model, began, finished.usage, None))
+            run.attempts.append(_ended(run, draft, model, began, finished.usage, None))
             usage = attempts.total_usage(run.all_attempts)
             draft.add(Mark(finished.finish_reason, usage))
             self._outbox.touch(draft)
@@ -351,7 +351,9 @@ def _count(run: Run, ending: Ending) -> None:
         metrics.ERRORS.labels(ending.error["code"]).inc()
 
 
-def _ended(run: Run, model: Model, began: float, usage: Usage | None, error: ProviderError | None) -> attempts.Attempt:
+def _ended(
+    run: Run, draft: Draft, model: Model, began: float, usage: Usage | None, error: ProviderError | None
+) -> attempts.Attempt:
     """The record of the call that has just ended."""
     return ended(
         len(run.all_attempts) + 1,
@@ -359,6 +361,7 @@ def _ended(run: Run, model: Model, began: float, usage: Usage | None, error: Pro
         model=model.name,
         seconds=monotonic() - began,
         visible=run.heard,
+        said=draft.transcript.fresh,
         usage=usage,
         error=error,
     )
