@@ -45,6 +45,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1))
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("SECONDS") or 60), help="of the mix")
     parser.add_argument("--generations", type=int, help="another load")
+    parser.add_argument("--tokens", type=int, help="of each answer")
+    parser.add_argument("--rate", type=float, help="tokens a second of each answer")
     parser.add_argument("--full", action="store_true", help="the long form of each fault")
     parser.add_argument("--default-times", action="store_true", help="lease 30 s, heartbeat 5 s")
     parser.add_argument("--append", action="store_true", help="add to the last report")
@@ -53,18 +55,24 @@ def _options() -> argparse.Namespace:
 
 
 async def _all(options: argparse.Namespace) -> list[Outcome]:
-    if options.plant:
-        return await _plants(list(PLANTS) if "all" in options.plant else options.plant, options)
-    names = options.scenario or [*SCENARIOS, "mix"]
+    everything = not options.plant and not options.scenario
+    plants = [*PLANTS] if everything or options.plant == ["all"] else options.plant or []
+    names = [*SCENARIOS, "mix"] if everything else options.scenario or []
     chosen = [mix(options.seconds) if name == "mix" else SCENARIOS[name] for name in names]
-    chosen = [sized(scenario, options.generations) for scenario in chosen]
+    chosen = [sized(scenario, options.generations, options.tokens, options.rate) for scenario in chosen]
     if options.default_times:
-        chosen = [replace(s, build=replace(s.build, settings={**s.build.settings, **DEFAULT_TIMES})) for s in chosen]
+        chosen = [_with_default_times(scenario) for scenario in chosen]
     outcomes = []
     # Scenarios of one build share a rig: starting it takes longer than most of them.
     for build in dict.fromkeys(_key(scenario) for scenario in chosen):
         outcomes += await _on_one_rig([s for s in chosen if _key(s) == build], options)
-    return outcomes
+    return outcomes + await _plants(plants, options)
+
+
+def _with_default_times(scenario: Scenario) -> Scenario:
+    within = 35.0 if scenario.name == "worker-killed" else scenario.within
+    settings = {**scenario.build.settings, **DEFAULT_TIMES}
+    return replace(scenario, build=replace(scenario.build, settings=settings), within=within)
 
 
 def _key(scenario: Scenario) -> str:

@@ -173,7 +173,7 @@ def _text(message: dict[str, Any]) -> str:
 
 def footprint(pid: int) -> Footprint | None:
     """None when the process is gone."""
-    with suppress(OSError, StopIteration, ValueError):
+    with suppress(OSError, KeyError, ValueError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         values = {
             line.partition(":")[0]: line.partition(":")[2].split()[0]

@@ -34,6 +34,7 @@ def measure(evidence: Evidence) -> dict[str, Any]:
         "connections": sum(len(reading.connections) for reading in readings),
         "readers": len(readings),
         "generations": len(evidence.dump.generations),
+        "posts": dict(Counter(str(reply.status) for asked in evidence.history.asked for reply in asked.replies)),
         "statuses": dict(Counter(row["status"] for row in evidence.dump.generations.values())),
     }
 

@@ -21,9 +21,6 @@ from tests.chaos.load import Load
 from tests.chaos.rig import Rig
 from tests.chaos.scenarios import Scenario
 
-# After healing everything has to be over within this many seconds, beyond what the provider takes to speak.
-LIVENESS_SECONDS = 90.0
-
 
 @dataclass
 class Outcome:
@@ -63,7 +60,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
         await rig.heal()
         history.healed = time.time()
     speaking = scenario.plan.tokens / scenario.plan.rate + scenario.plan.ramp
-    await load.wait(speaking + LIVENESS_SECONDS)
+    await load.wait(speaking + scenario.patience)
     if scenario.lasting:
         await _look(rig, load, dump, with_redis=False)
         await rig.heal()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.chaos import faults
+from tests.chaos import faults, figures
 from tests.chaos.evidence import Allowed, Evidence
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
@@ -37,6 +37,7 @@ class Scenario:
     lasting: bool = False
     judge: Judge | None = None
     within: float | None = None
+    patience: float = 90.0  # seconds after healing in which everything must be over, beyond what the provider takes
     needs: Callable[[], str | None] = lambda: None
 
 
@@ -144,7 +145,18 @@ async def two_zombies(strike: Strike) -> None:
 # --- 6 and 7: web processes, deployments --------------------------------------------------------------------------
 
 
-@scenario(6, "web-killed", "Readers go on elsewhere with their cursor", allowed=Allowed(calls=1), within=None)
+def _back_in_two_seconds(evidence: Evidence) -> str | None:
+    slowest = max(figures.measure(evidence)["returns"], default=0.0)
+    return None if slowest <= 2 else f"a reader was back after {slowest:.1f} s only"
+
+
+@scenario(
+    6,
+    "web-killed",
+    "Readers go on elsewhere with their cursor, within two seconds",
+    allowed=Allowed(calls=1),
+    judge=_back_in_two_seconds,
+)
 async def web_killed(strike: Strike) -> None:
     await strike.under_way(0.15)
     await faults.kill_web_process(strike)
@@ -152,6 +164,20 @@ async def web_killed(strike: Strike) -> None:
     await faults.kill_web_process(strike)
     await strike.later(1, 2)
     await faults.kill_web_master(strike)
+
+
+@scenario(
+    7,
+    "worker-leaves",
+    "A worker that is told to leave gives its answers back: the next goes on within three seconds",
+    covers=("takeover",),
+    within=3,
+)
+async def worker_leaves(strike: Strike) -> None:
+    await strike.under_way(0.15)
+    await faults.leave_worker(strike)
+    await strike.later(1, 2)
+    await faults.leave_worker(strike)
 
 
 def _no_reset(evidence: Evidence) -> str | None:
@@ -455,6 +481,8 @@ def mix(seconds: float) -> Scenario:
     )
 
 
-def sized(chosen: Scenario, generations: int | None) -> Scenario:
-    """The same with another number of generations."""
-    return chosen if generations is None else replace(chosen, plan=replace(chosen.plan, generations=generations))
+def sized(chosen: Scenario, generations: int | None, tokens: int | None, rate: float | None) -> Scenario:
+    """The same under another load."""
+    given = {"generations": generations, "tokens": tokens, "rate": rate}
+    plan = replace(chosen.plan, **{name: value for name, value in given.items() if value is not None})
+    return replace(chosen, plan=plan)

@@ -31,7 +31,8 @@ class Plant:
 
 def _short(name: str, strike: Callable[[Strike], Awaitable[None]], **plan: object) -> Scenario:
     settings = {"generations": 6, "tokens": 200, "cancels": 0.0, **plan}
-    return Scenario(100, name, "", strike, plan=Plan(**settings), allowed=Allowed(footprint=False))  # type: ignore[arg-type]
+    allowed = Allowed(footprint=False)
+    return Scenario(100, name, "", strike, plan=Plan(**settings), allowed=allowed, patience=15)  # type: ignore[arg-type]
 
 
 async def _zombie(strike: Strike) -> None:
