@@ -31,6 +31,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from itertools import islice
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -104,6 +105,16 @@ class Behaviour:
     continue_: str = "right"  # given a prefix: right · restart (from token 0) · overlap (repeats three tokens first)
     once: bool = False  # faults only in the first call of this conversation
     times: int | None = None  # faults only in the first so many calls of this conversation
+
+    @cached_property
+    def interrupted(self) -> bool:
+        places = (self.cut_after, self.stall_after, self.error_after, self.garbage_after)
+        return any(place is not None for place in places)
+
+    @cached_property
+    def damaged(self) -> bool:
+        places = (self.nul_at, self.surrogate_at, self.bad_utf8_at, self.split_pair_at)
+        return any(place is not None for place in places)
 
     def without_faults(self) -> Behaviour:
         defaults = Behaviour()
@@ -284,6 +295,8 @@ def _until_fault(wish: Behaviour, sent: int) -> int:
 
 
 def _fault(wish: Behaviour, sent: int, chunk: _Chunks) -> list[Step] | None:
+    if not wish.interrupted:
+        return None
     if sent == wish.cut_after:
         # A moment later, so that what was sent is not swallowed by the reset.
         return [Step(wait=0.02, end="cut")]
@@ -346,6 +359,8 @@ class _Chunks:
         encoded = orjson.dumps(text)
         wish, index = self._wish, self._index
         self._index += 1
+        if not wish.damaged:
+            return self._before + encoded + self._after
         if index == wish.nul_at:
             encoded = encoded[:-1] + b'\\u0000"'
         elif index == wish.surrogate_at:
