@@ -19,6 +19,7 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, e
 from threading import Event, Lock, Thread
 from time import monotonic, time
 from typing import Any
+from weakref import WeakSet
 
 import structlog
 
@@ -29,7 +30,7 @@ from app.relay.book import Book
 from app.relay.ear import Ear
 from app.relay.follow import Render
 from app.relay.pool import Pool
-from app.relay.reader import OnClose, Reader, Reason, discard_input, finish, prepare
+from app.relay.reader import Closed, OnClose, Reader, Reason, discard_input, finish, prepare
 from app.relay.tail import Tail, chunk
 from app.relay.topic import POLL, Topic
 
@@ -62,6 +63,14 @@ _INTEREST = EPOLLOUT | EPOLLRDHUP | EPOLLET
 _GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 
+_running: WeakSet[Hub] = WeakSet()
+
+
+def running() -> list[Hub]:
+    """The hubs of this process, for whoever has to end it."""
+    return list(_running)
+
+
 class Hub:
     """All live streams of a process. ``adopt``, ``drain`` and ``close`` may be called from any thread."""
 
@@ -73,7 +82,7 @@ class Hub:
         publish: Callable[[bytes, bytes], object],
         *,
         keepalive: float = KEEPALIVE_SECONDS,
-        reading_threads: int = 4,
+        reading_threads: int = 8,
     ) -> None:
         self.book = book
         self._keepalive = keepalive
@@ -83,7 +92,8 @@ class Hub:
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._awake = False
         self._readings = Pool("relay-read", reading_threads)
-        self._chores = Pool("relay-chore", 2)
+        # Dialling, the canary and the two questions never wait for each other: each has at most one under way.
+        self._chores = Pool("relay-chore", 4)
         self._ear = Ear(
             redis_url,
             namespace,
@@ -178,7 +188,10 @@ class Hub:
         self.start()
         prepare(sock)
         if self._stopped:
-            return sock.close()
+            sock.close()
+            if on_close is not None:
+                on_close(Closed(key, "drain", 0, 0, 0.0))
+            return
         now = monotonic()
         reader = Reader(
             sock.detach(),
@@ -192,7 +205,7 @@ class Hub:
         )
         # The head and the first frame leave from here: they need not wait for the hub.
         reader.rest = prefix[max(self._write(reader, prefix), 0) :]
-        return self._post(self._join, reader, key, book or self.book)
+        self._post(self._join, reader, key, book or self.book)
 
     def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Break every stream within ``seconds``, not all at the same moment, and every later one at once.
@@ -217,6 +230,7 @@ class Hub:
                     thread = Thread(target=self._run, name="relay-hub", daemon=True)
                     thread.start()
                     self._thread = thread
+                    _running.add(self)
 
     def close(self) -> None:
         """Break all streams and end the thread."""

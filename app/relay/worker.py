@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.relay.hub import DRAIN_SECONDS, Hub
+from app.relay.hub import DRAIN_SECONDS, running
 from app.relay.reader import Closed
 from app.relay.stream import EventStream
 
@@ -42,7 +42,6 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._hubs: set[Hub] = set()
         self._here = local()
 
     # A request
@@ -66,7 +65,6 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         body = app(environ, start_response)
         _redact(environ)
         if isinstance(body, EventStream):
-            self._hubs.add(body.hub)
             conn, response = getattr(self._here, "conn", None), start_response.__self__
             if conn is not None and _can_detach(conn, response):
                 self._hand_over(conn, response, body, environ)
@@ -92,7 +90,7 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         super().run()
         self._drain(DRAIN_SECONDS)
-        for hub in self._hubs:
+        for hub in running():
             hub.drained.wait(2 * DRAIN_SECONDS)
             hub.close()
 
@@ -111,7 +109,7 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _drain(self, seconds: float) -> None:
         """Break the streams; the clients go on elsewhere."""
-        for hub in tuple(self._hubs):
+        for hub in running():
             hub.drain(seconds)
 
 

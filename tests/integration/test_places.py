@@ -1,0 +1,100 @@
+"""How many streams a user may have, counted over processes that come and go."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+
+from app.domain.errors import Overloaded, TooManyStreams
+from app.eventlog import places as shared_places
+from app.eventlog.places import PlaceBook
+from app.relay import places as relay_places
+from app.relay.places import Places
+from tests.fakes.relay import NAMESPACE, client_of
+
+
+def places(url: str, *, limit: int = 100, limit_per_user: int = 2) -> Places:
+    """One process's count."""
+    return Places(PlaceBook(client_of(url), NAMESPACE), limit, limit_per_user)
+
+
+def take_soon(where: Places, user: str) -> None:
+    deadline = time.monotonic() + 5
+    while True:
+        with suppress(TooManyStreams):
+            where.take(user)
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_limit_of_a_user_holds_over_all_processes(redis_url: str) -> None:
+    here, there = places(redis_url), places(redis_url)
+    here.take("alice")
+    there.take("alice")
+    with pytest.raises(TooManyStreams):
+        here.take("alice")
+    here.take("bob")
+
+
+def test_a_place_given_back_is_free_at_once_here_and_soon_elsewhere(redis_url: str) -> None:
+    here, there = places(redis_url), places(redis_url)
+    first = here.take("alice")
+    here.take("alice")
+    here.leave("alice", first)
+    again = here.take("alice")
+    here.leave("alice", again)
+    take_soon(there, "alice")
+
+
+def test_the_places_of_a_process_that_died_come_free(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_places, "TTL_SECONDS", 0.3)
+    dead, alive = places(redis_url), places(redis_url)
+    dead.take("alice")
+    dead.take("alice")
+    dead.close()
+    time.sleep(0.4)
+    alive.take("alice")
+
+
+def test_a_place_that_is_held_stays_counted(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_places, "TTL_SECONDS", 0.6)
+    monkeypatch.setattr(relay_places, "RENEW_SECONDS", 0.1)
+    here, there = places(redis_url), places(redis_url)
+    here.take("alice")
+    here.take("alice")
+    time.sleep(1.2)
+    with pytest.raises(TooManyStreams):
+        there.take("alice")
+
+
+def test_a_refusal_leaves_nothing_behind(redis_url: str) -> None:
+    here, there = places(redis_url), places(redis_url)
+    names = [here.take("alice"), here.take("alice")]
+    for _ in range(5):
+        with pytest.raises(TooManyStreams):
+            there.take("alice")
+    for name in names:
+        here.leave("alice", name)
+    take_soon(there, "alice")
+    there.take("alice")
+
+
+def test_without_redis_each_process_counts_alone() -> None:
+    alone = places("redis://127.0.0.1:1/0")
+    alone.take("alice")
+    alone.take("alice")
+    with pytest.raises(TooManyStreams):
+        alone.take("alice")
+    alone.take("bob")
+
+
+def test_a_full_process_says_so(redis_url: str) -> None:
+    full = places(redis_url, limit=3)
+    for user in ("a", "b", "c"):
+        full.take(user)
+    with pytest.raises(Overloaded) as refusal:
+        full.take("d")
+    assert not isinstance(refusal.value, TooManyStreams)
