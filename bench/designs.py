@@ -1,0 +1,179 @@
+"""The designs that are compared as relays: how each is started, and where its streams are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+from app.store import generations
+from dev.process import Program, wait_until
+from dev.server import free_port
+from tests.stack import Stack
+
+HERE = Path(__file__).parent
+# A naive server needs a thread for each client.
+NAIVE_THREADS = 1100
+
+
+class CannotMeasure(Exception):
+    """Why a design is left out here."""
+
+
+@dataclass(slots=True)
+class Target:
+    """A running relay: its process, its port, and for each generation a path, a header and the name it is said to."""
+
+    pid: int
+    port: int
+    kind: str
+    ids: list[str]
+    paths: list[str]
+    header: str = "-"
+    namespace: str = "bench"
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What every design may use."""
+
+    database_url: str
+    redis_url: str
+    redis_port: int
+    redis_password: str
+    directory: Path
+
+
+@contextmanager
+def product(stores: Stores, count: int) -> Iterator[Target]:
+    """Unbroken: one gunicorn process with eight request threads, real rows, tokens, ids, heartbeats, limits."""
+    stack = Stack(
+        stores.directory / uuid4().hex,
+        stores.database_url,
+        stores.redis_url,
+        LEASE_SECONDS=3600,
+        HEARTBEAT_SECONDS=5,
+        KEEPALIVE_SECONDS=15,
+        SWEEP_SECONDS=60,
+        MAX_QUEUED=100_000,
+        MAX_STREAMS_PER_USER=100_000,
+        MAX_STREAMS=100_000,
+    )
+    try:
+        ids = [stack.start(f"bench {n}", model="offline").generation.id for n in range(count)]
+        with stack.resources.database.system() as tx:
+            for generation_id in ids:
+                generations.claim(tx, generation_id, "bench", 3600, 3600)
+        web = stack.web(workers=1, WEB_THREADS=8)
+        yield Target(
+            web.pid,
+            int(web.url.rpartition(":")[2]),
+            "log",
+            ids,
+            [f"/api/v1/generations/{generation_id}/stream" for generation_id in ids],
+            f"Authorization: Bearer {stack.token()}",
+            stack.namespace,
+        )
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def c_hub(stores: Stores, count: int) -> Iterator[Target]:
+    """The floor."""
+    port = free_port()
+    argv = (str(compiled("hub")), str(port), str(stores.redis_port), stores.redis_password, "bench:")
+    yield from _serve("c-hub", argv, port, stores, count)
+
+
+@contextmanager
+def naive_gthread(stores: Stores, count: int) -> Iterator[Target]:
+    """Flask under gunicorn's threads, a pub/sub connection per client."""
+    yield from _gunicorn("naive gthread", ["--worker-class=gthread", f"--threads={NAIVE_THREADS}"], stores, count)
+
+
+@contextmanager
+def naive_gevent(stores: Stores, count: int) -> Iterator[Target]:
+    """The same under gevent."""
+    _need("gevent")
+    yield from _gunicorn("naive gevent", ["--worker-class=gevent", "--worker-connections=20000"], stores, count)
+
+
+@contextmanager
+def starlette_hub(stores: Stores, count: int) -> Iterator[Target]:
+    """One subscription per process, a queue per client, on uvicorn."""
+    _need("uvicorn")
+    _need("starlette")
+    port = free_port()
+    argv = (
+        "-m",
+        "uvicorn",
+        "--port",
+        str(port),
+        "--log-level=error",
+        "--no-access-log",
+        "bench.peers.starlette_hub:app",
+    )
+    yield from _serve("starlette hub", (sys.executable, *argv), port, stores, count)
+
+
+DESIGNS = {
+    "unbroken": product,
+    "c hub": c_hub,
+    "naive gthread": naive_gthread,
+    "naive gevent": naive_gevent,
+    "starlette hub": starlette_hub,
+}
+
+
+@cache
+def compiled(name: str) -> Path:
+    """A program of bench/c, compiled. Raises CannotMeasure without a compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise CannotMeasure("there is no C compiler here")
+    target = Path("out/bench") / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([compiler, "-O2", "-o", str(target), str(HERE / "c" / f"{name}.c")], check=True)
+    return target.resolve()
+
+
+def _gunicorn(name: str, arguments: list[str], stores: Stores, count: int) -> Iterator[Target]:
+    port = free_port()
+    argv = (sys.executable, "-m", "gunicorn", "-c", os.devnull, "--no-control-socket", f"--bind=127.0.0.1:{port}")
+    argv = (*argv, "--workers=1", "--backlog=8192", "--timeout=0", *arguments, "bench.peers.naive_flask:app")
+    yield from _serve(name, argv, port, stores, count)
+
+
+def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: int) -> Iterator[Target]:
+    log = stores.directory / f"{name.replace(' ', '-')}-{uuid4().hex[:6]}.log"
+    environment = {**os.environ, "REDIS_URL": stores.redis_url}
+    process = Program(name, argv, log, environment).start()
+    try:
+        if not wait_until(lambda: _listens(port), 20):
+            raise CannotMeasure(f"it did not start: {log.read_text()[-300:]}")
+        ids = [str(n) for n in range(count)]
+        yield Target(process.pid, port, "channel", ids, [f"/{n}" for n in ids])
+    finally:
+        process.kill()
+
+
+def _listens(port: int) -> bool:
+    listening = f":{port:04X} 00000000:0000 0A"
+    with open("/proc/net/tcp") as table:
+        return any(listening in line for line in table)
+
+
+def _need(module: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(module) is None:
+        raise CannotMeasure(f"{module} is not installed (pip install -r bench/requirements.txt)")

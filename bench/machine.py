@@ -1,0 +1,55 @@
+"""What processes cost: processor seconds and memory, as the kernel counts them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGESIZE")
+# The server on one core; its stores, the producer and the readers on the other.
+SERVER_CORE, OTHER_CORE = 0, 1
+
+
+def family(pid: int) -> list[int]:
+    """A process and everything below it."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def cpu_seconds(*pids: int) -> float:
+    """User and system time of the processes and their children so far."""
+    total = 0
+    for pid in {member for pid in pids for member in family(pid)}:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICK
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident memory of the process and its children."""
+    return sum(int(Path(f"/proc/{member}/statm").read_text().split()[1]) * PAGE for member in family(pid))
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process, its threads and its children on one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    for member in family(pid):
+        for thread in Path(f"/proc/{member}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {cores[core % len(cores)]})
+
+
+def describe() -> str:
+    """One line about this machine, and how busy it was when the run began."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown processor",
+    )
+    return f"{os.cpu_count()} cores of {model}, load {os.getloadavg()[0]:.1f}"

@@ -1,0 +1,25 @@
+"""What every tutorial shows: Flask, and a pub/sub connection of its own for each client. For gthread and gevent alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import redis
+from flask import Flask, Response
+
+app = Flask(__name__)
+pool = redis.ConnectionPool.from_url(os.environ["REDIS_URL"], max_connections=20_000)
+
+
+@app.get("/<int:generation>")
+def stream(generation: int) -> Response:
+    return Response(events(generation), mimetype="text/event-stream")
+
+
+def events(generation: int) -> Iterator[bytes]:
+    with redis.Redis(connection_pool=pool).pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(f"bench:{generation}")
+        yield b": hi\n\n"
+        for message in channel.listen():
+            yield message["data"]

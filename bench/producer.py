@@ -1,0 +1,77 @@
+"""Says tokens for many generations at a steady rate, as a worker would, from a process of its own.
+
+    python -m bench.producer '{"kind": "log" | "channel", "redis_url": …, "ids": […], "rate": 50, "seconds": 5}'
+
+``log`` appends with the product's own script; ``channel`` only publishes, which is all the other designs need.
+Prints a line of JSON with how many were said.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from app.domain.cursor import Cursor
+from app.domain.events import Snapshot, Token, encode
+from app.domain.sse import frame
+from app.eventlog.log import APPEND, RedisLog
+
+Command = tuple[Any, ...]
+# Generations speak in turn, so that a tick is never one burst.
+TICK_SECONDS = 0.002
+
+
+def log_commands(client: redis.Redis, namespace: str, ids: list[str]) -> Callable[[int, int, bytes], Command]:
+    """Appends to real logs, which are opened here."""
+    log = RedisLog(client, namespace)
+    for generation_id in ids:
+        log.open(generation_id, 1)
+        log.append(generation_id, 1, 0, [encode(Snapshot("", "start", 1))])
+    keys = [log.keys(generation_id) for generation_id in ids]
+
+    def command(generation: int, number: int, payload: bytes) -> Command:
+        k = keys[generation]
+        return ("EVALSHA", APPEND.digest, 2, k.log, k.meta, k.channel, 1, number + 1, 0, payload)
+
+    client.script_load(APPEND.source)
+    return command
+
+
+def channel_commands(ids: list[str]) -> Callable[[int, int, bytes], Command]:
+    """The same frames, published and nothing more."""
+
+    def command(generation: int, number: int, payload: bytes) -> Command:
+        return ("PUBLISH", f"bench:{ids[generation]}", frame(Cursor(1, number + 1), payload))
+
+    return command
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    client = redis.Redis.from_url(plan["redis_url"], socket_timeout=30)
+    ids, rate, seconds = plan["ids"], plan["rate"], plan["seconds"]
+    command = log_commands(client, plan["namespace"], ids) if plan["kind"] == "log" else channel_commands(ids)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    total, said, began = int(len(ids) * rate * seconds), 0, time.monotonic()
+    while said < total:
+        due = min(int((time.monotonic() - began) * len(ids) * rate) + 1, total)
+        pipe = client.pipeline(transaction=False)
+        for index in range(said, due):
+            generation, number = index % len(ids), index // len(ids)
+            text = f"~{generation}:{number}:{time.monotonic_ns()}~"
+            pipe.execute_command(*command(generation, number, encode(Token(text))))
+        if due > said:
+            pipe.execute()
+        said = due
+        time.sleep(TICK_SECONDS)
+    print(json.dumps({"said": said, "seconds": time.monotonic() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The page and the JSON of a run."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+OUT = Path("out/bench")
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color-scheme: light dark }
+table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: right }
+td:first-child, th:first-child { text-align: left } tr + tr { border-top: 1px solid #8884 }
+rect { fill: #8aa4c8 } rect.own { fill: #2f6fdd } text { fill: currentColor; font-size: 13px } .miss { color: #c2410c }
+"""
+
+
+def write(title: str, sections: list[tuple[str, str]], data: dict[str, Any]) -> Path:
+    """``out/bench/index.html`` and ``out/bench/bench.json``; the path of the page."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "bench.json").write_text(json.dumps(data, indent=1))
+    body = "".join(f"<h2>{html.escape(head)}</h2>{content}" for head, content in sections)
+    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    target = OUT / "index.html"
+    target.write_text(f"{page}<h1>Unbroken beside others</h1><p>{html.escape(title)}</p>{body}")
+    return target
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """An HTML table."""
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{cells}</tr>{lines}</table>"
+
+
+def bars(values: dict[str, float], unit: str) -> str:
+    """A bar chart; the product's own bar stands out."""
+    most, height = max(values.values(), default=1) or 1, 26
+    marks = []
+    for row, (name, value) in enumerate(values.items()):
+        y, width = row * height, 440 * value / most
+        own = ' class="own"' if name == "unbroken" else ""
+        marks.append(
+            f'<text x="0" y="{y + 17}">{html.escape(name)}</text>'
+            f'<rect{own} x="130" y="{y + 4}" width="{width:.1f}" height="{height - 8}"/>'
+            f'<text x="{136 + width:.1f}" y="{y + 17}">{value:.3g} {unit}</text>'
+        )
+    return f'<svg role="img" width="720" height="{len(values) * height + 6}">{"".join(marks)}</svg>'
