@@ -26,6 +26,13 @@ create() {
     exit 1
 }
 
+# One at a time: whoever finds the link of a living process waits, and then finds the work done.
+until ln -s $$ .venv.lock 2>/dev/null; do
+    kill -0 "$(readlink .venv.lock)" 2>/dev/null || rm -f .venv.lock
+    sleep 0.2
+done
+trap 'rm -f .venv.lock' EXIT
+
 sum=$(cat requirements.txt "$requirements" constraints.txt | cksum)
 if .venv/bin/python -c 'import pip' 2>/dev/null; then
     if [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ]; then touch "$stamp"; exit 0; fi
