@@ -14,6 +14,7 @@ from app.eventlog.log import RedisLog
 from app.queue import Queue
 from app.services.accounts import Accounts
 from app.services.catalogue import Catalogue
+from app.services.chats import Chats
 from app.services.conversations import Conversations
 from app.services.dialogues import Dialogues
 from app.services.finishing import Finisher
@@ -23,6 +24,7 @@ from app.services.reading import LogReader
 from app.services.responses import Responses
 from app.services.starting import Starter
 from app.services.takeover import Takeover
+from app.services.tickets import Tickets
 from app.store.database import Database
 from app.upstream import Upstream
 
@@ -47,6 +49,8 @@ class Resources:
     conversations: Conversations
     dialogues: Dialogues
     responses: Responses
+    chats: Chats
+    tickets: Tickets
 
     def close(self) -> None:
         """Close every connection."""
@@ -93,6 +97,8 @@ def build(settings: Settings) -> Resources:
         conversations=conversations,
         dialogues=Dialogues(database, conversations),
         responses=Responses(database, generations, conversations, reader),
+        chats=Chats(database, generations),
+        tickets=Tickets(database),
     )
 
 

@@ -16,6 +16,7 @@ from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 
 from app.api import shapes
+from app.api.aisdk import shapes as aisdk_shapes
 from app.api.errors import KINDS, slug_of
 from app.api.openai import shapes as openai_shapes
 from app.api.routing import public
@@ -31,7 +32,8 @@ INFO = Info(
     ),
 )
 SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "From POST /api/v1/stream-tickets"},
 }
 
 blueprint = Blueprint("document", __name__)
@@ -43,7 +45,7 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' 
 
 def register(app: OpenAPI, settings: Settings) -> None:
     """Add the shapes of all answers to the document, and serve it."""
-    for shape in (*shapes.ALL, *openai_shapes.ALL):
+    for shape in (*shapes.ALL, *openai_shapes.ALL, *aisdk_shapes.ALL):
         schema = get_model_schema(shape, mode="serialization")
         app.components_schemas.update(schema.pop("$defs", {}))
         app.components_schemas[shape.__name__] = schema

@@ -122,6 +122,7 @@ def get_generation(caller: Caller, path: GenerationPath, query: PollQuery, heade
         Answer(200, "Everything past the position, then live until the end", content_type=EVENT_STREAM),
         Answer(204, "It has ended, and the position is at or past the end"),
     ),
+    opens=lambda path: path["generation_id"],
 )
 def stream_generation(caller: Caller, path: GenerationPath, query: StreamQuery, header: StreamHeaders) -> Response:
     """Follow a generation: replay past the position, then live, without a gap or a repeat."""

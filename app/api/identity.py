@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.config import Settings
 from app.domain.commands import User
 from app.domain.errors import StoreDown
 from app.services.accounts import Accounts
+from app.services.tickets import Tickets
 
 LEEWAY_SECONDS = 5
 REQUIRED = ("exp", "iat", "aud", "iss", "sub")
@@ -120,6 +121,30 @@ def caller(verifier: Verifier, accounts: Accounts) -> Caller:
         g.caller = Caller(accounts.user(claims.subject, claims.role), claims.expires_at)
     found: Caller = g.caller
     return found
+
+
+def by_ticket(
+    tickets: Tickets, opens: Callable[[Mapping[str, str]], str | None], path: Mapping[str, str]
+) -> Caller | None:
+    """Whoever the ticket in the query belongs to; None without one. Raises Unauthenticated when it does not fit.
+
+    A ticket beside a token counts: who puts one into an address means it.
+    """
+    text = request.args.get("ticket")
+    object_id = opens(path) if text is not None else None
+    if text is None or object_id is None:
+        return None
+    admission = tickets.admit(text, object_id)
+    if admission is None:
+        raise Unauthenticated("The ticket does not open this stream, or not any more.", presented=True)
+    g.caller = Caller(admission.user, admission.expires_at)
+    found: Caller = g.caller
+    return found
+
+
+def opened_by_ticket() -> bool:
+    """Whether this request has no token but a ticket, as a browser's EventSource has."""
+    return "ticket" in request.args
 
 
 def _bearer() -> str:

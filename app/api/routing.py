@@ -15,7 +15,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
 from app.api.errors import PROBLEM_JSON, Forbidden
-from app.api.identity import caller
+from app.api.identity import by_ticket, caller
 from app.api.process import web
 from app.api.reading import read_body, read_headers, read_path, read_query
 
@@ -26,6 +26,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 ADMIN = "admin"
 EVENT_STREAM = "text/event-stream"
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+BEARER_OR_TICKET: list[dict[str, list[str]]] = [*BEARER, {"ticket": []}]
+# From the parts of a path, the id of what a ticket has to be for; None when this request is not for a stream.
+Opens = Callable[[Mapping[str, str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,21 @@ class Routes(APIBlueprint):
         answers: tuple[Answer, ...],
         limit: Limit | None = None,
         refusals: tuple[int, ...] = (),
+        opens: Opens | None = None,
     ) -> Callable[[View], View]:
-        """Register a view. It is called with what it asks for by name: caller, path, query, header, body."""
+        """Register a view. It is called with what it asks for by name: caller, path, query, header, body.
+
+        ``opens``: the route is a stream that a ticket opens in place of a token.
+        """
 
         def register(view: View) -> View:
             declare = getattr(self, method)
-            guarded = guard(view, access, limit)
+            guarded = guard(view, access, limit, opens)
             statuses = {*_implied(view, access, limit), *refusals}
             declare(
                 rule,
                 responses=_documented(answers, statuses, self._refusal),
-                security=BEARER if access != "public" else [],
+                security=_security(access, opens),
                 endpoint=view.__name__,
             )(guarded)
             return view
@@ -89,7 +96,9 @@ def public(view: View) -> View:
     return view
 
 
-def guard(view: Callable[..., Any], access: Access, limit: Limit | None) -> Callable[..., Any]:
+def guard(
+    view: Callable[..., Any], access: Access, limit: Limit | None, opens: Opens | None = None
+) -> Callable[..., Any]:
     """The view behind its checks: who, how often, and then what."""
     wanted = _parameters(view)
 
@@ -98,7 +107,8 @@ def guard(view: Callable[..., Any], access: Access, limit: Limit | None) -> Call
         process = web()
         given: dict[str, Any] = {}
         if access != "public":
-            found = caller(process.verifier, process.resources.accounts)
+            found = by_ticket(process.resources.tickets, opens, path) if opens else None
+            found = found or caller(process.verifier, process.resources.accounts)
             if access == ADMIN and found.user.role != ADMIN:
                 raise Forbidden
             given["caller"] = found
@@ -111,6 +121,12 @@ def guard(view: Callable[..., Any], access: Access, limit: Limit | None) -> Call
     # flask-openapi3 would read the request before anybody asked who is calling.
     guarded.__delay_validate_request__ = True  # type: ignore[attr-defined]
     return guarded
+
+
+def _security(access: Access, opens: Opens | None) -> list[dict[str, list[str]]]:
+    if access == "public":
+        return []
+    return BEARER if opens is None else BEARER_OR_TICKET
 
 
 def _parameters(view: Callable[..., Any]) -> dict[str, Any]:

@@ -178,6 +178,13 @@ class AccountLimits(BaseModel):
     message_chars: int
 
 
+class StreamTicket(BaseModel):
+    """Opens one stream."""
+
+    ticket: str = Field(description="For the query of the stream's address: ?ticket=")
+    expires_at: datetime = Field(description="It has to be used by then, and is good for reconnecting after that")
+
+
 class Account(BaseModel):
     """Who is asking."""
 
@@ -199,4 +206,5 @@ ALL: tuple[type[BaseModel], ...] = (
     ConversationStatus,
     ModelList,
     Account,
+    StreamTicket,
 )

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
-from flask import Response
+from flask import Response, request
 
 from app.api import render
-from app.api.identity import Caller
+from app.api.identity import Caller, opened_by_ticket
 from app.api.process import WebProcess
 from app.api.tracing import request_id
 from app.domain import sse
@@ -20,6 +20,10 @@ from app.relay.reader import Closed, OnClose
 from app.relay.stream import EventStream
 from app.services.starting import Command
 from app.store.generations import Generation
+
+EVENT_STREAM = "text/event-stream"
+# A line in front of the first event: alone in a block it would end some clients.
+RETRY = b"retry: 1000\n"
 
 _log = structlog.get_logger()
 
@@ -55,7 +59,9 @@ def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
 def _respond(
     process: WebProcess, caller: Caller, place: str, row: Generation, after: Cursor, *, conversation_created: bool
 ) -> Response:
-    opening = sse.notice(render.opening(row, after, conversation_created=conversation_created))
+    # EventSource comes back by itself: soon, but not at once. Its default is three seconds.
+    retry = RETRY if opened_by_ticket() and EVENT_STREAM in request.headers.get("Accept", "").lower() else b""
+    opening = retry + sse.notice(render.opening(row, after, conversation_created=conversation_created))
     return follow(process, caller, place, row.id, after, opening)
 
 

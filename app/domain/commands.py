@@ -63,6 +63,7 @@ class Regenerate:
     model: str | None = None
     on_busy: OnBusy = "reject"
     idempotency_key: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class EditMessage:
     client_msg_id: str | None = None
     idempotency_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def request_hash(command: StartGeneration | Regenerate | EditMessage) -> bytes:

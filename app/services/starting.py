@@ -251,6 +251,7 @@ class Starter:
             parent_id=None,
             said=(),
             model=command.model or answer.model or own_model or self._catalogue.default(),
+            parameters=command.parameters,
         )
 
     def _place_edited(self, tx: Tx, command: EditMessage) -> _Place:
@@ -267,6 +268,7 @@ class Starter:
             model=command.model or own_model or self._catalogue.default(),
             client_msg_id=command.client_msg_id,
             metadata=command.metadata,
+            parameters=command.parameters,
         )
 
     def _follow_up(self, started: Started) -> None:

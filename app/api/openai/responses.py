@@ -13,6 +13,7 @@ from app.api.identity import Caller
 from app.api.openai import asking, ids, items, serving, shapes
 from app.api.openai.bodies import OnceHeaders, PageQuery, ResponseBody, ResponsePath, RetrieveQuery
 from app.api.process import WebProcess, web
+from app.api.reading import read_query
 from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.api.streams import place_for
 from app.domain.commands import OnBusy, StartGeneration, User
@@ -53,6 +54,7 @@ def create_response(caller: Caller, header: OnceHeaders, body: ResponseBody) -> 
     access="user",
     limit="reads",
     answers=(_OBJECT, _STREAM, Answer(204, "Last-Event-ID is that of the last event")),
+    opens=lambda path: ids.generation_of(path["response_id"]) if read_query(RetrieveQuery).stream else None,
 )
 def retrieve_response(caller: Caller, path: ResponsePath, query: RetrieveQuery) -> Response:
     """Look at a response; with `stream=true`, follow it, also behind `starting_after` or Last-Event-ID."""

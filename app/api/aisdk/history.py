@@ -1,0 +1,113 @@
+"""Stored messages as UI messages.
+
+Where a client gives the outputs of its tools, we store a message of its own and an answer of its own for each turn;
+to the SDK all of that is one message, under the id of the first answer. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from app.api.aisdk.translate import chunk, read_output, tool_input, tool_result
+from app.domain.events import Tool
+from app.services.chats import gives_outputs
+from app.store.conversations import Message
+
+_RUNNING = ("queued", "running")
+
+
+def steps(chain: Sequence[Message]) -> bytes:
+    """The chunks of the answers, and of the outputs between them, that an answer continues; nothing if none."""
+    outputs = outputs_in(chain)
+    return b"".join(_step(answer, outputs) for answer in chain if answer.role == "assistant")
+
+
+def ui_messages(branch: Iterable[Message]) -> list[dict[str, Any]]:
+    """A branch as the SDK keeps it, without an answer that is still being made: the stream has that."""
+    branch = list(branch)
+    outputs = outputs_in(branch)
+    shown: list[dict[str, Any]] = []
+    for message in branch:
+        if message.role == "user" and gives_outputs(message):
+            continue
+        if message.role == "user":
+            shown.append(_question(message))
+        elif message.status in _RUNNING:
+            # With the steps it continues: the stream begins with them.
+            if shown and shown[-1]["role"] == "assistant":
+                shown.pop()
+        elif shown and shown[-1]["role"] == "assistant":
+            shown[-1]["parts"] += _parts(message, outputs)
+        else:
+            shown.append(_answer(message, outputs))
+    return shown
+
+
+def outputs_in(messages: Iterable[Message]) -> dict[str, str]:
+    """What tools said, by the id of the call."""
+    items = [item for message in messages for item in message.items or () if item]
+    return {i["call_id"]: _text(i.get("output")) for i in items if i.get("type") == "function_call_output"}
+
+
+def _step(answer: Message, outputs: dict[str, str]) -> bytes:
+    told = [chunk("start-step")]
+    for kind, text in (("reasoning", answer.reasoning), ("text", answer.content)):
+        if text:
+            part = f"{answer.id}-{kind}"
+            told += [chunk(f"{kind}-start", id=part), chunk(f"{kind}-delta", id=part, delta=text)]
+            told.append(chunk(f"{kind}-end", id=part))
+    for call in _calls(answer, outputs):
+        told += [tool_input(call), tool_result(call) if call.state != "started" else b""]
+    return b"".join((*told, chunk("finish-step")))
+
+
+def _calls(answer: Message, outputs: dict[str, str]) -> list[Tool]:
+    """An answer's tool calls, with what the client's tools said."""
+    calls = [Tool(t["call_id"], t["tool"], t["state"], t["arguments"], t["result"]) for t in answer.tools]
+    return [
+        Tool(call.call_id, call.tool, "finished", call.arguments, outputs[call.call_id])
+        if call.call_id in outputs and call.state == "started"
+        else call
+        for call in calls
+    ]
+
+
+def _question(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.client_msg_id or message.id,
+        "role": "user",
+        "parts": [{"type": "text", "text": message.content}],
+    }
+
+
+def _answer(message: Message, outputs: dict[str, str]) -> dict[str, Any]:
+    metadata = {"generation_id": message.generation_id, "model": message.model, "status": message.status}
+    return {"id": message.id, "role": "assistant", "metadata": metadata, "parts": _parts(message, outputs)}
+
+
+def _parts(message: Message, outputs: dict[str, str]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "step-start"}]
+    for kind, text in (("reasoning", message.reasoning), ("text", message.content)):
+        if text:
+            parts.append({"type": kind, "text": text, "state": "done"})
+    return parts + [_tool_part(call) for call in _calls(message, outputs)]
+
+
+def _tool_part(call: Tool) -> dict[str, Any]:
+    part: dict[str, Any] = {"type": "dynamic-tool", "toolName": call.tool, "toolCallId": call.call_id}
+    try:
+        part["input"] = orjson.loads(call.arguments or "{}")
+    except ValueError:
+        return part | {"state": "output-error", "input": call.arguments, "errorText": "The input is not valid JSON."}
+    if call.state == "failed":
+        return part | {"state": "output-error", "errorText": call.result or "The tool failed."}
+    if call.state == "finished":
+        return part | {"state": "output-available", "output": read_output(call.result)}
+    return part | {"state": "input-available"}
+
+
+def _text(output: Any) -> str:
+    return output if isinstance(output, str) else orjson.dumps(output).decode()

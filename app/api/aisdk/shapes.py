@@ -1,0 +1,32 @@
+"""What the routes of the AI SDK answer, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ChatStopped(BaseModel):
+    """Nothing runs in the chat any more."""
+
+    success: Literal[True]
+
+
+class ChatMessage(BaseModel):
+    """A UIMessage of the AI SDK."""
+
+    id: str
+    role: Literal["user", "assistant"]
+    metadata: dict[str, Any] | None = Field(None, description="generation_id, model and status of an answer")
+    parts: list[dict[str, Any]]
+
+
+class Chat(BaseModel):
+    """A chat as `useChat` begins with it. One nobody has written in has no messages."""
+
+    id: str
+    messages: list[ChatMessage]
+
+
+ALL: tuple[type[BaseModel], ...] = (ChatStopped, Chat)

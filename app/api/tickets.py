@@ -1,0 +1,47 @@
+"""Stream tickets, for a browser's EventSource and others that can send no Authorization header."""
+
+from __future__ import annotations
+
+from flask import Response
+from pydantic import Field, model_validator
+
+from app.api import render, shapes
+from app.api.fields import Id
+from app.api.identity import Caller
+from app.api.process import web
+from app.api.reading import Body
+from app.api.routing import Answer, Routes
+
+routes = Routes("tickets", __name__, "/api/v1", "Streams for clients that can send no header")
+
+
+class TicketBody(Body):
+    """What the ticket is to open: exactly one of the two."""
+
+    generation_id: Id | None = Field(None, description="A generation's stream, also as a response of /v1")
+    conversation_id: Id | None = Field(None, description="A conversation's feed")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> TicketBody:
+        if (self.generation_id is None) == (self.conversation_id is None):
+            raise ValueError("exactly one of generation_id and conversation_id is needed")
+        return self
+
+
+@routes.route_for(
+    "post",
+    "/stream-tickets",
+    access="user",
+    limit="reads",
+    answers=(Answer(200, "The ticket", shapes.StreamTicket),),
+    refusals=(404,),
+)
+def issue_stream_ticket(caller: Caller, body: TicketBody) -> Response:
+    """A ticket that opens one stream within a minute, and reconnects it for a quarter of an hour."""
+    tickets = web().resources.tickets
+    if body.generation_id is not None:
+        ticket = tickets.for_generation(caller.user, body.generation_id, caller.expires_at)
+    else:
+        assert body.conversation_id is not None, "one of the two is given"
+        ticket = tickets.for_conversation(caller.user, body.conversation_id, caller.expires_at)
+    return render.answer({"ticket": ticket.text, "expires_at": ticket.expires_at})

@@ -1,0 +1,85 @@
+"""Conversations by the ids their clients chose, and messages by the names their clients gave them."""
+
+from __future__ import annotations
+
+from app.store import conversations, generations
+from app.store.conversations import Message
+from app.store.database import Tx, execute, fetch_one
+from app.store.generations import Generation
+
+
+def claim(tx: Tx, user_id: str, chat_id: str, conversation_id: str) -> str:
+    """The conversation of a chat: the one it has, else ``conversation_id`` from now on. Waits for who is quicker."""
+    row = fetch_one(
+        tx,
+        """INSERT INTO client_chats (user_id, chat_id, conversation_id) VALUES (:user_id, :chat_id, :conversation_id)
+           ON CONFLICT (user_id, chat_id) DO UPDATE SET chat_id = EXCLUDED.chat_id RETURNING conversation_id""",
+        user_id=user_id,
+        chat_id=chat_id,
+        conversation_id=conversation_id,
+    )
+    assert row is not None, "inserted or updated"
+    return str(row.conversation_id)
+
+
+def find(tx: Tx, chat_id: str) -> str | None:
+    """The conversation of the user's chat; None for an unknown one."""
+    row = fetch_one(tx, "SELECT conversation_id FROM client_chats WHERE chat_id = :chat_id", chat_id=chat_id)
+    return row.conversation_id if row else None
+
+
+def promise(tx: Tx, user_id: str, conversation_id: str) -> None:
+    """Promise the conversation, unless it is promised already."""
+    execute(
+        tx,
+        "INSERT INTO reserved_conversations (id, user_id) VALUES (:id, :user_id) ON CONFLICT (id) DO NOTHING",
+        id=conversation_id,
+        user_id=user_id,
+    )
+
+
+def message_named(tx: Tx, conversation_id: str, name: str) -> Message | None:
+    """The newest message of a conversation its client calls this, or that has this id."""
+    row = fetch_one(
+        tx,
+        """SELECT id FROM messages WHERE conversation_id = :conversation_id
+             AND (client_msg_id = :name OR CAST(id AS text) = lower(:name)) ORDER BY seq DESC LIMIT 1""",
+        conversation_id=conversation_id,
+        name=name,
+    )
+    return conversations.message(tx, row.id) if row else None
+
+
+def caller_of(tx: Tx, conversation_id: str, call_id: str) -> Message | None:
+    """The newest answer that made this tool call."""
+    row = fetch_one(
+        tx,
+        """SELECT id FROM messages WHERE conversation_id = :conversation_id AND role = 'assistant'
+             AND tools @> jsonb_build_array(jsonb_build_object('call_id', CAST(:call_id AS text)))
+           ORDER BY seq DESC LIMIT 1""",
+        conversation_id=conversation_id,
+        call_id=call_id,
+    )
+    return conversations.message(tx, row.id) if row else None
+
+
+def newest_answer(tx: Tx, conversation_id: str, to: str | None = None) -> Generation | None:
+    """The newest generation of a conversation, or of those that answer the message ``to``."""
+    row = fetch_one(
+        tx,
+        f"""SELECT id FROM generations WHERE conversation_id = :conversation_id
+              {"AND user_message_id = :to" if to else ""} ORDER BY seq DESC LIMIT 1""",
+        conversation_id=conversation_id,
+        **({"to": to} if to else {}),
+    )
+    return generations.get(tx, row.id) if row else None
+
+
+def seconds_since_end(tx: Tx, generation_id: str) -> float | None:
+    """How long ago a generation reached its end, by the database's clock; None while it is live."""
+    row = fetch_one(
+        tx,
+        "SELECT CAST(extract(epoch FROM now() - finished_at) AS float8) AS age FROM generations WHERE id = :id",
+        id=generation_id,
+    )
+    return row.age if row else None
