@@ -47,6 +47,7 @@ class Exchange:
         sock.setblocking(False)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        exchange: Exchange | None = None
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
@@ -58,11 +59,11 @@ class Exchange:
                 lines += [f"Content-Length: {len(body)}"] if body or method == "POST" else []
                 writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 exchange.head = await exchange._read_head()
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
-            sock.close()
-            raise Unanswered(repr(error)) from None
-        except asyncio.CancelledError:
-            sock.close()
+        except BaseException as error:
+            # A socket that a transport has belongs to the transport.
+            exchange.close() if exchange else sock.close()
+            if isinstance(error, (OSError, ValueError, asyncio.IncompleteReadError)):
+                raise Unanswered(repr(error)) from None
             raise
         return exchange
 

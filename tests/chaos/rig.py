@@ -120,6 +120,8 @@ class Rig:
         self.webs: list[Member] = []
         self.workers: list[Member] = []
         self.disks: list[Path] = []
+        # What processes hold after their first work: pools and threads come with it.
+        self.warm: dict[str, Footprint] = {}
 
     # --- life
 

@@ -51,7 +51,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     rng = random.Random(f"{seed} {scenario.name}")
     for proxy in rig.proxies.all.values():
         proxy.counts.clear()
-    dump = Dump(before=rig.footprints())
+    dump = Dump(before=rig.warm)
     load = Load(rig.service(), scenario.plan, history, rng)
     load.start()
     strike = Strike(rig, load, rng, quick)
@@ -66,6 +66,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
         await rig.heal()
     else:
         await _look(rig, load, dump, with_redis=True)
+    rig.warm = rig.warm or dump.after
     calls = read_provider_log(rig.provider_log, history.run)
     counts = dict(rig.proxies.counts())
     evidence = Evidence(history, calls, dump, scenario.allowed, counts)
