@@ -1,0 +1,56 @@
+"""A real instance: web processes, a worker, and an upstream that does as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dev.valkey import Valkey
+from tests.fakes.upstream import FakeUpstream
+from tests.stack import Stack, Web, Worker
+
+
+@dataclass
+class Site:
+    """What a client needs to know, and what a test does behind its back."""
+
+    stack: Stack
+    web: Web
+    upstream: FakeUpstream
+    worker: Worker
+
+    def kill_worker(self) -> None:
+        """kill -9 to the only worker, and a new one in its place."""
+        self.worker.kill()
+        self.worker = self.stack.worker()
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.web.url}/v1"
+
+    def key(self, user: str = "alice") -> str:
+        return self.stack.token(user)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, module_database_url: str, valkey: Valkey) -> Iterator[Site]:
+    """An instance for all tests of a module, with one worker."""
+    with FakeUpstream() as upstream:
+        directory: Path = tmp_path_factory.mktemp("site")
+        limits = {"MAX_STREAMS_PER_USER": 50, "TOKEN_TIMEOUT": 20}
+        stack = Stack(
+            directory,
+            module_database_url,
+            valkey.url(),
+            OPENAI_BASE_URL=upstream.base_url,
+            DEFAULT_MODEL="offline",
+            **limits,
+        )
+        try:
+            worker = stack.worker()
+            yield Site(stack, stack.web(), upstream, worker)
+        finally:
+            stack.stop()

