@@ -133,10 +133,10 @@ def _ratios(rounds: dict[str, list[Outcome]], peer: str) -> list[float]:
 
 def _print(outcome: Outcome) -> None:
     exact = "exactly once" if outcome.exact else f"{outcome.delivered} of {outcome.expected}, {outcome.faults} faults"
+    memory = outcome.memory_per_stream / 1024
     print(
         f"  {outcome.design:<14} {outcome.cpu_us_per_token:7.2f} µs a token  {outcome.server_share:5.0%} of a core"
-        f"  p50 {outcome.p50_ms:7.1f}  p99 {outcome.p99_ms:8.1f} ms  {outcome.memory_per_stream / 1024:6.1f} kB a stream"
-        f"  {exact}",
+        f"  p50 {outcome.p50_ms:7.1f}  p99 {outcome.p99_ms:8.1f} ms  {memory:6.1f} kB a stream  {exact}",
         flush=True,
     )
 

@@ -148,8 +148,8 @@ def compiled(name: str) -> Path:
 
 def _gunicorn(name: str, arguments: list[str], stores: Stores, count: int) -> Iterator[Target]:
     port = free_port()
-    argv = (sys.executable, "-m", "gunicorn", "-c", os.devnull, "--no-control-socket", f"--bind=127.0.0.1:{port}")
-    argv = (*argv, "--workers=1", "--backlog=8192", "--timeout=0", *arguments, "bench.peers.naive_flask:app")
+    command = (sys.executable, "-m", "gunicorn", "-c", os.devnull, "--no-control-socket", f"--bind=127.0.0.1:{port}")
+    argv = (*command, "--workers=1", "--backlog=8192", "--timeout=0", *arguments, "bench.peers.naive_flask:app")
     yield from _serve(name, argv, port, stores, count)
 
 

@@ -23,7 +23,7 @@ def family(pid: int) -> list[int]:
 def cpu_seconds(*pids: int) -> float:
     """User and system time of the processes and their children so far."""
     total = 0
-    for pid in {member for pid in pids for member in family(pid)}:
+    for pid in {member for root in pids for member in family(root)}:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICK

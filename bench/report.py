@@ -9,7 +9,8 @@ from typing import Any
 
 OUT = Path("out/bench")
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color-scheme: light dark }
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: right }
 td:first-child, th:first-child { text-align: left } tr + tr { border-top: 1px solid #8884 }
 rect { fill: #8aa4c8 } rect.own { fill: #2f6fdd } text { fill: currentColor; font-size: 13px } .miss { color: #c2410c }

@@ -1,4 +1,4 @@
-"""What every tutorial shows: Flask, and a pub/sub connection of its own for each client. For gthread and gevent alike."""
+"""What every tutorial shows: Flask, and a pub/sub connection for each client. For gthread and gevent alike."""
 
 from __future__ import annotations
 
