@@ -115,6 +115,7 @@ class Hub:
         self._now = monotonic()
         self._next_tick = 0.0
         self._next_queue_look = 0.0
+        self._complain_at = 0.0
         self._asking_ends = self._asking_queue = False
         self._draining = False
         self._stopped = False
@@ -591,7 +592,7 @@ class Hub:
         if self._topics.get(topic.channel) is not topic:
             return
         if isinstance(outcome, Exception):
-            _complain(topic, outcome)
+            self._complain(topic, outcome)
             topic.schedule.failed(self._now)
         else:
             page, more = outcome
@@ -627,7 +628,7 @@ class Hub:
             wanting.pop(after, None)
             return
         if isinstance(outcome, Exception):
-            _complain(topic, outcome)
+            self._complain(topic, outcome)
             self._at(self._now + POLL, self._fetch, topic, after)
             return
         page, more = outcome
@@ -641,6 +642,16 @@ class Hub:
             if not topic.tail.covers(reader.cursor):
                 reader.feed(page)
             self._pump(reader)
+
+    def _complain(self, topic: Topic, error: Exception) -> None:
+        """Once a second at most: when the stores are away, every log says the same."""
+        if self._now >= self._complain_at:
+            self._complain_at = self._now + 1.0
+            unknown = None if isinstance(error, StoreDown) else error
+            logger.warning(
+                "A log cannot be read just now.", action="log_read_failed", generation_id=topic.key,
+                error=str(error), exc_info=unknown,
+            )  # fmt: skip
 
     # Redis comes and goes
 
@@ -706,7 +717,7 @@ class Hub:
                 continue
             if now - max(topic.delivered_at, topic.asked_at) >= IDLE_SECONDS and not topic.tail.complete:
                 idle.append(topic)
-            if topic.unwritten:
+            if topic.tail.unwritten:
                 unwritten.append(topic)
             topic.tail.trim(share)
         self._ask_for_ends(idle)
@@ -763,7 +774,7 @@ class Hub:
         if isinstance(outcome, Exception):
             return
         for topic, position in outcome.items():
-            if position != topic.position and topic.unwritten:
+            if position != topic.position and topic.tail.unwritten:
                 topic.position = position
                 topic.notice = chunk(sse.notice({"type": "queued", "position": position}))
                 for reader in [*topic.live.values(), *topic.waiting.values()]:
@@ -771,7 +782,7 @@ class Hub:
 
     def _tell_position(self, reader: Reader) -> None:
         topic = reader.topic
-        if reader.notices and topic.notice and topic.unwritten and reader.told is not topic.notice:
+        if reader.notices and topic.notice and topic.tail.unwritten and reader.told is not topic.notice:
             reader.told = topic.notice
             self._say(reader, topic.notice)
 
@@ -814,11 +825,3 @@ def _ask(topics: Iterable[Topic], question: Callable[[Book, list[str]], dict[str
     for topic in topics:
         books.setdefault(topic.book, {})[topic.key] = topic
     return {keyed[key]: answer for book, keyed in books.items() for key, answer in question(book, list(keyed)).items()}
-
-
-def _complain(topic: Topic, error: Exception) -> None:
-    known = isinstance(error, StoreDown)
-    logger.warning(
-        "A log cannot be read just now.", action="log_read_failed", generation_id=topic.key, error=str(error),
-        exc_info=None if known else error,
-    )  # fmt: skip

@@ -74,6 +74,11 @@ class Tail:
         return Cursor(self._epoch, self._n)
 
     @property
+    def unwritten(self) -> bool:
+        """Whether nothing of the log has been seen yet: its generation may still be queued."""
+        return not self._epoch
+
+    @property
     def size(self) -> int:
         """Bytes held."""
         return len(self._bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from app.domain.cursor import START, Cursor
+from app.domain.cursor import Cursor
 from app.relay.book import Book
 from app.relay.tail import Tail
 
@@ -107,8 +107,3 @@ class Topic:
     def end(self) -> Cursor:
         """The newest event held."""
         return self.tail.end
-
-    @property
-    def unwritten(self) -> bool:
-        """Whether nothing of the log has been seen yet: its generation may still be queued."""
-        return self.tail.end == START

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM
@@ -335,6 +336,18 @@ def test_sigterm_breaks_streams_of_old_clients_too(gunicorn: Gunicorn) -> None:
     sock.close()
     assert gunicorn.process.wait(6) == 0
     assert "Traceback" not in gunicorn.log.read_text()
+
+
+def test_sigterm_answers_those_who_wait(gunicorn: Gunicorn) -> None:
+    gunicorn.start()
+    gunicorn.writer().begin()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gunicorn.get, "/wait/g?after=1-0&seconds=20")
+        gunicorn.until_open(1)
+        begun = time.monotonic()
+        gunicorn.process.send_signal(SIGTERM)
+        assert waiting.result(5) == {"there": False}
+        assert time.monotonic() - begun < 1.5
 
 
 @pytest.mark.parametrize("signal", [SIGQUIT, SIGKILL])
