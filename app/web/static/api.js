@@ -75,15 +75,17 @@ export const generation = (id, signal) => read(`/generations/${part(id)}`, { sig
 /** All messages after `seq`, page by page. */
 export async function messages(id, { after = null, signal } = {}) {
   const items = [];
-  for (let seq = after; ; ) {
+  for (let seq = after; ;) {
     const page = await read(`/conversations/${part(id)}/messages${query({ after_seq: seq, limit: 100 })}`, { signal });
     items.push(...page.items);
-    if (page.next_seq === null || page.next_seq === undefined || page.next_seq === seq || !page.items.length) return items;
+    if (page.next_seq === null || page.next_seq === undefined || page.next_seq === seq || !page.items.length)
+      return items;
     seq = page.next_seq;
   }
 }
 
-export const change = async (id, fields) => (await send('PATCH', `/conversations/${part(id)}`, { body: fields })).json();
+export const change = async (id, fields) =>
+  (await send('PATCH', `/conversations/${part(id)}`, { body: fields })).json();
 export const remove = (id) => send('DELETE', `/conversations/${part(id)}`);
 export const cancel = async (id) => (await send('POST', `/generations/${part(id)}/cancel`)).json();
 export const regenerate = async (id, body) => (await send('POST', `/messages/${part(id)}/regenerate`, { body })).json();
@@ -103,7 +105,8 @@ export async function exportConversation(id, format) {
 // For a server that does not export yet: the same from its messages. Without the conversation this is a 404, too.
 async function composeExport(id, format) {
   const [about, items] = await Promise.all([conversation(id), messages(id)]);
-  if (format === 'json') return new Blob([JSON.stringify({ conversation: about, messages: items }, null, 2)], { type: 'application/json' });
+  if (format === 'json')
+    return new Blob([JSON.stringify({ conversation: about, messages: items }, null, 2)], { type: 'application/json' });
   const parts = items.map(({ role, content }) => `## ${role === 'user' ? 'You' : 'Answer'}\n\n${content}`);
   return new Blob([[`# ${about.title ?? 'Conversation'}`, ...parts].join('\n\n') + '\n'], { type: 'text/markdown' });
 }

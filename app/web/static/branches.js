@@ -15,7 +15,8 @@ export class Branches {
       this.#siblings(message.parent_id).push(message.message_id);
     }
     this.#newest = this.#newestBranch();
-    for (const [parent, child] of this.#chosen) if (!this.#siblings(parent).includes(child)) this.#chosen.delete(parent);
+    for (const [parent, child] of this.#chosen)
+      if (!this.#siblings(parent).includes(child)) this.#chosen.delete(parent);
   }
 
   has(id) {

@@ -4,16 +4,16 @@ import * as api from './api.js';
 import { Branches } from './branches.js';
 import { Composer } from './composer.js';
 import { ConnectionChip } from './connection.js';
-import { announce, h, icon, iconButton } from './dom.js';
+import { announce, h, icon } from './dom.js';
 import * as drafts from './drafts.js';
 import { Answer, Question } from './message.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import { expire, tell, token } from './session.js';
 import { randomId } from './stream.js';
+import { Thread } from './thread.js';
 import { beginTogether, followTogether } from './together.js';
 
-const NEAR_END = 64; // pixels: closer than this to the end, the thread follows the answer
 const LONGEST_NAME = 60;
 const TITLE_PAUSES = [1200, 4000, 12_000];
 const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error: 'The answer failed' };
@@ -31,10 +31,7 @@ export class Chat {
   #chip = new ConnectionChip(() => this.#retryNow());
   #title = h('h1', {});
   #menu;
-  #thread;
-  #column = h('div', { class: 'column', role: 'log', 'aria-label': 'Messages', 'aria-live': 'off' });
-  #jump;
-  #following = true;
+  #thread = new Thread();
   #hasTitle = false;
 
   constructor(place, app) {
@@ -49,11 +46,16 @@ export class Chat {
       limit: app.limits.message_chars,
       extra: this.#id ? null : this.#modelPicker(),
     });
-    this.#jump = iconButton('down', 'To the newest', () => this.#toEnd(true), { class: 'icon-button jump', hidden: true });
-    this.#thread = h('div', { class: 'thread', tabindex: '-1', onscroll: () => this.#scrolled() }, this.#column);
     this.#menu = h(
       'button',
-      { type: 'button', class: 'title', 'aria-haspopup': 'menu', 'aria-expanded': 'false', hidden: true, onclick: () => this.#openMenu() },
+      {
+        type: 'button',
+        class: 'title',
+        'aria-haspopup': 'menu',
+        'aria-expanded': 'false',
+        hidden: true,
+        onclick: () => this.#openMenu(),
+      },
       this.#title,
       icon('chevron'),
     );
@@ -61,10 +63,9 @@ export class Chat {
       'div',
       { class: 'chat' },
       h('header', {}, app.navButton(), this.#menu, h('div', { class: 'spring' }), this.#chip.node),
-      this.#thread,
-      h('div', { class: 'dock' }, this.#jump, this.#composer.node),
+      this.#thread.node,
+      h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
-    new ResizeObserver(() => this.#following && this.#toEnd(false)).observe(this.#column);
   }
 
   get id() {
@@ -127,28 +128,23 @@ export class Chat {
 
   #showGreeting() {
     this.node.classList.add('empty');
-    this.#column.replaceChildren(
-      h(
-        'div',
-        { class: 'greeting' },
-        h('h1', {}, greeting()),
-        h('p', {}, 'Ask, then stay or go. Answers are written on the server and wait here for you.'),
-      ),
-    );
+    this.#thread.greet();
   }
 
   async #load() {
-    this.#column.replaceChildren(skeleton());
+    this.#thread.wait();
     const { signal } = this.#left;
-    const [conversation, messages] = await Promise.all([api.conversation(this.#id, signal), api.messages(this.#id, { signal })]);
+    const [conversation, messages] = await Promise.all([
+      api.conversation(this.#id, signal),
+      api.messages(this.#id, { signal }),
+    ]);
     if (signal.aborted) return;
     this.#hasTitle = Boolean(conversation.title);
     const about = { ...conversation, asked: messages.find(({ role }) => role === 'user')?.content };
     this.rename(nameOf(about));
     this.#app.sidebar.touch(this.#id, about);
-    this.#column.replaceChildren();
     this.#merge(messages);
-    this.#toEnd(false);
+    this.#thread.toEnd();
   }
 
   // Bring the thread to what the server says, keeping what already stands.
@@ -164,7 +160,7 @@ export class Chat {
     const kept = [...arranged, ...unsaved.filter((entry) => !arranged.includes(entry))];
     for (const entry of this.#entries) if (!kept.includes(entry)) this.#discard(entry);
     this.#entries = kept;
-    this.#place(kept.map(({ node }) => node));
+    this.#thread.place(kept.map(({ node }) => node));
     this.node.classList.toggle('empty', !kept.length);
     for (const entry of kept) {
       if (entry.id) entry.showVariants(this.#branches.place(entry.id), (step) => this.#turn(entry, step));
@@ -172,17 +168,13 @@ export class Chat {
     }
   }
 
-  // Moving a node would lose focus and selection in it: only what stands wrong is touched.
-  #place(nodes) {
-    nodes.forEach((node, i) => {
-      if (this.#column.children[i] !== node) this.#column.insertBefore(node, this.#column.children[i] ?? null);
-    });
-    while (this.#column.children.length > nodes.length) this.#column.lastChild.remove();
-  }
-
   // Written here a moment ago: the server may not have listed it yet.
   #isPending(entry) {
-    return entry.id === null || this.#readers.has(entry) || this.#readers.has(this.#entries[this.#entries.indexOf(entry) + 1]);
+    return (
+      entry.id === null ||
+      this.#readers.has(entry) ||
+      this.#readers.has(this.#entries[this.#entries.indexOf(entry) + 1])
+    );
   }
 
   #entryFor(message) {
@@ -194,7 +186,11 @@ export class Chat {
   }
 
   #optimistic({ role, client_msg_id: clientId }) {
-    return role === 'user' && clientId && this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId);
+    return (
+      role === 'user' &&
+      clientId &&
+      this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId)
+    );
   }
 
   #question(message) {
@@ -225,9 +221,8 @@ export class Chat {
 
   #append(entry) {
     this.node.classList.remove('empty');
-    if (!this.#entries.length) this.#column.replaceChildren();
     this.#entries.push(entry);
-    this.#column.append(entry.node);
+    this.#thread.place(this.#entries.map(({ node }) => node));
     return entry;
   }
 
@@ -254,7 +249,8 @@ export class Chat {
   // A refresh came between the POST and its answer: the same key asks again, and gets the same generation.
   #resendPending() {
     const body = drafts.peekPending();
-    if (!body || (body.conversation_id ?? null) !== this.#id || (!this.#id && (body.model ?? null) !== this.#model)) return;
+    if (!body || (body.conversation_id ?? null) !== this.#id || (!this.#id && (body.model ?? null) !== this.#model))
+      return;
     const question = this.#entries.find((entry) => entry.clientId === body.client_msg_id);
     if (question) drafts.dropPending(body.client_msg_id);
     else this.#begin(body);
@@ -264,8 +260,7 @@ export class Chat {
     const question = this.#append(this.#question({ content: body.message, client_msg_id: body.client_msg_id }));
     const answer = this.#append(this.#answer({ status: 'queued' }));
     announce('Message sent');
-    this.#following = true;
-    this.#toEnd(true);
+    this.#thread.toEnd({ smooth: true });
     const reader = beginTogether({
       url: '/api/v1/generations',
       body,
@@ -333,7 +328,7 @@ export class Chat {
     this.#branches.forget();
     await this.sync();
     tell({ type: 'changed', conversation: this.#id });
-    this.#toEnd(true);
+    this.#thread.toEnd({ smooth: true });
     return true;
   }
 
@@ -362,7 +357,8 @@ export class Chat {
     this.#app.busy(this.#readers.size > 0);
     if (!this.#readers.size) this.#chip.show(null);
     if (end.reason === 'signed-out') expire(usedToken);
-    else if (end.reason === 'refused' && answer.generationId) this.#composer.complain(api.explain(end.status, end.problem));
+    else if (end.reason === 'refused' && answer.generationId)
+      this.#composer.complain(api.explain(end.status, end.problem));
     return end;
   }
 
@@ -436,47 +432,27 @@ export class Chat {
       const model = items.find(({ name }) => name === event.target.value);
       this.#app.router.go(newPath(model.isDefault ? null : model.name), { replace: true });
     };
-    return h('label', { class: 'model' }, h('span', { class: 'sr-only' }, 'Model'), h('select', { onchange: pick }, options), icon('chevron'));
+    return h(
+      'label',
+      { class: 'model' },
+      h('span', { class: 'sr-only' }, 'Model'),
+      h('select', { onchange: pick }, options),
+      icon('chevron'),
+    );
   }
 
   #openMenu() {
     openMenu(this.#menu, this.#app.actions({ id: this.#id, title: this.#title.textContent }));
-  }
-
-  #scrolled() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#thread;
-    this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
-    this.#jump.hidden = this.#following;
-  }
-
-  #toEnd(smooth) {
-    this.#following = true;
-    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-    this.#thread.scrollTo({ top: this.#thread.scrollHeight, behavior: smooth && !calm ? 'smooth' : 'instant' });
   }
 }
 
 /** What a conversation is called: its title, or until it has one, how it began. */
 export function nameOf({ title, asked, preview }) {
   if (title) return title;
-  const words = (asked ?? preview ?? '').replace(/[#*`>_~|]+/g, '').replace(/\s+/g, ' ').trim();
-  return words.length > LONGEST_NAME ? `${words.slice(0, LONGEST_NAME).replace(/\s+\S*$/, '')}…` : words || 'New chat';
-}
-
-function greeting(hour = new Date().getHours()) {
-  if (hour < 5) return 'Still up?';
-  if (hour < 12) return 'Good morning';
-  return hour < 18 ? 'Good afternoon' : 'Good evening';
-}
-
-function skeleton() {
-  const line = (width) => h('i', { class: `bone w${width}` });
-  return h(
-    'div',
-    { class: 'skeleton', 'aria-label': 'Loading', role: 'status' },
-    h('div', { class: 'asked' }, line(40)),
-    [90, 100, 80, 60].map(line),
-    h('div', { class: 'asked' }, line(30)),
-    [100, 90, 40].map(line),
-  );
+  const words = (asked ?? preview ?? '')
+    .replace(/[#*`>_~|]+/g, '')
+    .replace(/\s+/g, ' ')
+    .trim();
+  if (words.length <= LONGEST_NAME) return words || 'New chat';
+  return `${words.slice(0, LONGEST_NAME).replace(/\s+\S*$/, '')}…`;
 }

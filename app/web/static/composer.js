@@ -37,8 +37,23 @@ export class Composer {
       onkeydown: (event) => this.#key(event),
     });
     this.#text.value = drafts.load(place);
-    this.#send = h('button', { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send (Enter)' }, icon('send'));
-    this.#stop = h('button', { type: 'button', class: 'stop', 'aria-label': 'Stop the answer', title: 'Stop (Esc)', hidden: true, onclick: onStop }, icon('stop'));
+    this.#send = h(
+      'button',
+      { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send (Enter)' },
+      icon('send'),
+    );
+    this.#stop = h(
+      'button',
+      {
+        type: 'button',
+        class: 'stop',
+        'aria-label': 'Stop the answer',
+        title: 'Stop (Esc)',
+        hidden: true,
+        onclick: onStop,
+      },
+      icon('stop'),
+    );
     this.node = h(
       'form',
       { class: 'composer', onsubmit: (event) => this.#submit(event) },
@@ -51,7 +66,16 @@ export class Composer {
         this.#count,
         h('div', { class: 'buttons' }, this.#stop, this.#send),
       ),
-      h('p', { class: 'hint' }, h('kbd', {}, 'Enter'), ' sends, ', h('kbd', {}, 'Shift'), ' ', h('kbd', {}, 'Enter'), ' is a new line'),
+      h(
+        'p',
+        { class: 'hint' },
+        h('kbd', {}, 'Enter'),
+        ' sends, ',
+        h('kbd', {}, 'Shift'),
+        ' ',
+        h('kbd', {}, 'Enter'),
+        ' is a new line',
+      ),
     );
     this.#changed({ keep: false });
     // The box has its width only once it is in the page.

@@ -25,14 +25,23 @@ const SVG = 'http://www.w3.org/2000/svg';
 const PATHS = {
   wave: ['M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6'],
   // The waiting sign: the whole line faintly, and a bright piece that runs along it.
-  flow: ['M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6', 'M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6'],
+  flow: [
+    'M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6',
+    'M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6',
+  ],
   plus: ['M12 5v14', 'M5 12h14'],
   send: ['M12 19V5', 'M6 11l6-6 6 6'],
   stop: ['M8 8h8v8H8z'],
   menu: ['M4 7h16', 'M4 12h16', 'M4 17h10'],
-  panel: ['M5 5h14a1.5 1.5 0 0 1 1.5 1.5v11A1.5 1.5 0 0 1 19 19H5a1.5 1.5 0 0 1-1.5-1.5v-11A1.5 1.5 0 0 1 5 5z', 'M9.5 5v14'],
+  panel: [
+    'M5 5h14a1.5 1.5 0 0 1 1.5 1.5v11A1.5 1.5 0 0 1 19 19H5a1.5 1.5 0 0 1-1.5-1.5v-11A1.5 1.5 0 0 1 5 5z',
+    'M9.5 5v14',
+  ],
   more: ['M6 12h.01', 'M12 12h.01', 'M18 12h.01'],
-  copy: ['M9 9h9.5A1.5 1.5 0 0 1 20 10.5V19a1.5 1.5 0 0 1-1.5 1.5H10A1.5 1.5 0 0 1 8.5 19V9.5', 'M5.5 15.5A1.5 1.5 0 0 1 4 14V5a1.5 1.5 0 0 1 1.5-1.5H14A1.5 1.5 0 0 1 15.5 5'],
+  copy: [
+    'M9 9h9.5A1.5 1.5 0 0 1 20 10.5V19a1.5 1.5 0 0 1-1.5 1.5H10A1.5 1.5 0 0 1 8.5 19V9.5',
+    'M5.5 15.5A1.5 1.5 0 0 1 4 14V5a1.5 1.5 0 0 1 1.5-1.5H14A1.5 1.5 0 0 1 15.5 5',
+  ],
   check: ['M5 12.5l4.5 4.5L19 7.5'],
   chevron: ['M8 10l4 4 4-4'],
   back: ['M14 8l-4 4 4 4'],
@@ -69,7 +78,11 @@ export function icon(name) {
 
 /** A button with a sign and a name that is read aloud and shown as a tooltip. */
 export function iconButton(name, label, onclick, attributes = {}) {
-  return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick, ...attributes }, icon(name));
+  return h(
+    'button',
+    { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick, ...attributes },
+    icon(name),
+  );
 }
 
 /** Tell people who listen instead of looking. */

@@ -20,11 +20,18 @@ function modelList(answer) {
   const entries = answer.items ?? answer.data ?? answer.models ?? [];
   const items = entries.map((entry) => {
     const name = entry.name ?? entry.id;
-    return { name, label: entry.label ?? entry.title ?? name, isDefault: Boolean(entry.default ?? entry.is_default ?? name === answer.default) };
+    return {
+      name,
+      label: entry.label ?? entry.title ?? name,
+      isDefault: Boolean(entry.default ?? entry.is_default ?? name === answer.default),
+    };
   });
   const byDefault = items.find(({ isDefault }) => isDefault)?.name;
   // General chats have short addresses: the default model goes without saying.
-  return { items, chosen: (name) => (name && name !== byDefault && items.some((item) => item.name === name) ? name : null) };
+  return {
+    items,
+    chosen: (name) => (name && name !== byDefault && items.some((item) => item.name === name) ? name : null),
+  };
 }
 
 class Workspace {
@@ -38,7 +45,13 @@ class Workspace {
     this.models = { items: [], chosen: () => null };
     this.limits = {};
     this.router = new Router((where) => this.show(where));
-    this.#account = h('button', { type: 'button', class: 'account', 'aria-haspopup': 'menu', 'aria-expanded': 'false', onclick: () => this.#openAccount() });
+    this.#account = h('button', {
+      type: 'button',
+      class: 'account',
+      'aria-haspopup': 'menu',
+      'aria-expanded': 'false',
+      onclick: () => this.#openAccount(),
+    });
     this.sidebar = new Sidebar(this, this.#account);
     this.scrim = h('div', { class: 'scrim', onclick: () => this.toggleNav(false) });
     this.node = h('div', { class: 'workspace' }, this.sidebar.node, this.scrim, this.#view);
@@ -79,7 +92,8 @@ class Workspace {
       await chat.open();
     } catch (problem) {
       if (this.#chat !== chat || problem.name === 'AbortError') return;
-      if (problem.status === 404 || problem.status === 400 || problem.status === 422) this.#showNothing('This conversation does not exist, or it belongs to somebody else.');
+      if (problem.status === 404 || problem.status === 400 || problem.status === 422)
+        this.#showNothing('This conversation does not exist, or it belongs to somebody else.');
       else if (problem.status !== 401) this.#showTrouble(problem, where);
     }
   }
@@ -91,7 +105,11 @@ class Workspace {
   }
 
   #showTrouble(problem, where) {
-    this.#showMessage('That did not load', problem.message, h('button', { type: 'button', class: 'primary', onclick: () => this.show(where) }, 'Try again'));
+    this.#showMessage(
+      'That did not load',
+      problem.message,
+      h('button', { type: 'button', class: 'primary', onclick: () => this.show(where) }, 'Try again'),
+    );
   }
 
   #showMessage(title, text, action) {
@@ -104,7 +122,10 @@ class Workspace {
   // --- what the views ask for ------------------------------------------------------------------------------------
 
   navButton() {
-    return iconButton('panel', 'Show conversations', () => this.toggleNav(true), { class: 'icon-button show-nav', 'aria-controls': 'sidebar' });
+    return iconButton('panel', 'Show conversations', () => this.toggleNav(true), {
+      class: 'icon-button show-nav',
+      'aria-controls': 'sidebar',
+    });
   }
 
   toggleNav(open = !this.node.classList.contains('nav-open'), { keep = true } = {}) {
@@ -142,7 +163,11 @@ class Workspace {
     const { id, archived } = conversation;
     return [
       { label: 'Rename', icon: 'pencil', action: () => this.#rename(conversation) },
-      { label: archived ? 'Bring back' : 'Archive', icon: 'archive', action: () => this.#try(() => this.#archive(id, !archived)) },
+      {
+        label: archived ? 'Bring back' : 'Archive',
+        icon: 'archive',
+        action: () => this.#try(() => this.#archive(id, !archived)),
+      },
       { label: 'Save as Markdown', icon: 'download', action: () => this.#try(() => this.#save(conversation, 'md')) },
       { label: 'Save as JSON', icon: 'download', action: () => this.#try(() => this.#save(conversation, 'json')) },
       null,
@@ -153,7 +178,12 @@ class Workspace {
   // --- actions -------------------------------------------------------------------------------------------------
 
   async #rename({ id, title }) {
-    const name = await promptDialog({ title: 'Rename', label: 'Name of the conversation', value: title, action: 'Rename' });
+    const name = await promptDialog({
+      title: 'Rename',
+      label: 'Name of the conversation',
+      value: title,
+      action: 'Rename',
+    });
     if (!name || name === title) return;
     await this.#try(async () => {
       await api.change(id, { title: name });
@@ -172,7 +202,11 @@ class Workspace {
   }
 
   async #delete({ id, title }) {
-    const sure = await confirmDialog({ title: 'Delete this conversation?', text: `“${title}” and everything in it will be gone for good. An answer that is still being written stops.`, action: 'Delete' });
+    const sure = await confirmDialog({
+      title: 'Delete this conversation?',
+      text: `“${title}” and everything in it will be gone for good. An answer that is still being written stops.`,
+      action: 'Delete',
+    });
     if (!sure) return;
     await this.#try(async () => {
       await api.remove(id);
@@ -185,7 +219,11 @@ class Workspace {
 
   async #save({ id, title }, format) {
     const url = URL.createObjectURL(await api.exportConversation(id, format));
-    const name = title.replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '').slice(0, 60) || 'conversation';
+    const name =
+      title
+        .replace(/[^\p{L}\p{N}]+/gu, '-')
+        .replace(/^-|-$/g, '')
+        .slice(0, 60) || 'conversation';
     h('a', { href: url, download: `${name}.${format}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
@@ -214,7 +252,12 @@ class Workspace {
 
   #openAccount() {
     const theme = localStorage.getItem(THEME) ?? 'system';
-    const choose = (label, value) => ({ label, icon: 'theme', checked: theme === value, action: () => setTheme(value) });
+    const choose = (label, value) => ({
+      label,
+      icon: 'theme',
+      checked: theme === value,
+      action: () => setTheme(value),
+    });
     openMenu(this.#account, [
       choose('Like the system', 'system'),
       choose('Light', 'light'),
@@ -321,7 +364,8 @@ function expireInTime() {
   const current = session.token();
   const seconds = session.secondsLeft(current);
   const longest = 2 ** 31 - 1;
-  if (seconds !== null && seconds * 1000 < longest) setTimeout(() => session.expire(current), Math.max(0, seconds * 1000));
+  if (seconds !== null && seconds * 1000 < longest)
+    setTimeout(() => session.expire(current), Math.max(0, seconds * 1000));
 }
 
 session.listen(({ type }) => {

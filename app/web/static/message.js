@@ -40,7 +40,10 @@ export class Question {
   #variants = new Variants();
   #onEdit;
 
-  constructor({ message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null }, { onEdit = null } = {}) {
+  constructor(
+    { message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null },
+    { onEdit = null } = {},
+  ) {
     this.id = id;
     this.clientId = clientId;
     this.text = content;
@@ -71,7 +74,12 @@ export class Question {
   /** Say it differently: a new branch, the old one stays. */
   edit() {
     if (!this.id || !this.#onEdit || this.node.querySelector('form')) return;
-    const text = h('textarea', { 'aria-label': 'Edit message', rows: String(Math.min(12, this.text.split('\n').length + 1)), dir: 'auto', value: this.text });
+    const text = h('textarea', {
+      'aria-label': 'Edit message',
+      rows: String(Math.min(12, this.text.split('\n').length + 1)),
+      dir: 'auto',
+      value: this.text,
+    });
     const close = () => {
       form.replaceWith(this.#bubble);
       this.#footer.hidden = false;
@@ -81,7 +89,17 @@ export class Question {
       const changed = text.value.trim();
       if (!changed || changed === this.text || (await this.#onEdit(this, changed))) close();
     };
-    const form = h('form', { class: 'edit', onsubmit: submit }, text, h('div', { class: 'choices' }, h('button', { type: 'button', class: 'quiet', onclick: close }, 'Cancel'), h('button', { type: 'submit', class: 'primary' }, 'Ask this')));
+    const form = h(
+      'form',
+      { class: 'edit', onsubmit: submit },
+      text,
+      h(
+        'div',
+        { class: 'choices' },
+        h('button', { type: 'button', class: 'quiet', onclick: close }, 'Cancel'),
+        h('button', { type: 'submit', class: 'primary' }, 'Ask this'),
+      ),
+    );
     form.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') close();
       else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) submit(event);
@@ -196,7 +214,8 @@ export class Answer {
       this.#status = event.status === 'queued' ? 'queued' : 'running';
       this.wait('');
     },
-    queued: ({ position }) => this.wait(position > 0 ? `Waiting for its turn, number ${position}` : 'Waiting for its turn'),
+    queued: ({ position }) =>
+      this.wait(position > 0 ? `Waiting for its turn, number ${position}` : 'Waiting for its turn'),
     snapshot: ({ reason }) => {
       this.#status = 'running';
       this.wait('');
@@ -223,8 +242,13 @@ export class Answer {
 
   #showEnding(error) {
     const cancelled = this.#status === 'cancelled';
-    const words = cancelled ? 'Stopped. What was written until then is kept.' : (error?.message ?? error?.detail ?? 'The answer could not be finished.');
-    const retry = this.#onRetry && !cancelled ? h('button', { type: 'button', class: 'link', onclick: this.#onRetry }, 'Try again') : null;
+    const words = cancelled
+      ? 'Stopped. What was written until then is kept.'
+      : (error?.message ?? error?.detail ?? 'The answer could not be finished.');
+    const retry =
+      this.#onRetry && !cancelled
+        ? h('button', { type: 'button', class: 'link', onclick: this.#onRetry }, 'Try again')
+        : null;
     this.#ending.className = `ending ${cancelled ? 'stopped' : 'failed'}`;
     this.#ending.replaceChildren(icon(cancelled ? 'stop' : 'alert'), h('p', {}, words), retry ?? '');
     this.#ending.hidden = false;
@@ -266,14 +290,27 @@ export class Answer {
     const again = this.#onRetry ? iconButton('refresh', 'Answer again', this.#onRetry) : null;
     const tokens = usage?.output_tokens ? `${usage.output_tokens.toLocaleString()} tokens` : '';
     const words = [model, tokens].filter(Boolean).join(' · ');
-    this.#footer.replaceChildren(copyButton('Copy answer', () => this.text), again ?? '', this.#variants.node, h('span', {}, words), stamp(at));
+    this.#footer.replaceChildren(
+      copyButton('Copy answer', () => this.text),
+      again ?? '',
+      this.#variants.node,
+      h('span', {}, words),
+      stamp(at),
+    );
   }
 }
 
 const TOOL_STATES = { started: 'running', finished: 'done', failed: 'failed' };
 
 function toolRow({ tool, state, arguments: given, result }) {
-  const name = h('summary', {}, icon('tool'), h('code', {}, tool), h('span', { class: 'state' }, TOOL_STATES[state] ?? state), icon('chevron'));
+  const name = h(
+    'summary',
+    {},
+    icon('tool'),
+    h('code', {}, tool),
+    h('span', { class: 'state' }, TOOL_STATES[state] ?? state),
+    icon('chevron'),
+  );
   const block = (label, text) => (text ? [h('h4', {}, label), h('pre', { tabindex: '0' }, pretty(text))] : []);
   return h('details', { class: `tool ${state}` }, name, block('Arguments', given), block('Result', result));
 }
@@ -296,7 +333,12 @@ class Reasoning {
   #thinking = null;
 
   constructor() {
-    this.node = h('details', { class: 'reasoning', hidden: true }, h('summary', {}, this.#label, icon('chevron')), this.#body);
+    this.node = h(
+      'details',
+      { class: 'reasoning', hidden: true },
+      h('summary', {}, this.#label, icon('chevron')),
+      this.#body,
+    );
     this.node.addEventListener('toggle', () => this.#render());
   }
 

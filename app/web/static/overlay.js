@@ -79,14 +79,24 @@ function frame(title, ...content) {
 /** Ask before something that cannot be taken back. Resolves to true or false. */
 export async function confirmDialog({ title, text, action }) {
   const dialog = frame(title, h('p', {}, text));
-  const button = (label, value, style) => h('button', { type: 'button', class: style, onclick: () => dialog.close(value) }, label);
-  dialog.firstChild.append(h('div', { class: 'choices' }, button('Keep it', '', 'quiet'), button(action, 'yes', 'danger')));
+  const button = (label, value, style) =>
+    h('button', { type: 'button', class: style, onclick: () => dialog.close(value) }, label);
+  dialog.firstChild.append(
+    h('div', { class: 'choices' }, button('Keep it', '', 'quiet'), button(action, 'yes', 'danger')),
+  );
   return (await show(dialog)) === 'yes';
 }
 
 /** Ask for a line of text. Resolves to it, or to null. */
 export async function promptDialog({ title, label, value, action }) {
-  const input = h('input', { type: 'text', value, 'aria-label': label, maxlength: '200', autocomplete: 'off', autofocus: true });
+  const input = h('input', {
+    type: 'text',
+    value,
+    'aria-label': label,
+    maxlength: '200',
+    autocomplete: 'off',
+    autofocus: true,
+  });
   const submit = (event) => {
     event.preventDefault();
     dialog.close(input.value.trim());
@@ -120,8 +130,25 @@ export const SHORTCUTS = [
 
 /** The keys that do something. */
 export function shortcutsDialog() {
-  const rows = SHORTCUTS.map(([what, keys]) => h('div', {}, h('dt', {}, what), h('dd', {}, keys.map((key) => h('kbd', {}, key)))));
+  const rows = SHORTCUTS.map(([what, keys]) =>
+    h(
+      'div',
+      {},
+      h('dt', {}, what),
+      h(
+        'dd',
+        {},
+        keys.map((key) => h('kbd', {}, key)),
+      ),
+    ),
+  );
   const dialog = frame('Keyboard', h('dl', { class: 'shortcuts' }, rows));
-  dialog.firstChild.append(h('div', { class: 'choices' }, h('button', { type: 'button', class: 'quiet', autofocus: true, onclick: () => dialog.close('') }, 'Close')));
+  dialog.firstChild.append(
+    h(
+      'div',
+      { class: 'choices' },
+      h('button', { type: 'button', class: 'quiet', autofocus: true, onclick: () => dialog.close('') }, 'Close'),
+    ),
+  );
   return show(dialog);
 }

@@ -40,13 +40,21 @@ export class Sidebar {
     this.node = h(
       'aside',
       { class: 'sidebar', id: 'sidebar', 'aria-label': 'Conversations and account' },
-      h('div', { class: 'brand' }, h('a', { href: '/new', class: 'mark' }, icon('wave'), 'Unbroken'), iconButton('panel', 'Hide conversations', () => app.toggleNav(false))),
+      h(
+        'div',
+        { class: 'brand' },
+        h('a', { href: '/new', class: 'mark' }, icon('wave'), 'Unbroken'),
+        iconButton('panel', 'Hide conversations', () => app.toggleNav(false)),
+      ),
       h('a', { href: '/new', class: 'new' }, icon('plus'), h('span', {}, 'New chat')),
       h('label', { class: 'search' }, icon('search'), this.#search),
       scroller,
       account,
     );
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#loadMore(), { root: scroller, rootMargin: '300px' }).observe(this.#end);
+    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#loadMore(), {
+      root: scroller,
+      rootMargin: '300px',
+    }).observe(this.#end);
   }
 
   focusSearch() {
@@ -68,11 +76,20 @@ export class Sidebar {
       const page = await api.conversations({ archived: this.#archived });
       const ids = page.items.map(({ id }) => id);
       for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
-      if (first || !page.next_cursor) [this.#cursor, this.#more, this.#order] = [page.next_cursor, Boolean(page.next_cursor), ids];
+      if (first || !page.next_cursor)
+        [this.#cursor, this.#more, this.#order] = [page.next_cursor, Boolean(page.next_cursor), ids];
       else this.#order = [...ids, ...this.#order.filter((id) => !ids.includes(id))];
       this.#draw();
     } catch (problem) {
-      if (first) this.#list.replaceChildren(h('p', { class: 'nothing' }, problem.message, h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, 'Try again')));
+      if (first)
+        this.#list.replaceChildren(
+          h(
+            'p',
+            { class: 'nothing' },
+            problem.message,
+            h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, 'Try again'),
+          ),
+        );
     }
   }
 
@@ -108,7 +125,10 @@ export class Sidebar {
     this.#archived = archived;
     this.#order = [];
     this.#heading.hidden = !archived;
-    this.#heading.replaceChildren(h('span', {}, 'Archived'), h('button', { type: 'button', class: 'link', onclick: () => this.showArchived(false) }, 'Back'));
+    this.#heading.replaceChildren(
+      h('span', {}, 'Archived'),
+      h('button', { type: 'button', class: 'link', onclick: () => this.showArchived(false) }, 'Back'),
+    );
     return this.refresh();
   }
 
@@ -144,11 +164,15 @@ export class Sidebar {
     try {
       const { items } = await api.search(words, signal);
       this.#show(items.map(foundConversation));
-    } catch (problem) {
+    } catch {
       if (signal.aborted) return;
       // Titles at hand are better than nothing while the server cannot search.
       const small = words.toLowerCase();
-      this.#show([...this.#items.values()].filter((item) => `${item.title ?? ''} ${item.preview ?? ''}`.toLowerCase().includes(small)));
+      this.#show(
+        [...this.#items.values()].filter((item) =>
+          `${item.title ?? ''} ${item.preview ?? ''}`.toLowerCase().includes(small),
+        ),
+      );
     }
   }
 
@@ -172,7 +196,16 @@ export class Sidebar {
     const items = this.#found ?? this.#order.map((id) => this.#items.get(id));
     const groups = this.#found ? [['', items]] : grouped(items);
     this.#list.replaceChildren(
-      ...groups.flatMap(([name, members]) => [name && h('h2', {}, name), h('ul', {}, members.map((item) => this.#row(item)))]).filter(Boolean),
+      ...groups
+        .flatMap(([name, members]) => [
+          name && h('h2', {}, name),
+          h(
+            'ul',
+            {},
+            members.map((item) => this.#row(item)),
+          ),
+        ])
+        .filter(Boolean),
     );
     if (!items.length) this.#list.replaceChildren(h('p', { class: 'nothing' }, this.#emptiness()));
     if (focused) this.#list.querySelector(`a[data-id="${CSS.escape(focused)}"]`)?.focus();
@@ -190,10 +223,22 @@ export class Sidebar {
       { href: conversationPath(item.id, this.#app.models.chosen(item.model)), 'data-id': item.id, title: name },
       h('span', { class: 'name', dir: 'auto' }, name),
       item.snippet ? h('span', { class: 'snippet', dir: 'auto' }, item.snippet) : null,
-      item.has_active_generation ? h('span', { class: 'active', title: 'An answer is being written' }, icon('flow'), h('span', { class: 'sr-only' }, 'answering')) : null,
+      item.has_active_generation
+        ? h(
+            'span',
+            { class: 'active', title: 'An answer is being written' },
+            icon('flow'),
+            h('span', { class: 'sr-only' }, 'answering'),
+          )
+        : null,
     );
     mark(link, item.id === this.#current);
-    const more = iconButton('more', `Actions for ${name}`, () => openMenu(more, this.#app.actions({ ...item, title: name })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+    const more = iconButton(
+      'more',
+      `Actions for ${name}`,
+      () => openMenu(more, this.#app.actions({ ...item, title: name })),
+      { 'aria-haspopup': 'menu', 'aria-expanded': 'false' },
+    );
     return h('li', {}, link, more);
   }
 
@@ -215,17 +260,31 @@ function mark(link, current) {
 function foundConversation(hit) {
   const conversation = hit.conversation ?? hit;
   const snippet = hit.snippet ?? hit.headline ?? hit.excerpt ?? hit.preview ?? '';
-  return { ...conversation, id: hit.conversation_id ?? conversation.id, snippet: snippet.replace(/<\/?(?:b|mark|em)>/g, '') };
+  return {
+    ...conversation,
+    id: hit.conversation_id ?? conversation.id,
+    snippet: snippet.replace(/<\/?(?:b|mark|em)>/g, ''),
+  };
 }
 
-const when = (item) => Date.parse(item.last_message_at ?? item.last_updated ?? item.updated_at ?? item.created_at) || Date.now();
+const when = (item) =>
+  Date.parse(item.last_message_at ?? item.last_updated ?? item.updated_at ?? item.created_at) || Date.now();
 
 function grouped(items) {
   const today = new Date().setHours(0, 0, 0, 0);
   const groups = new Map();
   for (const item of items) {
     const age = today - when(item);
-    const name = age <= 0 ? 'Today' : age <= DAY ? 'Yesterday' : age <= 7 * DAY ? 'This week' : age <= 30 * DAY ? 'This month' : 'Earlier';
+    const name =
+      age <= 0
+        ? 'Today'
+        : age <= DAY
+          ? 'Yesterday'
+          : age <= 7 * DAY
+            ? 'This week'
+            : age <= 30 * DAY
+              ? 'This month'
+              : 'Earlier';
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(item);
   }
@@ -233,5 +292,9 @@ function grouped(items) {
 }
 
 function bones() {
-  return h('div', { class: 'skeleton', role: 'status', 'aria-label': 'Loading' }, [80, 60, 90, 70, 50].map((width) => h('i', { class: `bone w${width}` })));
+  return h(
+    'div',
+    { class: 'skeleton', role: 'status', 'aria-label': 'Loading' },
+    [80, 60, 90, 70, 50].map((width) => h('i', { class: `bone w${width}` })),
+  );
 }

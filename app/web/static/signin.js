@@ -49,19 +49,41 @@ export function signInView({ why, onDone }) {
     field,
     problem,
     button,
-    h('div', { class: 'help', id: 'token-help' }, h('p', {}, 'Where the server runs, this prints one:'), h('div', { class: 'command' }, h('code', {}, COMMAND), copyButton('Copy command', () => COMMAND))),
+    h(
+      'div',
+      { class: 'help', id: 'token-help' },
+      h('p', {}, 'Where the server runs, this prints one:'),
+      h(
+        'div',
+        { class: 'command' },
+        h('code', {}, COMMAND),
+        copyButton('Copy command', () => COMMAND),
+      ),
+    ),
   );
   queueMicrotask(() => field.focus());
   return h(
     'main',
     { class: 'door' },
-    h('div', { class: 'card' }, h('div', { class: 'mark' }, icon('wave'), 'Unbroken'), h('h1', {}, why ? 'Welcome back' : 'Answers that keep going'), h('p', { class: 'lead' }, why ?? 'Close the tab, lose the network, come back tomorrow: the answer is finished, and it is all here.'), form),
+    h(
+      'div',
+      { class: 'card' },
+      h('div', { class: 'mark' }, icon('wave'), 'Unbroken'),
+      h('h1', {}, why ? 'Welcome back' : 'Answers that keep going'),
+      h(
+        'p',
+        { class: 'lead' },
+        why ?? 'Close the tab, lose the network, come back tomorrow: the answer is finished, and it is all here.',
+      ),
+      form,
+    ),
   );
 }
 
 async function enter(pasted) {
   const token = pasted.trim().replace(/^Bearer\s+/i, '');
-  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new Error('That does not look like a token: it has three parts with dots between them.');
+  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token))
+    throw new Error('That does not look like a token: it has three parts with dots between them.');
   if ((secondsLeft(token) ?? 1) <= 0) throw new Error('This token has expired. Print a new one.');
   let me;
   try {
@@ -73,4 +95,5 @@ async function enter(pasted) {
 }
 
 /** Why somebody who was signed in sees the door. */
-export const expiredText = () => (userId() ? 'Your session has ended. Sign in again to go on where you were; what you were writing is kept.' : null);
+export const expiredText = () =>
+  userId() ? 'Your session has ended. Sign in again to go on where you were; what you were writing is kept.' : null;

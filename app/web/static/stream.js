@@ -310,7 +310,8 @@ class Follower {
   async #refusal({ response, token }) {
     const { status } = response;
     const problem = await response.json().catch(() => null);
-    if (status === 401) return (await this.#token()) === token ? { end: 'signed-out', status, problem } : { why: 'new token' };
+    if (status === 401)
+      return (await this.#token()) === token ? { end: 'signed-out', status, problem } : { why: 'new token' };
     const wait = retryAfter(response.headers.get('Retry-After'));
     const passing = status === 408 || status === 425 || status === 429 || status >= 500;
     if (!passing || (wait ?? 0) > this.#times.longestWait) return { end: 'refused', status, problem };
@@ -327,7 +328,10 @@ class Follower {
       });
     }
     const resume = this.#cursor === START ? {} : { 'Last-Event-ID': this.#cursor };
-    return this.#fetch(this.#url, { limit: this.#times.firstByte, headers: { Accept: 'text/event-stream', ...resume } });
+    return this.#fetch(this.#url, {
+      limit: this.#times.firstByte,
+      headers: { Accept: 'text/event-stream', ...resume },
+    });
   }
 
   async #stream() {
@@ -467,7 +471,12 @@ class Follower {
     if (delay > this.#times.pollPause) {
       const offline = globalThis.navigator?.onLine === false;
       const reason = status ? { status, problem } : { why: String(why ?? '') };
-      this.#state({ name: offline ? 'offline' : 'waiting', retryAt: Date.now() + delay, attempt: this.#streak, ...reason });
+      this.#state({
+        name: offline ? 'offline' : 'waiting',
+        retryAt: Date.now() + delay,
+        attempt: this.#streak,
+        ...reason,
+      });
     }
     await this.#sleep(delay);
   }

@@ -1,0 +1,213 @@
+/** Markdown's blocks: lines to a tree. Each block knows its source (`raw`), which decides whether it has changed. */
+
+const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`]*)$/;
+const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
+const QUOTE = /^ {0,3}> ?/;
+const ITEM = /^( *)([-+*]|\d{1,9}[.)])( +(?=\S)|[ \t]*$)/;
+const UNDERLINE = /^ {0,3}(={3,}|-{3,})[ \t]*$/;
+const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const TASK = /^\[([ xX])\][ \t]+/;
+const DEEPEST = 12;
+
+/** The blocks of `text`: what `show` draws. */
+export function parse(text) {
+  return parseBlocks(split(text), 0);
+}
+
+function split(text) {
+  return text.replace(/\r\n?/g, '\n').split('\n').map(expandTabs);
+}
+
+function expandTabs(line) {
+  if (!/^ *\t/.test(line)) return line;
+  return line.replace(/^[ \t]+/, (indent) => {
+    let width = 0;
+    for (const char of indent) width += char === '\t' ? 4 - (width % 4) : 1;
+    return ' '.repeat(width);
+  });
+}
+
+function parseBlocks(lines, depth) {
+  const blocks = [];
+  let at = 0;
+  while (at < lines.length) {
+    if (isBlank(lines[at])) {
+      at += 1;
+      continue;
+    }
+    const block = blockAt(lines, at, depth);
+    block.start = at;
+    block.raw = lines.slice(at, block.end).join('\n');
+    blocks.push(block);
+    at = block.end;
+  }
+  return blocks;
+}
+
+function blockAt(lines, at, depth) {
+  const line = lines[at];
+  let match;
+  if ((match = FENCE.exec(line))) return fence(lines, at, match);
+  if ((match = HEADING.exec(line)))
+    return { type: 'heading', level: match[1].length, text: match[2] ?? '', end: at + 1 };
+  if (RULE.test(line)) return { type: 'rule', end: at + 1 };
+  if (QUOTE.test(line) && depth < DEEPEST) return quote(lines, at, depth);
+  if (ITEM.test(line) && depth < DEEPEST) return list(lines, at, depth);
+  if (isTable(lines, at)) return table(lines, at);
+  return paragraph(lines, at);
+}
+
+function isBlank(line) {
+  return line.trim() === '';
+}
+
+// Whether a line starts something new inside a paragraph. Only "1." may interrupt: "in\n1984. That" is prose.
+function interrupts(line) {
+  if (FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line)) return true;
+  const match = ITEM.exec(line);
+  if (!match || isBlank(line.slice(match[0].length))) return false;
+  return match[1].length < 4 && /^([-+*]|1[.)])$/.test(match[2]);
+}
+
+// A line that a paragraph may go on after.
+function isProse(line) {
+  return !isBlank(line) && !FENCE.test(line) && !HEADING.test(line) && !RULE.test(line);
+}
+
+function fence(lines, at, [, indent, marks, info]) {
+  const closing = new RegExp(`^ {0,3}${marks[0] === '`' ? '`' : '~'}{${marks.length},}[ \\t]*$`);
+  const body = [];
+  let end = at + 1;
+  let closed = false;
+  for (; end < lines.length && !closed; end += 1) {
+    if (closing.test(lines[end])) closed = true;
+    else body.push(dedent(lines[end], indent.length));
+  }
+  return { type: 'code', language: info.trim().split(/\s+/)[0] ?? '', text: body.join('\n'), closed, end };
+}
+
+function dedent(line, width) {
+  let cut = 0;
+  while (cut < width && line[cut] === ' ') cut += 1;
+  return line.slice(cut);
+}
+
+function quote(lines, at, depth) {
+  const inner = [];
+  let end = at;
+  let fenced = false;
+  for (; end < lines.length && !isBlank(lines[end]); end += 1) {
+    const mine = QUOTE.test(lines[end]);
+    const line = mine ? lines[end].replace(QUOTE, '') : lines[end];
+    if (!mine && (fenced || !isProse(inner.at(-1)) || interrupts(line))) break;
+    if (FENCE.test(line)) fenced = !fenced;
+    inner.push(line);
+  }
+  return { type: 'quote', blocks: parseBlocks(inner, depth + 1), end };
+}
+
+function list(lines, at, depth) {
+  const [, indent, marker] = ITEM.exec(lines[at]);
+  const kind = marker.at(-1);
+  const items = [];
+  let end = at;
+  let loose = false;
+  while (end < lines.length) {
+    const match = ITEM.exec(lines[end]);
+    const mine = match && match[2].at(-1) === kind && match[1].length < indent.length + 2 && !RULE.test(lines[end]);
+    if (!mine) break;
+    const { body, end: next, blankBefore } = itemLines(lines, end, match);
+    items.push(item(body, depth, lines.slice(end, next).join('\n')));
+    const another = next < lines.length && ITEM.test(lines[next]);
+    loose ||= blankBefore && another && ITEM.exec(lines[next])[2].at(-1) === kind;
+    end = next;
+  }
+  loose ||= items.some((each) => each.loose);
+  const ordered = kind === '.' || kind === ')';
+  return { type: 'list', ordered, first: ordered ? parseInt(marker, 10) : 1, loose, items, end };
+}
+
+// The lines of one item without its marker and indentation. Lists nest from two spaces on: models write it so.
+function itemLines(lines, at, [whole, indent, marker, gap]) {
+  const empty = whole.length === lines[at].length;
+  const offset = indent.length + marker.length + (empty || gap.length > 4 ? 1 : gap.length);
+  const nested = indent.length + 2;
+  const body = [lines[at].slice(offset)];
+  let end = at + 1;
+  let blanks = 0;
+  let open = FENCE.exec(body[0])?.[2] ?? null;
+  for (; end < lines.length; end += 1) {
+    const line = lines[end];
+    if (isBlank(line)) {
+      blanks += 1;
+      continue;
+    }
+    const width = line.length - line.trimStart().length;
+    const inside = width >= offset || (width >= nested && (ITEM.test(line) || FENCE.test(line) || open));
+    const lazy = blanks === 0 && !open && !isBlank(body.at(-1)) && !interrupts(line) && !ITEM.test(line);
+    if (!inside && !lazy) break;
+    for (; blanks > 0; blanks -= 1) body.push('');
+    body.push(inside ? dedent(line, offset) : line.trimStart());
+    const mark = FENCE.exec(body.at(-1));
+    if (mark) open = open ? (mark[2].startsWith(open) ? null : open) : mark[2];
+  }
+  return { body, end, blankBefore: blanks > 0 };
+}
+
+function item(body, depth, raw) {
+  const task = TASK.exec(body[0]);
+  if (task) body[0] = body[0].slice(task[0].length);
+  const blocks = parseBlocks(body, depth + 1);
+  const loose = blocks.some((block, i) => i > 0 && block.type === 'paragraph' && isBlank(body[block.start - 1]));
+  return { type: 'item', task: task ? task[1] !== ' ' : null, blocks, loose, raw };
+}
+
+function isTable(lines, at) {
+  if (!lines[at].includes('|') || at + 1 >= lines.length) return false;
+  const under = lines[at + 1];
+  return under.includes('-') && DELIMITERS.test(under) && cells(lines[at]).length === cells(under).length;
+}
+
+function table(lines, at) {
+  const align = cells(lines[at + 1]).map((cell) => {
+    if (cell.endsWith(':')) return cell.startsWith(':') ? 'center' : 'right';
+    return cell.startsWith(':') ? 'left' : '';
+  });
+  let end = at + 2;
+  const rows = [];
+  for (; end < lines.length && !isBlank(lines[end]) && !interrupts(lines[end]); end += 1) {
+    rows.push({ type: 'row', cells: align.map((_, i) => cells(lines[end])[i] ?? ''), align, raw: lines[end] });
+  }
+  return { type: 'table', align, head: cells(lines[at]), rows, end };
+}
+
+/** The cells of a table's line. */
+export function cells(line) {
+  const inner = line
+    .trim()
+    .replace(/^\|/, '')
+    .replace(/(^|[^\\])\|$/, '$1');
+  return inner.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
+}
+
+function paragraph(lines, at) {
+  let end = at + 1;
+  for (; end < lines.length && !isBlank(lines[end]); end += 1) {
+    const under = UNDERLINE.exec(lines[end]);
+    if (under) {
+      const text = joined(lines, at, end);
+      return { type: 'heading', level: under[1][0] === '=' ? 1 : 2, text, end: end + 1 };
+    }
+    if (interrupts(lines[end]) || isTable(lines, end)) break;
+  }
+  return { type: 'paragraph', text: joined(lines, at, end), end };
+}
+
+function joined(lines, from, to) {
+  return lines
+    .slice(from, to)
+    .map((line) => line.trimStart())
+    .join('\n')
+    .trimEnd();
+}

@@ -1,0 +1,76 @@
+/** The column of messages: it follows what is being written, unless one has scrolled away. */
+
+import { h, iconButton } from './dom.js';
+
+const NEAR_END = 64; // pixels: closer than this to the end, it follows
+const GLIDE = 500; // milliseconds
+
+export class Thread {
+  #column = h('div', { class: 'column', role: 'log', 'aria-label': 'Messages', 'aria-live': 'off' });
+  #following = true;
+  #gliding = 0; // until when a smooth scroll of ours is under way
+
+  constructor() {
+    const hands = () => (this.#gliding = 0);
+    const handlers = { onscroll: () => this.#scrolled(), onwheel: hands, onpointerdown: hands, onkeydown: hands };
+    this.node = h('div', { class: 'thread', tabindex: '-1', ...handlers }, this.#column);
+    const down = () => this.toEnd({ smooth: true });
+    this.jump = iconButton('down', 'To the newest', down, { class: 'icon-button jump', hidden: true });
+    new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#column);
+  }
+
+  /** Nothing was said yet. */
+  greet() {
+    const words = 'Ask, then stay or go. Answers are written on the server and wait here for you.';
+    this.#column.replaceChildren(h('div', { class: 'greeting' }, h('h1', {}, greeting()), h('p', {}, words)));
+  }
+
+  /** Something will be here in a moment. */
+  wait() {
+    this.#column.replaceChildren(skeleton());
+  }
+
+  /** Exactly these nodes. Moving one would lose focus and selection in it, so only what stands wrong is touched. */
+  place(nodes) {
+    nodes.forEach((node, i) => {
+      if (this.#column.children[i] !== node) this.#column.insertBefore(node, this.#column.children[i] ?? null);
+    });
+    while (this.#column.children.length > nodes.length) this.#column.lastChild.remove();
+  }
+
+  /** To the newest, and stay there while it grows. */
+  toEnd({ smooth = false } = {}) {
+    this.#following = true;
+    const glide = smooth && !matchMedia('(prefers-reduced-motion: reduce)').matches;
+    if (glide) {
+      this.#gliding = performance.now() + GLIDE;
+      setTimeout(() => this.#following && this.toEnd(), GLIDE + 50);
+    } else if (performance.now() < this.#gliding) return;
+    this.node.scrollTo({ top: this.node.scrollHeight, behavior: glide ? 'smooth' : 'instant' });
+  }
+
+  #scrolled() {
+    if (performance.now() < this.#gliding) return;
+    const { scrollHeight, scrollTop, clientHeight } = this.node;
+    this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
+    this.jump.hidden = this.#following;
+  }
+}
+
+function greeting(hour = new Date().getHours()) {
+  if (hour < 5) return 'Still up?';
+  if (hour < 12) return 'Good morning';
+  return hour < 18 ? 'Good afternoon' : 'Good evening';
+}
+
+function skeleton() {
+  const line = (width) => h('i', { class: `bone w${width}` });
+  return h(
+    'div',
+    { class: 'skeleton', 'aria-label': 'Loading', role: 'status' },
+    h('div', { class: 'asked' }, line(40)),
+    [90, 100, 80, 60].map(line),
+    h('div', { class: 'asked' }, line(30)),
+    [100, 90, 40].map(line),
+  );
+}
