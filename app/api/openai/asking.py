@@ -30,12 +30,12 @@ _FORMATS = ("text", "json_object", "json_schema")
 
 
 def echo(body: dict[str, Any]) -> dict[str, Any]:
-    """What of a request the response repeats: only what was given."""
+    """What of a request the response repeats: only what was given. ``parameters`` has found no fault with it."""
     given = {name: body[name] for name in _ECHOED if body.get(name) is not None}
     if "tools" in given:
         given["tools"] = [_tool_echo(tool) for tool in given["tools"]]
     if "text" in given:
-        given["text"] = {"format": {"type": "text"}, **given["text"]}
+        given["text"] = {**given["text"], "format": given["text"].get("format") or {"type": "text"}}
     return given
 
 

@@ -130,6 +130,7 @@ def _command(process: WebProcess, user: User, body: ResponseBody, key: str | Non
     parsed = items.parse(body.input, "input", process.settings.max_message_chars)
     said = items.said([item for one in parsed for item in _resolved(process, user, one)])
     behind = _behind(process, user, body)
+    parameters = asking.parameters(given)
     request: dict[str, Any] = {
         "surface": "responses",
         "background": bool(body.background),
@@ -145,7 +146,7 @@ def _command(process: WebProcess, user: User, body: ResponseBody, key: str | Non
         model=body.model,
         idempotency_key=key,
         metadata=dict(body.metadata or {}),
-        parameters=asking.parameters(given),
+        parameters=parameters,
         said=said,
         request=request,
     )
