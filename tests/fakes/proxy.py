@@ -204,7 +204,11 @@ class TcpProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        await self._flowing.wait()
+        with suppress(asyncio.CancelledError):
+            await self._flowing.wait()
+        if self._stopped.is_set():
+            writer.transport.abort()
+            return
         if self.rules.refusing:
             _linger(writer)
             writer.transport.abort()
@@ -221,8 +225,8 @@ class TcpProxy:
         self._links.add(link)
         try:
             await asyncio.gather(self._requests(reader, link), self._replies(server_reader, link))
-        except (OSError, asyncio.IncompleteReadError):
-            link.reset()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # cancelled only by ``stop``, and the reset below is all there is to do
         finally:
             self._links.discard(link)
             link.reset()

@@ -1,0 +1,396 @@
+"""Workers die, hang, leave; stores go away and come back: the answer goes on, and nobody reads a lie."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.cursor import Cursor
+from app.domain.events import Done, Entry, Snapshot, decode
+from app.domain.transcript import Transcript
+from app.eventlog.log import RUNNING_TTL_MS
+from app.store import checkpoints
+from app.store.database import fetch_one
+from app.store.generations import Generation
+from dev.valkey import Valkey
+from tests.fakes.proxy import TcpProxy
+from tests.fakes.upstream import TOKEN, Call, FakeUpstream
+from tests.stack import Stack, Worker, until
+
+LEASE = 3
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """What these tests empty is nobody else's."""
+    server = Valkey(tmp_path_factory.mktemp("own-valkey"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def deploy(
+    tmp_path: Path, database_url: str, own_valkey: Valkey, upstream: FakeUpstream
+) -> Iterator[Callable[..., Stack]]:
+    """A deployment with these settings."""
+    stacks: list[Stack] = []
+
+    def make(**settings: Any) -> Stack:
+        given = {"OPENAI_BASE_URL": upstream.base_url, "LEASE_SECONDS": LEASE, "HEARTBEAT_SECONDS": 0.5, **settings}
+        stacks.append(Stack(tmp_path, database_url, own_valkey.url(), **given))
+        return stacks[-1]
+
+    yield make
+    for stack in stacks:
+        stack.stop()
+
+
+_number = iter(range(10**6))
+
+
+def ask(stack: Stack, **behaviour: Any) -> str:
+    said = json.dumps({"fake": {"key": next(_number), **behaviour}})
+    return stack.start(said, model="fake").generation.id
+
+
+def calls_of(stack: Stack, upstream: FakeUpstream, generation_id: str) -> list[Call]:
+    asked = stack.resources.conversations.messages(
+        stack.user, stack.generation(generation_id).conversation_id, 0, 1
+    ).items[0]
+    return [call for call in upstream.calls if any(m.get("content") == asked.content for m in call.body["messages"])]
+
+
+def holder(stack: Stack, generation_id: str, *workers: Worker) -> Worker:
+    """Whichever of the workers has it; the claim names its process."""
+
+    def found() -> Worker | None:
+        with stack.resources.database.system() as tx:
+            row = fetch_one(tx, "SELECT worker FROM generations WHERE id = :id", id=generation_id)
+        assert row is not None
+        return next((worker for worker in workers if (row.worker or "").endswith(f":{worker.pid}")), None)
+
+    return until(found, 10, "a claim")  # type: ignore[return-value]
+
+
+def speaks(stack: Stack, generation_id: str, events: int = 15, timeout: float = 10) -> list[Entry]:
+    """Its log, once it has so many events."""
+    return until(lambda: (log := stack.log(generation_id)) and len(log) >= events and log, timeout)
+
+
+def check(stack: Stack, row: Generation) -> Transcript:
+    """Archive, row and message agree, and what Redis has is a part of the archive."""
+    entries = stack.read(row.id)
+    assert entries == stack.archive(row.id)
+    folded = Transcript.of(entries)
+    message = stack.resources.conversations.messages(stack.user, row.conversation_id, 1, 1).items[0]
+    assert folded.done is not None
+    assert message.content == folded.text
+    assert folded.done.sha256 == row.sha256
+    assert row.final == entries[-1].cursor
+    return folded
+
+
+def indices(text: str) -> list[int]:
+    return [int(index) for _, index in TOKEN.findall(text)]
+
+
+def reasons(entries: list[Entry]) -> list[str]:
+    events = [decode(entry.payload) for entry in entries]
+    return [event.reason for event in events if isinstance(event, Snapshot)]
+
+
+# --- workers -------------------------------------------------------------------------------------------------------
+
+
+def test_after_kill_nine_another_worker_continues_where_the_reader_is(
+    deploy: Callable[..., Stack], upstream: FakeUpstream
+) -> None:
+    stack = deploy()
+    workers = stack.worker(), stack.worker()
+    generation = ask(stack, tokens=150, rate=40)
+    speaks(stack, generation)
+    holder(stack, generation, *workers).kill()
+    killed = time.monotonic()
+    shown = stack.log(generation)
+    entries = until(lambda: (log := stack.log(generation)) and log[-1].cursor > Cursor(2, 0) and log, 12)
+    assert time.monotonic() - killed < LEASE + 4
+    assert entries[: len(shown)] == shown
+    row = stack.finished(generation)
+    assert (row.status, row.tries, row.epoch) == ("completed", 2, 2)
+    assert [attempt["outcome"] for attempt in row.attempts] == ["lost", "finished"]
+    said = check(stack, row)
+    assert reasons(stack.read(generation)) == ["start", "continue"]
+    assert said.text.startswith(Transcript.of(shown).text)
+    assert indices(said.text) == list(range(150))
+    assert len(calls_of(stack, upstream, generation)) == 2
+
+
+def test_sigterm_hands_over_within_a_second_and_exits_cleanly(deploy: Callable[..., Stack]) -> None:
+    stack = deploy(LEASE_SECONDS=30)
+    workers = stack.worker(), stack.worker()
+    generations = [ask(stack, tokens=150, rate=30) for _ in range(6)]
+    for generation in generations:
+        speaks(stack, generation)
+    first = holder(stack, generations[0], *workers)
+    generations = [generation for generation in generations if holder(stack, generation, *workers) is first]
+    asked = time.monotonic()
+    first.signal(signal.SIGTERM)
+    for generation in generations:
+        until(lambda: stack.generation(generation).epoch >= 2, 5)  # noqa: B023
+    assert time.monotonic() - asked < 1.5
+    assert first.wait(10) == 0
+    for generation in generations:
+        row = stack.finished(generation)
+        assert (row.status, row.tries) == ("completed", 1), "a hand-over is not a failed try"
+        assert indices(check(stack, row).text) == list(range(150))
+        assert reasons(stack.read(generation)) == ["start", "continue"]
+    assert "Traceback" not in first.log(), first.tail(60)
+
+
+def test_a_worker_that_hung_past_its_lease_adds_nothing_when_it_wakes(
+    deploy: Callable[..., Stack], upstream: FakeUpstream
+) -> None:
+    stack = deploy()
+    workers = stack.worker(), stack.worker()
+    generation = ask(stack, tokens=400, rate=60)
+    speaks(stack, generation)
+    first = holder(stack, generation, *workers)
+    first.signal(signal.SIGSTOP)
+    until(lambda: stack.generation(generation).epoch >= 2, LEASE + 6)
+    shown = speaks(stack, generation, 1)
+    zombie = calls_of(stack, upstream, generation)[0]
+    first.signal(signal.SIGCONT)
+    until(lambda: zombie.ended, 5)
+    assert zombie.end == "client_disconnected"
+    row = stack.finished(generation)
+    said = check(stack, row)
+    entries = stack.read(generation)
+    assert entries[: len(shown)] == shown
+    assert [entry.cursor.epoch for entry in entries] == sorted(entry.cursor.epoch for entry in entries)
+    assert indices(said.text) == list(range(400))
+    assert "generation taken over" in until(lambda: "taken over" in first.log() and first.log(), 5)
+
+
+def test_a_finished_provider_is_not_called_again_when_only_the_commit_was_missing(
+    deploy: Callable[..., Stack], upstream: FakeUpstream
+) -> None:
+    """The worker is killed while PostgreSQL holds it up between mark and commit."""
+    stack = deploy()
+    url = stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        first = stack.worker(DATABASE_URL=proxy.url(url))
+        generation = ask(stack, tokens=30, rate=60)
+        speaks(stack, generation, 5)
+        proxy.black_hole()
+        until(lambda: any(b'"usage"' in entry.payload[:16] for entry in stack.log(generation)), 5)
+        first.kill()
+    stack.worker()
+    row = stack.finished(generation)
+    assert row.status == "completed"
+    assert len(calls_of(stack, upstream, generation)) == 1
+    assert indices(check(stack, row).text) == list(range(30))
+    assert row.usage is not None
+    assert row.usage["output_tokens"] == 30
+    assert reasons(stack.read(generation)) == ["start", "takeover"]
+
+
+def test_a_mark_outlives_two_takeovers(deploy: Callable[..., Stack], upstream: FakeUpstream) -> None:
+    """The one who takes over to commit is lost too, after it has opened its revision."""
+    stack = deploy()
+    url = stack.settings.database_url
+    generation = ask(stack, tokens=20, rate=60)
+    for _ in range(2):
+        with TcpProxy.before(url) as proxy:
+            # The finishing transaction gets no answer; everything before it does.
+            proxy.drop_request(lambda data: b"final_epoch = epoch" in data, 10**6)
+            epoch = stack.generation(generation).epoch
+            worker = stack.worker(DATABASE_URL=proxy.url(url))
+            until(
+                lambda: any(e.cursor.epoch > epoch and b'"usage"' in e.payload[:16] for e in stack.log(generation)),  # noqa: B023
+                12,
+            )
+            worker.kill()
+    stack.worker()
+    row = stack.finished(generation)
+    assert (row.status, row.epoch >= 3) == ("completed", True)
+    assert len(calls_of(stack, upstream, generation)) == 1
+    assert indices(check(stack, row).text) == list(range(20))
+
+
+# --- broker and Redis ----------------------------------------------------------------------------------------------
+
+
+def test_what_the_broker_forgot_is_found_by_the_sweeper(deploy: Callable[..., Stack], own_valkey: Valkey) -> None:
+    stack = deploy()
+    generation = ask(stack, tokens=10, rate=0)
+    until(lambda: stack.resources.redis.keys(f"{stack.namespace}:*generations*"), 5)
+    stack.resources.redis.flushall()
+    stack.worker()
+    assert stack.finished(generation, 10).status == "completed"
+
+
+def test_after_flushall_the_log_is_rebuilt_and_goes_on_under_the_same_ids(deploy: Callable[..., Stack]) -> None:
+    stack = deploy()
+    stack.worker()
+    generation = ask(stack, tokens=150, rate=50)
+    shown = speaks(stack, generation, 30)
+    stack.resources.redis.flushall()
+    row = stack.finished(generation)
+    assert (row.status, row.epoch) == ("completed", 1)
+    assert indices(check(stack, row).text) == list(range(150))
+    assert stack.read(generation)[: len(shown)] == shown
+    assert until(lambda: len(stack.log(generation)) == len(stack.archive(generation)), 3)
+
+
+def test_a_suffix_that_redis_lost_is_sent_again(deploy: Callable[..., Stack]) -> None:
+    stack = deploy()
+    stack.worker()
+    generation = ask(stack, tokens=120, rate=40, stall_after=60, stall_for=2.5)
+    before = speaks(stack, generation, 25)
+    keys = stack.resources.log.keys(generation)
+    until(lambda: "".join(str(event) for event in stack.log(generation)).count(".59") == 1, 5)
+    kept = stack.log(generation)[:20]
+    with stack.resources.redis.pipeline() as together:
+        together.delete(keys.log)
+        for entry in kept:
+            together.execute_command("XADD", keys.log, str(entry.cursor), "e", entry.payload)
+        together.pexpire(keys.log, RUNNING_TTL_MS)
+        together.hset(keys.meta, "n", 19)
+        together.execute()
+    again = until(lambda: len(stack.log(generation)) > 40 and stack.log(generation), 6)
+    assert again[: len(before)] == before
+    row = stack.finished(generation)
+    assert stack.read(generation) == stack.log(generation)
+    assert indices(check(stack, row).text) == list(range(120))
+
+
+def test_an_answer_goes_on_without_redis_and_readers_follow_in_postgresql(deploy: Callable[..., Stack]) -> None:
+    stack = deploy()
+    url = stack.settings.redis_url
+    with TcpProxy.before(url) as proxy:
+        stack.worker(REDIS_URL=proxy.url(url), CELERY_BROKER_URL=url)
+        generation = ask(stack, tokens=150, rate=50)
+        shown = speaks(stack, generation)
+        proxy.refuse()
+        until(lambda: len(stack.chunks(generation)) > len(shown) + 30, 8)
+        proxy.pass_()
+        row = stack.finished(generation)
+    assert (row.status, row.epoch) == ("completed", 1)
+    assert indices(check(stack, row).text) == list(range(150))
+    assert stack.read(generation)[: len(shown)] == shown
+
+
+def test_many_answers_begin_and_end_while_redis_is_a_black_hole(deploy: Callable[..., Stack]) -> None:
+    """Whoever waits for Redis must not keep leases from being renewed."""
+    stack = deploy(LEASE_SECONDS=4)
+    url = stack.settings.redis_url
+    with TcpProxy.before(url) as proxy:
+        worker = stack.worker(60, REDIS_URL=proxy.url(url), CELERY_BROKER_URL=url)
+        early = [ask(stack, tokens=200, rate=20) for _ in range(3)]
+        for generation in early:
+            speaks(stack, generation, 5)
+        proxy.black_hole()
+        late = [ask(stack, tokens=20, rate=50) for _ in range(40)]
+        rows = [stack.finished(generation, 60) for generation in [*early, *late]]
+    assert {row.status for row in rows} == {"completed"}
+    assert {row.tries for row in rows} == {1}, "no lease was lost"
+    assert all(indices(check(stack, row).text) for row in rows)
+    assert "Traceback" not in worker.log(), worker.tail(60)
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_outlives_postgresql_being_away_for_less_than_its_lease(deploy: Callable[..., Stack]) -> None:
+    stack = deploy(LEASE_SECONDS=10)
+    url = stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        worker = stack.worker(DATABASE_URL=proxy.url(url))
+        generation = ask(stack, tokens=100, rate=40)
+        speaks(stack, generation)
+        proxy.refuse()
+        until(lambda: len(stack.log(generation)) > 70, 8)
+        proxy.pass_()
+        row = stack.finished(generation)
+    assert (row.status, row.epoch) == ("completed", 1)
+    assert indices(check(stack, row).text) == list(range(100))
+    assert "Traceback" not in worker.log(), worker.tail(60)
+
+
+def test_a_worker_that_cannot_prove_its_lease_falls_silent(deploy: Callable[..., Stack]) -> None:
+    """Self-fence: after five sixths of a lease nothing more is emitted, though the provider still speaks."""
+    stack = deploy()
+    url = stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        stack.worker(DATABASE_URL=proxy.url(url))
+        generation = ask(stack, tokens=400, rate=40)
+        speaks(stack, generation)
+        proxy.refuse()
+        cut = time.monotonic()
+        length, quiet_since = 0, cut
+        while time.monotonic() - quiet_since < 1.2:
+            assert time.monotonic() - cut < LEASE + 3, "it still speaks"
+            if (now := len(stack.log(generation))) != length:
+                length, quiet_since = now, time.monotonic()
+            time.sleep(0.02)
+        assert quiet_since - cut < LEASE
+        proxy.pass_()
+        row = stack.finished(generation)
+    assert row.status == "completed"
+    assert indices(check(stack, row).text) == list(range(400))
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_in_strict_mode_nothing_is_visible_before_it_is_durable(deploy: Callable[..., Stack], restarts: int) -> None:
+    stack = deploy(STRICT_DURABILITY=1)
+    worker = stack.worker()
+    generation = ask(stack, tokens=120, rate=60)
+    seen: set[Entry] = set()
+    looks = 0
+    while not stack.generation(generation).final:
+        visible = stack.log(generation)
+        with stack.resources.database.system() as tx:
+            durable = checkpoints.archived(tx, generation) or checkpoints.chunks(tx, generation)
+        assert set(visible) <= set(durable)
+        seen |= set(visible)
+        looks += 1
+        if restarts and len(visible) > 20 and not stack.log(generation)[-1].cursor.epoch > 1:
+            restarts = 0
+            stack.worker()
+            worker.kill()
+    row = stack.finished(generation)
+    assert looks > 10
+    assert seen <= set(stack.read(generation))
+    assert indices(check(stack, row).text) == list(range(120))
+    assert isinstance(decode(stack.read(generation)[-1].payload), Done)
+
+
+# --- many ----------------------------------------------------------------------------------------------------------
+
+
+def test_five_hundred_answers_at_once_in_one_process(deploy: Callable[..., Stack]) -> None:
+    stack = deploy(LEASE_SECONDS=10, HEARTBEAT_SECONDS=3)
+    worker = stack.worker(500)
+    started = [
+        stack.start(f"Tell me about {n}", model="offline", parameters={"tokens": 30, "rate": 4}).generation.id
+        for n in range(500)
+    ]
+    rows = [stack.finished(generation, 60) for generation in started]
+    assert {(row.status, row.tries) for row in rows} == {("completed", 1)}
+    for row in rows[::25]:
+        check(stack, row)
+    assert "Traceback" not in worker.log(), worker.tail(60)
+    assert "rror" not in worker.log().replace("error_", ""), worker.tail(60)
