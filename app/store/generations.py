@@ -239,6 +239,8 @@ def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
                UPDATE generations g SET lease_until = now() + make_interval(secs => :lease),
                    first_token_at = coalesce(g.first_token_at, now() - make_interval(secs => given.age))
                FROM given WHERE g.id = given.id AND g.epoch = given.epoch AND g.status = 'running'
+                   -- One that was given back stays free, also for a renewal that was on its way.
+                   AND g.lease_until IS NOT NULL
                RETURNING g.id
            ), saved AS (
                INSERT INTO generation_chunks (generation_id, user_id, epoch, first_n, last_n, body)
