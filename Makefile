@@ -14,7 +14,7 @@ help: ## list the targets
 $(RUN): requirements.txt constraints.txt dev/venv.sh
 	@sh dev/venv.sh requirements.txt $@
 
-$(DEV): requirements-dev.txt requirements.txt constraints.txt dev/venv.sh
+$(DEV): requirements-dev.txt $(RUN)
 	@sh dev/venv.sh requirements-dev.txt $@
 
 run: $(RUN) ## everything on this machine: PostgreSQL, Valkey, a worker, the web server [PORT= DATA_DIR=]

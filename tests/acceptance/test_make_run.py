@@ -11,6 +11,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
@@ -25,16 +26,21 @@ from dev.process import ROOT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")]
 
-READY_SECONDS = 60
+# Not promises but an end to waiting on a machine that has other things to do.
+READY_SECONDS = 180
+RECOVERED_SECONDS = 60
+STOPPED_SECONDS = 20
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class House:
     """A copy of the repository and the `make run` in it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, user: tuple[str, ...] = ()) -> None:
         self.home = home
-        self.copy = home / "unbroken"
+        self.copy = home / "a copy"
+        self.user = user
         self.environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
         # The one user here starts more conversations than a person does.
         self.environment["RATELIMIT_NEW_CONVERSATIONS"] = "1000/minute"
@@ -46,16 +52,18 @@ class House:
         self.lines.clear()
         fresh: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
-            ["make", "run", "PORT=0"], cwd=self.copy, env=self.environment, stdout=subprocess.PIPE,
+            [*self.user, "make", "run", "PORT=0"], cwd=self.copy, env=self.environment, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         threading.Thread(target=self._read, args=(self.process.stdout, fresh), daemon=True).start()
         deadline = time.monotonic() + READY_SECONDS
         while not self.token:
             try:
-                line = fresh.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = fresh.get(timeout=1)
             except queue.Empty:
-                pytest.fail("not ready in time:\n" + "\n".join(self.lines))
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    pytest.fail("it did not become ready:\n" + "\n".join(self.lines))
+                continue
             if line.startswith("ready "):
                 self.url = line.split()[1]
             if line.startswith("token "):
@@ -101,7 +109,7 @@ class House:
         assert self.call("GET", path)["status"] == "completed"
         return str(started["conversation"]["id"])
 
-    def answers_again(self, seconds: float = 30) -> bool:
+    def answers_again(self, seconds: float = RECOVERED_SECONDS) -> bool:
         def try_once() -> bool:
             try:
                 self.answer()
@@ -112,7 +120,7 @@ class House:
         return wait_until(try_once, seconds, step=1)
 
     def is_gone(self) -> bool:
-        return wait_until(lambda: not self.processes(), 10, step=0.1)
+        return wait_until(lambda: not self.processes(), STOPPED_SECONDS, step=0.1)
 
 
 def copy_of_the_repository(target: Path) -> None:
@@ -123,6 +131,31 @@ def copy_of_the_repository(target: Path) -> None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     (target / ".venv").symlink_to(ROOT / ".venv")
+
+
+def can_nobody_run_this_python() -> bool:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return False
+    command = [*AS_NOBODY, str(ROOT / ".venv/bin/python"), "-c", "import dev.run, dev.valkey"]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_nobody_run_this_python(), reason="needs root, setpriv and a .venv that nobody may use")
+def test_an_ordinary_user_runs_everything_in_a_closed_home() -> None:
+    home = Path(tempfile.mkdtemp())
+    house = House(home, AS_NOBODY)
+    try:
+        copy_of_the_repository(house.copy)
+        subprocess.run(["chown", "-R", "65534:65534", home], check=True)
+        house.start()
+        assert Path(f"/proc/{house.pid('bin/postgres')}").stat().st_uid == 65534
+        house.answer()
+        house.process.terminate()
+        assert house.is_gone(), house.processes()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(house.process.pid, signal.SIGKILL)
+        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +254,8 @@ def stop_by_killing_make(house: House) -> None:
     "stop", [stop_by_sigterm, stop_by_sigterm_of_the_supervisor, stop_by_ctrl_c, stop_by_killing_make]
 )
 def test_it_stops_with_nothing_left_and_starts_again(house: House, stop: Callable[[House], None]):
-    started = time.monotonic()
     stop(house)
-    house.process.wait(15)
+    house.process.wait(STOPPED_SECONDS)
     assert house.is_gone(), house.processes()
-    assert time.monotonic() - started < 10
     house.restart()
     house.answer()
