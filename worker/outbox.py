@@ -153,6 +153,11 @@ class Outbox:
         if self._pipe:
             self._pipe.close()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis answered lately."""
+        return self._pipe is not None
+
     def enter(self, draft: Draft) -> None:
         """Take a draft on."""
         self._drafts[draft.claimed.lease.generation_id] = draft
@@ -257,6 +262,9 @@ class Outbox:
         """Open the revision again, after proving the lease; resend all of it."""
         pause = 0.1
         while self._drafts.get(draft.claimed.lease.generation_id) is draft:
+            if self._pipe is None:  # opened or not, nothing could be written
+                await asyncio.sleep(pause)
+                continue
             try:
                 await self._reopen(draft.claimed)
             except LeaseLost as lost:

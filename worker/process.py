@@ -25,6 +25,11 @@ from worker.runner import Runner
 
 # Enough for the short transactions of a thousand generations; more would only queue in PostgreSQL.
 EXECUTOR_THREADS = 8
+# What may wait for Redis waits seconds when that is away: many must be able to, and nobody else behind them.
+PATIENT_THREADS = 64
+# How long a takeover waits for Redis before it goes on from the checkpoints: seconds, and a part of the lease.
+TAKEOVER_PATIENCE = 5.0
+TAKEOVER_PART = 1 / 6
 # A worker that is told to leave is gone within about a second.
 DRAIN_SECONDS = 5.0
 WATCH_SECONDS = 0.2
@@ -81,14 +86,17 @@ class WorkerProcess:
         settings = self._settings
         self._resources = resources = build(settings)
         executor = ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="stores")
+        patient = ThreadPoolExecutor(PATIENT_THREADS, thread_name_prefix="patient")
+        # Of their own: a lease that is renewed late is a lease that is lost.
+        renewals = ThreadPoolExecutor(2, thread_name_prefix="leases")
         leases = Leases(resources.database, worker_name(), settings.lease_seconds, settings.generation_timeout)
 
         async def reopen(claimed: Claimed) -> None:
-            await self._loop.run_in_executor(executor, _reopen, leases, resources, claimed)
+            await self._loop.run_in_executor(patient, _reopen, leases, resources, claimed)
 
         outbox = Outbox(settings.redis_url, resources.log, settings.tick_ms / 1000, settings.self_fence_seconds, reopen)
         policy = Policy(settings.checkpoint_events, settings.checkpoint_seconds, settings.heartbeat_seconds)
-        checkpointer = Checkpointer(leases, outbox, policy, executor)
+        checkpointer = Checkpointer(leases, outbox, policy, renewals)
         self._runner = Runner(
             leases=leases,
             takeover=resources.takeover,
@@ -101,6 +109,9 @@ class WorkerProcess:
             checkpointer=checkpointer,
             providers=_providers(settings),
             executor=executor,
+            patient=patient,
+            heartbeat=settings.heartbeat_seconds,
+            patience=min(TAKEOVER_PATIENCE, settings.lease_seconds * TAKEOVER_PART),
             deadlines=Deadlines(settings.first_token_timeout, settings.token_timeout, settings.generation_timeout),
             rules=Rules(settings.max_attempts, settings.on_interruption, settings.strict_durability),
             hand_on=resources.queue.run_generation,

@@ -48,8 +48,6 @@ from worker.run import Draining, Run
 
 T = TypeVar("T")
 
-# How long a takeover waits for Redis before it goes on from the checkpoints.
-TAKEOVER_PATIENCE = 5.0
 # How long a finished generation waits for Redis to take the end; readers find it in PostgreSQL otherwise.
 FINISH_PATIENCE = 2.0
 # How long a leaving worker waits for Redis to take what was said.
@@ -75,6 +73,9 @@ class Runner:
         checkpointer: Checkpointer,
         providers: Providers,
         executor: Executor,
+        patient: Executor,
+        patience: float,
+        heartbeat: float,
         deadlines: Deadlines,
         rules: Rules,
         hand_on: Callable[[str], None],
@@ -90,6 +91,9 @@ class Runner:
         self._checkpointer = checkpointer
         self._providers = providers
         self._executor = executor
+        self._patient = patient
+        self._patience = patience
+        self._heartbeat = heartbeat
         self._deadlines = deadlines
         self._rules = rules
         self._hand_on = hand_on
@@ -149,9 +153,11 @@ class Runner:
         """One revision; False when the next one has to go on."""
         claimed = run.claimed
         if claimed.cancelled:
-            await self._insist(run, lambda: self._generations.finish_cancel(claimed))
+            await self._insist(run, lambda: self._generations.finish_cancel(claimed), patiently=True)
             return True
-        frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, TAKEOVER_PATIENCE))
+        # While Redis is known to be away nobody waits for it again.
+        patience = self._patience if self._outbox.is_connected else 0
+        frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, patience), patiently=True)
         run.attempts += attempts.unrecorded(len(run.all_attempts), frozen.transcript, "lost")
         draft = Draft(
             claimed,
@@ -206,7 +212,7 @@ class Runner:
         parameters = {**model.parameters, **run.claimed.parameters}
         # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
         system = (model.system_prompt, parameters.pop("instructions", None))
-        messages = await self._insist(run, lambda: self._messages(run.claimed, system))
+        messages = await self._insist(run, lambda: self._messages(run.claimed, system), patiently=True)
         prompt = Prompt(model.upstream_name, messages, parameters, said.text)
         while True:
             began = monotonic()
@@ -288,6 +294,7 @@ class Runner:
         done = await self._insist(
             run,
             lambda: self._finisher.finish(run.claimed, draft.payloads, draft.transcript, ending, run.attempts),
+            patiently=True,
         )
         _log.info(
             "generation ended",
@@ -328,12 +335,20 @@ class Runner:
         """Run something that waits, off the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def _insist(self, run: Run, work: Callable[[], T]) -> T:
+    async def _do_patiently(self, claimed: Claimed, work: Callable[[], T]) -> T:
+        """Run something that may wait for Redis, off the loop; the lease is kept meanwhile."""
+        doing = asyncio.get_running_loop().run_in_executor(self._patient, work)
+        while not (await asyncio.wait({doing}, timeout=self._heartbeat))[0]:
+            with suppress(DatabaseDown):
+                await self._do(lambda: self._leases.keep(claimed))
+        return doing.result()
+
+    async def _insist(self, run: Run, work: Callable[[], T], *, patiently: bool = False) -> T:
         """The same, again and again while PostgreSQL is away: the lease decides whether it still counts."""
         pause = 0.1
         while True:
             try:
-                return await self._do(work)
+                return await (self._do_patiently(run.claimed, work) if patiently else self._do(work))
             except DatabaseDown:
                 with run.waiting():
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))

@@ -49,13 +49,14 @@ class History:
 
     def context(self, conversation_id: str, leaf_id: str) -> list[Turn]:
         """The messages that lead to ``leaf_id`` and itself, oldest first, without empty ones."""
-        cached = self._load(conversation_id)
+        known = cached = self._load(conversation_id)
         with self._database.system() as tx:
             version = conversations.history_version(tx, conversation_id)
             if cached is None or (cached.version, cached.leaf) != (version, leaf_id):
                 cached = _recent(conversations.branch(tx, leaf_id, RECENT), version, leaf_id)
-                self._save(conversation_id, cached)
             older = conversations.branch(tx, cached.oldest, LONGEST) if cached.oldest else []
+        if cached is not known:
+            self._save(conversation_id, cached)
         return [turn for turn in [*map(turn_of, older), *cached.turns] if turn.content or turn.items]
 
     def extend(self, conversation_id: str, version: int, parent_id: str | None, turn: Turn) -> None:

@@ -33,6 +33,11 @@ class Leases:
         with self._database.system() as tx:
             return generations.renew(tx, checkpoints, self._lease)
 
+    def keep(self, claimed: Claimed) -> bool:
+        """Renew one lease without saving anything; whether it still held."""
+        beat = Checkpoint(claimed.lease, claimed.user_id, 0, 0, None, None)
+        return bool(self.renew([beat]))
+
     def advance(self, lease: Lease, attempts: list[Any]) -> Claimed:
         """Begin a new revision under the same hold. Raises LeaseLost."""
         with self._database.system() as tx:
