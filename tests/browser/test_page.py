@@ -254,7 +254,7 @@ def test_archiving_and_bringing_back(visit: Visit, site: Site) -> None:
     alice.sign_in()
     choose(alice, "Put away", "Archive")
     expect(row(alice, "Put away")).to_have_count(0)
-    alice.page.get_by_role("button", name=re.compile("^Account of")).click()
+    alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
     alice.page.get_by_role("menuitem", name="Archived conversations").click()
     expect(row(alice, "Put away")).to_be_visible()
     choose(alice, "Put away", "Bring back")
@@ -405,7 +405,7 @@ def test_signing_out_leaves_nothing_in_any_tab(visit: Visit, site: Site) -> None
     other.goto(site.url + "/new")
     expect(other.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
     assert alice.stored()
-    alice.page.get_by_role("button", name=re.compile("^Account of")).click()
+    alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
     alice.page.get_by_role("menuitem", name="Sign out").click()
     for page in (alice.page, other):
         expect(page.get_by_label("Development token")).to_be_visible()

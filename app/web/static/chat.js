@@ -29,8 +29,9 @@ export class Chat {
   #left = new AbortController();
   #composer;
   #chip = new ConnectionChip(() => this.#retryNow());
-  #title = h('h1', {});
+  #title = h('span', {});
   #menu;
+  #heading;
   #thread = new Thread();
   #hasTitle = false;
 
@@ -46,23 +47,13 @@ export class Chat {
       limit: app.limits.message_chars,
       extra: this.#id ? null : this.#modelPicker(),
     });
-    this.#menu = h(
-      'button',
-      {
-        type: 'button',
-        class: 'title',
-        'aria-haspopup': 'menu',
-        'aria-expanded': 'false',
-        hidden: true,
-        onclick: () => this.#openMenu(),
-      },
-      this.#title,
-      icon('chevron'),
-    );
+    const attributes = { type: 'button', class: 'title', 'aria-haspopup': 'menu', 'aria-expanded': 'false' };
+    this.#menu = h('button', { ...attributes, onclick: () => this.#openMenu() }, this.#title, icon('chevron'));
+    this.#heading = h('h1', { hidden: true }, this.#menu);
     this.node = h(
       'div',
       { class: 'chat' },
-      h('header', {}, app.navButton(), this.#menu, h('div', { class: 'spring' }), this.#chip.node),
+      h('header', {}, app.navButton(), this.#heading, h('div', { class: 'spring' }), this.#chip.node),
       this.#thread.node,
       h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
@@ -91,9 +82,11 @@ export class Chat {
   stop() {
     const answer = this.#entries.find((entry) => entry instanceof Answer && entry.live && this.#readers.has(entry));
     if (!answer) return false;
-    answer.wait('Stopping');
     if (answer.generationId) this.#cancel(answer);
+    // Nobody has heard of it yet: stop it as soon as somebody has; asked twice, stop trying.
+    else if (this.#unwanted.has(answer)) this.#readers.get(answer).stop();
     else this.#unwanted.add(answer);
+    answer.wait('Stopping');
     return true;
   }
 
@@ -121,7 +114,7 @@ export class Chat {
   /** The list has learned something about this conversation. */
   rename(title) {
     this.#title.textContent = title;
-    this.#menu.hidden = this.#id === null;
+    this.#heading.hidden = this.#id === null;
   }
 
   // --- showing -------------------------------------------------------------------------------------------------
@@ -304,8 +297,9 @@ export class Chat {
   }
 
   #refused(message, { reason, status, problem }) {
-    if (this.#left.signal.aborted || reason === 'stopped') return;
-    this.#composer.restore(message, reason === 'signed-out' ? null : api.explain(status, problem));
+    if (this.#left.signal.aborted) return;
+    const why = { 'signed-out': null, stopped: 'Not sent, as far as this page knows: the server was not heard.' };
+    this.#composer.restore(message, reason in why ? why[reason] : api.explain(status, problem));
   }
 
   #regenerate(answer) {
@@ -349,17 +343,23 @@ export class Chat {
   async #read(answer, reader) {
     const usedToken = token();
     this.#readers.set(answer, reader);
-    this.#app.busy(true);
-    this.#composer.busy = true;
+    this.#showBusy();
     const end = await reader.finished;
     this.#readers.delete(answer);
-    this.#composer.busy = this.#readers.size > 0;
-    this.#app.busy(this.#readers.size > 0);
-    if (!this.#readers.size) this.#chip.show(null);
+    this.#unwanted.delete(answer);
+    this.#showBusy();
     if (end.reason === 'signed-out') expire(usedToken);
     else if (end.reason === 'refused' && answer.generationId)
       this.#composer.complain(api.explain(end.status, end.problem));
     return end;
+  }
+
+  #showBusy() {
+    if (this.#left.signal.aborted) return;
+    const busy = this.#readers.size > 0;
+    this.#composer.busy = busy;
+    this.#app.busy(busy);
+    if (!busy) this.#chip.show(null);
   }
 
   #receive(answer, event) {

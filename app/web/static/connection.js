@@ -1,6 +1,6 @@
 /** How things stand with the open answer: live, reconnecting in n seconds, polling, offline. Silent when idle. */
 
-import { h } from './dom.js';
+import { announce, h } from './dom.js';
 
 const TEXTS = {
   connecting: () => 'Connecting…',
@@ -12,18 +12,26 @@ const TEXTS = {
 const EXPLANATIONS = {
   live: 'The answer arrives as it is written.',
   polling: 'Streaming does not get through here, so the page asks every moment. Nothing is lost.',
-  waiting: 'The answer goes on being written on the server. Nothing is lost.',
-  offline: 'The answer goes on being written on the server. Nothing is lost.',
+  waiting: 'Nothing is lost: what the server has accepted goes on being written.',
+  offline: 'Nothing is lost: what the server has accepted goes on being written.',
+};
+
+const ANNOUNCEMENTS = {
+  live: 'Connected again.',
+  polling: 'Polling.',
+  waiting: 'Connection lost, trying again.',
+  offline: 'Offline.',
 };
 
 export class ConnectionChip {
   #text = h('span', {});
   #retry;
   #timer = null;
+  #told = null; // the trouble that was announced
 
   constructor(onRetry) {
     this.#retry = h('button', { type: 'button', class: 'link', hidden: true, onclick: onRetry }, 'Try now');
-    this.node = h('div', { class: 'connection', role: 'status', hidden: true }, h('i', {}), this.#text, this.#retry);
+    this.node = h('div', { class: 'connection', hidden: true }, h('i', {}), this.#text, this.#retry);
   }
 
   /** Show a state of stream.js; anything without a text, or null, is silence. */
@@ -32,6 +40,7 @@ export class ConnectionChip {
     const text = TEXTS[state?.name];
     this.node.hidden = !text;
     if (!text) return;
+    this.#announce(state.name);
     this.node.dataset.state = state.name;
     this.node.title = EXPLANATIONS[state.name] ?? '';
     this.#retry.hidden = state.name !== 'waiting' && state.name !== 'offline';
@@ -42,5 +51,13 @@ export class ConnectionChip {
     };
     tell();
     if (state.retryAt) this.#timer = setInterval(tell, 250);
+  }
+
+  // Who listens hears of trouble and of its end, once; the seconds are for those who look.
+  #announce(name) {
+    if (name === 'connecting' || name === this.#told) return;
+    if (name !== 'live') announce(`${ANNOUNCEMENTS[name]} ${EXPLANATIONS[name]}`);
+    else if (this.#told) announce(ANNOUNCEMENTS.live);
+    this.#told = name === 'live' ? null : name;
   }
 }

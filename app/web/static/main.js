@@ -54,7 +54,8 @@ class Workspace {
     });
     this.sidebar = new Sidebar(this, this.#account);
     this.scrim = h('div', { class: 'scrim', onclick: () => this.toggleNav(false) });
-    this.node = h('div', { class: 'workspace' }, this.sidebar.node, this.scrim, this.#view);
+    const skip = h('button', { type: 'button', class: 'skip', onclick: () => this.focus() }, 'Skip to writing');
+    this.node = h('div', { class: 'workspace' }, skip, this.sidebar.node, this.scrim, this.#view);
     this.toggleNav(!narrow.matches && localStorage.getItem(NAV) !== 'closed', { keep: false });
     narrow.addEventListener('change', () => this.toggleNav(!narrow.matches, { keep: false }));
     document.addEventListener('keydown', (event) => this.#key(event));
@@ -239,9 +240,9 @@ class Workspace {
   // --- the person and their tabs ---------------------------------------------------------------------------------
 
   #nameAccount(name) {
-    const face = h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '?');
-    this.#account.replaceChildren(face, h('span', { class: 'who' }, name), icon('more'));
-    this.#account.setAttribute('aria-label', `Account of ${name}, and settings`);
+    const face = h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '');
+    const purpose = h('span', { class: 'sr-only' }, 'Account and settings');
+    this.#account.replaceChildren(face, h('span', { class: 'who' }, name), purpose, icon('more'));
   }
 
   async #meet() {

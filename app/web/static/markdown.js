@@ -91,9 +91,13 @@ const inline = (text, live) => renderInline(parseInline(text, live));
 
 const RENDER = {
   paragraph: (block) => (looksLikeTable(block) ? provisionalTable(block) : h('p', {}, inline(block.text, block.live))),
-  // The answer stands below the page's own headings, so its outline starts at level three.
+  // An answer stands below the page's own headings; models begin with one sign or two, and mean the same.
   heading: (block) =>
-    h(`h${Math.min(block.level + 2, 6)}`, { class: `level-${block.level}` }, inline(block.text, block.live)),
+    h(
+      `h${Math.min(Math.max(block.level + 1, 3), 6)}`,
+      { class: `level-${block.level}` },
+      inline(block.text, block.live),
+    ),
   rule: () => h('hr'),
   code(block) {
     block.view = new CodeView(block.language);

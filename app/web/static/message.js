@@ -57,7 +57,13 @@ export class Question {
       this.#variants.node,
       stamp(at),
     );
-    this.node = h('article', { class: 'question', 'aria-label': 'You wrote' }, this.#bubble, this.#footer);
+    this.node = h(
+      'article',
+      { class: 'question', 'aria-label': 'You wrote' },
+      h('h2', { class: 'sr-only' }, 'You wrote'),
+      this.#bubble,
+      this.#footer,
+    );
     this.node.classList.toggle('unsent', id === null);
   }
 
@@ -158,6 +164,7 @@ export class Answer {
     this.node = h(
       'article',
       { class: 'answer', 'aria-label': 'Answer' },
+      h('h2', { class: 'sr-only' }, 'Answer'),
       this.#notice,
       this.#reasoning.node,
       this.#tools,
@@ -311,7 +318,7 @@ function toolRow({ tool, state, arguments: given, result }) {
     h('span', { class: 'state' }, TOOL_STATES[state] ?? state),
     icon('chevron'),
   );
-  const block = (label, text) => (text ? [h('h4', {}, label), h('pre', { tabindex: '0' }, pretty(text))] : []);
+  const block = (label, text) => (text ? [h('p', { class: 'label' }, label), h('pre', { tabindex: '0' }, pretty(text))] : []);
   return h('details', { class: `tool ${state}` }, name, block('Arguments', given), block('Result', result));
 }
 
