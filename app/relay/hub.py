@@ -26,6 +26,7 @@ import structlog
 from app.domain import sse
 from app.domain.cursor import Cursor
 from app.domain.errors import StoreDown
+from app.domain.events import Entry
 from app.relay.book import Book
 from app.relay.ear import Ear
 from app.relay.follow import Render
@@ -368,11 +369,42 @@ class Hub:
             if short:
                 self._fell_behind(topic, tail.offset - size, short)
         if topic.waiting:
-            for reader in list(topic.waiting.values()):
-                self._pump(reader)
+            self._deliver_waiting(topic, size)
         if tail.offset > topic.trim_at:
             tail.trim(TAIL_BYTES * 3 // 4)
             topic.trim_at = tail.offset + TAIL_BYTES // 4
+
+    def _deliver_waiting(self, topic: Topic, size: int) -> None:
+        """The same for those who stand elsewhere or get another form. Who lacks just these events gets them at once."""
+        tail, after, entries = topic.tail, topic.tail.at(topic.tail.offset - size), None
+        for reader in list(topic.waiting.values()):
+            if reader.render is None or reader.cursor != after or reader.rest or tail.complete or size > PIECE:
+                self._pump(reader)
+                continue
+            entries = entries or tail.entries(after, PIECE)
+            self._send_rendered(reader, entries)
+
+    def _send_rendered(self, reader: Reader, entries: list[Entry]) -> None:
+        """Send a reader that waits for nothing else these events in its own form."""
+        render = reader.render
+        assert render is not None
+        try:
+            rendered = b"".join([render(cursor, payload) for cursor, payload in entries])
+        except Exception:
+            logger.exception("An event cannot be rendered.", action="render_failed", generation_id=reader.topic.key)
+            return self._forget(reader, "failed")
+        reader.cursor = entries[-1].cursor
+        if not rendered:
+            return None
+        data = chunk(rendered)
+        sent = self._write(reader, data)
+        if sent < 0:
+            return self._forget(reader, "gone")
+        reader.since = self._now
+        if sent < len(data):
+            reader.rest, reader.blocked = data[sent:], True
+            reader.topic.waiting.pop(reader.fd, None)
+        return None
 
     def _release(self, topic: Topic, offset: int, number: int) -> None:
         """Let every live reader go on at its own pace from ``offset``: there is much to send, or the end."""

@@ -106,15 +106,15 @@ class Places:
                 self._changed.wait_for(lambda: self._closed, TELL_SECONDS)
                 ended, self._ended = self._ended, {}
                 due = monotonic() >= renew_at
-                users = {user: list(self._open.get(user, ())) for user in {*ended, *(self._open if due else ())}}
+                still_open = {user: list(streams) for user, streams in self._open.items()} if due else {}
             if due:
                 renew_at = monotonic() + RENEW_SECONDS
-            self._tell(users, ended)
+            self._tell(still_open, ended)
 
-    def _tell(self, users: dict[str, list[str]], ended: dict[str, list[str]]) -> None:
-        for user, streams in users.items():
+    def _tell(self, still_open: dict[str, list[str]], ended: dict[str, list[str]]) -> None:
+        for user in still_open.keys() | ended.keys():
             try:
-                self._shared.renew(user, streams, ended.get(user, ()))
+                self._shared.renew(user, still_open.get(user, ()), ended.get(user, ()))
             except LogDown:
                 # What is not told expires by itself.
                 return
