@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.commands import User
 from app.domain.cursor import Cursor
-from app.domain.errors import InvalidCursor
+from app.domain.errors import InvalidCursor, LogDown
 from app.domain.events import Done, Entry, decode
 from app.domain.transcript import Transcript
 from app.eventlog.log import PAGE
@@ -31,7 +31,11 @@ class Poller:
         self._reader = reader
 
     def poll(self, user: User, generation_id: str, after: Cursor) -> Poll:
-        """The generation with every event past ``after``. Raises NotFound, InvalidCursor, DatabaseDown."""
+        """The generation with every event past ``after``. Raises NotFound, InvalidCursor, DatabaseDown.
+
+        Raises LogDown while what the poller has seen already cannot be read here: showing less would look like text
+        that was taken back.
+        """
         stored = self._generations.get(user, generation_id)
         if after.epoch > stored.row.epoch:
             raise InvalidCursor(str(after))
@@ -41,7 +45,10 @@ class Poller:
         if stored.row.final is None and entries and isinstance(decode(entries[-1].payload), Done):
             # It ended between the two looks, and that is committed before anybody can read it in the log.
             return self.poll(user, generation_id, after)
-        return Poll(_advanced(stored, entries), [entry for entry in entries if entry.cursor > after])
+        view = _advanced(stored, entries)
+        if view.row.final is None and view.cursor < after:
+            raise LogDown("The newest part of this answer cannot be read just now. Try again a little later.")
+        return Poll(view, [entry for entry in entries if entry.cursor > after])
 
     def _read(self, generation_id: str, after: Cursor) -> list[Entry]:
         entries: list[Entry] = []

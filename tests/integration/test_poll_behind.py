@@ -1,0 +1,26 @@
+"""A poller is never shown less than it was shown before (found by the chaos rig: one web process cut off from Redis)."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain.cursor import Cursor
+from app.domain.errors import LogDown
+from app.services.polling import Poller
+from tests.actors import claim, start
+from tests.stack import Stack
+
+
+def test_a_poller_ahead_of_what_can_be_read_is_told_to_come_back(module_stack: Stack) -> None:
+    resources = module_stack.resources
+    hand = claim(resources, start(resources, module_stack.user).generation.id).speak(6)
+    hand.save(3)
+    hand.publish()
+    poller = Poller(resources.generations, resources.reader)
+    seen = poller.poll(module_stack.user, hand.id, Cursor(0, 0)).view
+    resources.log.drop(hand.id)
+    with pytest.raises(LogDown):
+        poller.poll(module_stack.user, hand.id, seen.cursor)
+    hand.save()
+    again = poller.poll(module_stack.user, hand.id, seen.cursor)
+    assert (again.view.content, again.events) == (seen.content, [])
