@@ -1,4 +1,4 @@
-"""A poller is never shown less than it was shown before (found by the chaos rig: one web process cut off from Redis)."""
+"""A poller is never shown less than it was shown before (found by the chaos rig: a web process cut off from Redis)."""
 
 from __future__ import annotations
 
