@@ -394,6 +394,8 @@ class Hub:
             logger.exception("An event cannot be rendered.", action="render_failed", generation_id=reader.topic.key)
             return self._forget(reader, "failed")
         reader.cursor = entries[-1].cursor
+        reader.events += len(entries)
+        self.frames_sent += len(entries)
         if not rendered:
             return None
         data = chunk(rendered)

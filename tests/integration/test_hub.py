@@ -347,6 +347,27 @@ def test_another_protocol_gets_its_own_form_from_the_same_hub(place: Place) -> N
     assert watcher.complete
 
 
+def test_a_slow_reader_of_another_form_misses_nothing_and_gets_nothing_twice(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+
+    def render(cursor: Cursor, payload: bytes) -> bytes:
+        return b"%d:%b;" % (cursor.n, b"x" * 30_000)
+
+    watcher = place.watch(hub, render=render)
+    chunks = watcher.chunks()
+    heard = next(chunks)
+    for _ in range(60):
+        # More than its socket holds, while it does not read.
+        writer.tokens(1)
+    quick = place.watch(hub)
+    writer.end()
+    assert quick.rest() == writer.ids()
+    told = b"".join([heard, *chunks])
+    assert [int(part.partition(b":")[0]) for part in told.split(b";")[:-1]] == list(range(len(writer.ids())))
+    assert watcher.complete
+
+
 def test_a_tail_without_readers_goes_away_and_its_channel_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
