@@ -62,9 +62,14 @@ class Site:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        stack.worker()
+        self.worker = stack.worker()
         self.web = stack.web()
         self.url = self.web.url
+
+    def lose_worker(self) -> None:
+        """kill -9, and a new one: after the lease it takes over what the old one was doing."""
+        self.worker.kill()
+        self.worker = self.stack.worker()
 
     def restart_web(self) -> None:
         """New web processes, as in a deploy: the old ones break their streams and leave."""

@@ -133,6 +133,19 @@ def test_a_restarted_web_server_is_said_and_nothing_is_lost(visit: Visit, site: 
     assert alice.shown() == shown
 
 
+def test_an_answer_that_was_taken_over_says_so(visit: Visit, site: Site) -> None:
+    alice = visit()
+    seconds_of_streaming(alice)
+    site.lose_worker()
+    notice = alice.answer.get_by_role("note")
+    expect(notice).to_be_visible(timeout=60_000)
+    alice.picture("taken-over")
+    expect(alice.answer).to_have_attribute("aria-busy", "false", timeout=60_000)
+    assert site.messages(alice.conversation, alice.name)[-1]["status"] == "completed"
+    notice.get_by_role("button", name="Dismiss").click()
+    expect(notice).to_be_hidden()
+
+
 def test_regenerating_adds_a_version_one_can_turn_to(visit: Visit) -> None:
     alice = visit(signed_in=False)
     alice.sign_in("/m/offline-fast/new")
