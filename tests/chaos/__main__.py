@@ -98,7 +98,7 @@ async def _rig_life(scenarios: list[Scenario], options: argparse.Namespace) -> t
     try:
         async with Rig(directory, options.seed, scenarios[0].build) as rig:
             for scenario in scenarios:
-                outcome = await run(rig, scenario, options.seed, OUT, quick=not options.full)
+                outcome = await run(rig, scenario, options.seed, OUT, quick=not options.full, keep=options.keep)
                 outcomes.append(outcome)
                 tell(outcome)
                 await rig.heal()

@@ -161,6 +161,15 @@ async def kill_redis(strike: Strike, away: float, lose_bytes: int = 0, empty: bo
     strike.rig.note("redis started")
 
 
+async def lose_redis_tail(strike: Strike) -> None:
+    """A suffix lost while writers are alive, and again until one of them has noticed."""
+    for lost in (8_000, 16_000, 32_000):
+        await kill_redis(strike, 0.2, lost)
+        await asyncio.sleep(2)
+        if strike.rig.proxies.counts()["gap"]:
+            return
+
+
 async def flush_redis(strike: Strike) -> None:
     strike.rig.note("redis flushed")
     with strike.rig.redis() as client:

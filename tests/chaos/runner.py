@@ -44,8 +44,8 @@ class Outcome:
         return self.verdict in ("passed", "skipped")
 
 
-async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool = True) -> Outcome:
-    """Run one scenario on a healthy rig. The history is kept under ``out`` when something is wrong."""
+async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool = True, keep: bool = False) -> Outcome:
+    """Run one scenario on a healthy rig. The history is kept under ``out`` when something is wrong, or to ``keep``."""
     began = time.monotonic()
     history = rig.history = History(seed, scenario.name, int(time.time() * 10))
     rng = random.Random(f"{seed} {scenario.name}")
@@ -70,7 +70,12 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     calls = read_provider_log(rig.provider_log, history.run)
     counts = dict(rig.proxies.counts())
     evidence = Evidence(history, calls, dump, scenario.allowed, counts)
-    return _judge(evidence, scenario, seed, out, time.monotonic() - began)
+    outcome = _judge(evidence, scenario, seed, time.monotonic() - began)
+    if keep or outcome.verdict != "passed":
+        folder = out / f"{scenario.name}-{seed}"
+        evidence.history.save(folder / "history.json")
+        (folder / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1))
+    return outcome
 
 
 async def _look(rig: Rig, load: Load, dump: Dump, *, with_redis: bool) -> None:
@@ -95,7 +100,7 @@ async def _look(rig: Rig, load: Load, dump: Dump, *, with_redis: bool) -> None:
             await asyncio.sleep(0.5)
 
 
-def _judge(evidence: Evidence, scenario: Scenario, seed: int, out: Path, seconds: float) -> Outcome:
+def _judge(evidence: Evidence, scenario: Scenario, seed: int, seconds: float) -> Outcome:
     violations = checker.check(evidence)
     if scenario.judge is not None and (complaint := scenario.judge(evidence)):
         violations.append(checker.Violation("promise", scenario.name, complaint))
@@ -106,7 +111,7 @@ def _judge(evidence: Evidence, scenario: Scenario, seed: int, out: Path, seconds
         violations.append(checker.Violation("recovery", scenario.name, f"next token after {max(late):.1f} s"))
     missing = [name for name in scenario.covers if not covered.get(name)]
     verdict = "failed" if violations else "no coverage" if missing else "passed"
-    outcome = Outcome(
+    return Outcome(
         scenario.name,
         scenario.number,
         scenario.promise,
@@ -123,11 +128,6 @@ def _judge(evidence: Evidence, scenario: Scenario, seed: int, out: Path, seconds
         ],
         seconds=round(seconds, 1),
     )
-    if verdict != "passed":
-        folder = out / f"{scenario.name}-{seed}"
-        evidence.history.save(folder / "history.json")
-        (folder / "outcome.json").write_text(json.dumps(asdict(outcome), indent=1))
-    return outcome
 
 
 def _origin(evidence: Evidence) -> float:

@@ -430,7 +430,7 @@ async def broker_troubled(strike: Strike) -> None:
 _FIRST: tuple[Fault, ...] = (
     faults.kill_worker,
     lambda s: faults.freeze_worker(s, s.lease + 2),
-    lambda s: faults.kill_redis(s, 0.2, 20_000),
+    faults.lose_redis_tail,
     faults.flush_redis,
     lambda s: faults.lose_replies(s, 5, 0.1, s.rig.hops(".redis", ".postgres")),
 )
