@@ -24,7 +24,8 @@ END $$;
 DO $$
 BEGIN
     -- A role's creator may put it on; another owner on the same server has to be given it by an administrator.
-    IF NOT pg_has_role(current_user, 'unbroken_app', 'SET') OR NOT pg_has_role(current_user, 'unbroken_system', 'SET') THEN
+    IF NOT pg_has_role(current_user, 'unbroken_app', 'SET')
+        OR NOT pg_has_role(current_user, 'unbroken_system', 'SET') THEN
         GRANT unbroken_app, unbroken_system TO CURRENT_USER;
     END IF;
 END $$;
