@@ -272,7 +272,7 @@ const scenarios = {
     });
     await chat.sendMessage({ text: "1 + 1?" });
     await until(() => chat.status === "ready" && answer(chat).parts.at(-1).type === "text");
-    const reloaded = open(chat.id);
+    const reloaded = open(chat.id, { messages: await load(chat.id) });
     await reloaded.resumeStream();
     const kinds = (one) => answer(one).parts.map((part) => part.type).join(" ");
     return {
