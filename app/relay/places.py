@@ -14,6 +14,8 @@ from app.domain.errors import LogDown, Overloaded, TooManyStreams
 RENEW_SECONDS = 20.0
 # Ends are told together; a user who comes back in the meantime tells them himself.
 TELL_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+MOST_UNTOLD = 10_000
 
 
 class Shared(Protocol):
@@ -100,21 +102,32 @@ class Places:
 
     def _keep_renewing(self) -> None:
         renew_at = monotonic() + RENEW_SECONDS
+        pause = TELL_SECONDS
         while not self._closed:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._closed, max(renew_at - monotonic(), 0))
-                self._changed.wait_for(lambda: self._closed, TELL_SECONDS)
+                self._changed.wait_for(lambda: self._closed, pause)
                 ended, self._ended = self._ended, {}
                 due = monotonic() >= renew_at
                 still_open = {user: list(streams) for user, streams in self._open.items()} if due else {}
             if due:
                 renew_at = monotonic() + RENEW_SECONDS
-            self._tell(still_open, ended)
+            pause = TELL_SECONDS if self._tell(still_open, ended) else RETRY_SECONDS
 
-    def _tell(self, still_open: dict[str, list[str]], ended: dict[str, list[str]]) -> None:
+    def _tell(self, still_open: dict[str, list[str]], ended: dict[str, list[str]]) -> bool:
+        """Whether all of it was told; ends that were not are kept for the next time."""
         for user in still_open.keys() | ended.keys():
             try:
                 self._shared.renew(user, still_open.get(user, ()), ended.get(user, ()))
+                ended.pop(user, None)
             except LogDown:
-                # What is not told expires by itself.
-                return
+                self._keep(ended)
+                return False
+        return True
+
+    def _keep(self, ended: dict[str, list[str]]) -> None:
+        with self._changed:
+            # More than this is not worth keeping: what is never told expires by itself.
+            if len(self._ended) < MOST_UNTOLD:
+                for user, streams in ended.items():
+                    self._ended.setdefault(user, []).extend(streams)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 
-from app.domain.errors import Overloaded, TooManyStreams
+from app.domain.errors import LogDown, Overloaded, TooManyStreams
 from app.eventlog import places as shared_places
 from app.eventlog.places import PlaceBook
 from app.relay import places as relay_places
@@ -80,6 +81,26 @@ def test_a_refusal_leaves_nothing_behind(redis_url: str) -> None:
         here.leave("alice", name)
     take_soon(there, "alice")
     there.take("alice")
+
+
+def test_an_end_that_could_not_be_told_is_told_later(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = places(redis_url), places(redis_url)
+    names = [here.take("alice"), here.take("alice")]
+    renew = PlaceBook.renew
+    failures: list[str] = []
+
+    def fail_once(book: PlaceBook, user: str, *rest: Sequence[str]) -> None:
+        if not failures:
+            failures.append(user)
+            raise LogDown
+        renew(book, user, *rest)
+
+    monkeypatch.setattr(PlaceBook, "renew", fail_once)
+    for name in names:
+        here.leave("alice", name)
+    take_soon(there, "alice")
+    there.take("alice")
+    assert failures == ["alice"]
 
 
 def test_without_redis_each_process_counts_alone() -> None:
