@@ -67,8 +67,10 @@ GOLDEN: list[tuple[Event, bytes]] = [
     ),
     (
         Done("error", "error", None, "00", {"code": "upstream_error", "message": "no"}),
-        b'{"type":"done","status":"error","finish_reason":"error","usage":null,"sha256":"00",'
-         b'"error":{"code":"upstream_error","message":"no"}}',
+        (
+            b'{"type":"done","status":"error","finish_reason":"error","usage":null,"sha256":"00",'
+            b'"error":{"code":"upstream_error","message":"no"}}'
+        ),
     ),
 ]
 
