@@ -11,8 +11,8 @@ const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle
 
 const NOTICES = {
   takeover: 'The process writing this answer went away. Another one has taken over, from exactly here.',
-  continue: 'The model was interrupted and carries on from where it was.',
-  restart: 'The model was interrupted, so this answer was started again from the beginning.',
+  continue: 'This answer was interrupted and carries on from where it was.',
+  restart: 'This answer was interrupted and had to start again from the beginning.',
 };
 
 /** ‹ 2 of 3 ›: the siblings of a message. */
