@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import pytest
@@ -16,9 +16,20 @@ from app.relay.places import Places
 from tests.fakes.relay import NAMESPACE, client_of
 
 
+opened: list[Places] = []
+
+
 def places(url: str, *, limit: int = 100, limit_per_user: int = 2) -> Places:
     """One process's count."""
-    return Places(PlaceBook(client_of(url), NAMESPACE), limit, limit_per_user)
+    opened.append(Places(PlaceBook(client_of(url), NAMESPACE), limit, limit_per_user))
+    return opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    while opened:
+        opened.pop().close()
 
 
 def take_soon(where: Places, user: str) -> None:
