@@ -785,7 +785,8 @@ class Hub:
                 self._break_all(topic, "deleted")
                 continue
             end = outcome[topic]
-            if end is not None and end > topic.end:
+            # Still written: its writer may not reach Redis, or Redis nobody; then the store has what nobody publishes.
+            if end is None or end > topic.end:
                 topic.schedule.ask(self._now)
                 self._plan(topic)
 

@@ -260,6 +260,18 @@ def test_the_end_is_found_though_nobody_published_it(place: Place, monkeypatch: 
     assert watcher.complete
 
 
+def test_what_nobody_published_is_found_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    watcher = place.watch(hub)
+    assert watcher.take(1) == ["1-0"]
+    until(lambda: place.settled(hub))
+    hub._ear._heard = lambda channel, message: None
+    writer.tokens(3)
+    assert watcher.take(3) == ["1-1", "1-2", "1-3"]
+
+
 def test_a_quiet_stream_gets_heartbeats_that_no_parser_takes_for_an_event(place: Place) -> None:
     writer, hub = place.writer(), place.hub(keepalive=1.0)
     writer.begin()
