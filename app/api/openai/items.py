@@ -67,7 +67,7 @@ def _parse(item: Any, place: str, longest: int) -> Item:
             output = [{"type": "input_text", "text": text} for text in _parts(output, f"{place}.output")]
         return {"type": kind, "call_id": _string(item, "call_id", place), "output": output}
     if kind == "reasoning":
-        return {"type": kind, "summary": item.get("summary") or [], "content": item.get("content") or []}
+        return {"type": kind, **{name: _thoughts(item.get(name)) for name in ("summary", "content")}}
     if kind == "item_reference":
         return {"type": kind, "id": _string(item, "id", place)}
     raise InvalidFields([(f"{place}.type", f"items of type {str(kind)[:40]!r} are not supported here")])
@@ -98,6 +98,12 @@ def _parts(value: Any, place: str) -> list[str]:
             raise InvalidFields([(f"{place}[{n}].type", f"parts of type {str(kind)[:40]!r} are not supported here")])
         texts.append(_string(part, _TEXTS[kind], f"{place}[{n}]"))
     return texts
+
+
+def _thoughts(value: Any) -> list[Item]:
+    """Parts of a model's reasoning. Nobody is asked to understand them, so what is none is left out."""
+    parts = value if isinstance(value, list) else []
+    return [part for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
 def _string(item: Item, name: str, place: str) -> str:

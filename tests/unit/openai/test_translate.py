@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.api.openai.translate import ResponseTranslator
@@ -33,6 +33,7 @@ def texts(response: dict[str, Any]) -> list[tuple[str, str, str]]:
     return found
 
 
+@settings(deadline=None)
 @given(logs(), st.booleans(), st.data())
 def test_cut_anywhere_and_resumed_the_stream_is_the_same_bytes(
     entries: list[Entry], background: bool, data: st.DataObject
@@ -42,6 +43,7 @@ def test_cut_anywhere_and_resumed_the_stream_is_the_same_bytes(
     assert frames(entries, background=background, after=after) == whole[after + 1 :]
 
 
+@settings(deadline=None)
 @given(logs(), st.data())
 def test_a_reader_who_sees_only_a_part_of_the_log_has_seen_a_prefix_of_the_stream(
     entries: list[Entry], data: st.DataObject
@@ -50,18 +52,21 @@ def test_a_reader_who_sees_only_a_part_of_the_log_has_seen_a_prefix_of_the_strea
     assert stream(entries).startswith(stream(entries[:cut]))
 
 
+@settings(deadline=None)
 @given(logs(), st.booleans())
 def test_numbers_begin_at_zero_and_leave_nothing_out(entries: list[Entry], background: bool) -> None:
     told = events(frames(entries, background=background))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
 
 
+@settings(deadline=None)
 @given(logs())
 def test_there_is_one_terminal_event_and_nothing_behind_it(entries: list[Entry]) -> None:
     told = events(frames(entries))
     assert [event["type"] in TERMINAL for event in told] == [False] * (len(told) - 1) + [True]
 
 
+@settings(deadline=None)
 @given(logs())
 def test_deltas_add_up_to_the_items_of_the_final_object(entries: list[Entry]) -> None:
     told = events(frames(entries))
@@ -77,6 +82,7 @@ def test_deltas_add_up_to_the_items_of_the_final_object(entries: list[Entry]) ->
     assert deltas.keys() <= kept.keys()
 
 
+@settings(deadline=None)
 @given(logs())
 def test_items_are_added_once_in_order_and_before_anything_is_said_in_them(entries: list[Entry]) -> None:
     added: list[str] = []
@@ -95,6 +101,7 @@ def test_items_are_added_once_in_order_and_before_anything_is_said_in_them(entri
     assert len(set(added)) == len(added)
 
 
+@settings(deadline=None)
 @given(logs())
 def test_the_object_folded_in_silence_is_the_one_the_stream_ends_with(entries: list[Entry]) -> None:
     silent = ResponseTranslator(base(), MESSAGE, tells=False)
@@ -105,6 +112,7 @@ def test_the_object_folded_in_silence_is_the_one_the_stream_ends_with(entries: l
     assert silent.last == len(frames(entries)) - 1
 
 
+@settings(deadline=None)
 @given(logs())
 def test_what_completed_says_last_is_the_answer_of_the_native_api(entries: list[Entry]) -> None:
     said = Transcript.of(entries)
