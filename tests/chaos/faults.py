@@ -265,7 +265,12 @@ async def fill_postgres_disk(strike: Strike, seconds: float) -> None:
     strike.rig.note("postgres disk full", f"for {seconds:g} s")
     filler = strike.rig.postgres.directory / "filler"
     await asyncio.to_thread(fill, filler)
-    await asyncio.sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        # Segments written before are used up first; without them the next commit needs room.
+        with suppress(psycopg2.Error):
+            await asyncio.to_thread(strike.rig.query, "SELECT pg_switch_wal()")
+        await asyncio.sleep(0.3)
     filler.unlink()
     strike.rig.note("postgres disk has room")
 

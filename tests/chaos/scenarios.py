@@ -337,11 +337,17 @@ async def backends_terminated(strike: Strike) -> None:
     await faults.terminate_backends(strike, 5 if strike.quick else 20)
 
 
+def _refused_some(evidence: Evidence) -> str | None:
+    statuses = {reply.status for asked in evidence.history.asked for reply in asked.replies}
+    return None if 503 in statuses else f"nobody was refused: {statuses}"
+
+
 @scenario(
     19,
     "postgres-stopped",
     "PostgreSQL stopped hard: tokens keep flowing, no done before the commit, every acknowledged message is there",
     plan=Plan(ramp=8.0),
+    judge=_refused_some,
 )
 async def postgres_stopped(strike: Strike) -> None:
     await strike.under_way(0.1)
@@ -358,7 +364,7 @@ async def postgres_frozen(strike: Strike) -> None:
 
 @scenario(
     21, "postgres-disk-full", "No room for PostgreSQL: 503, never an acknowledgement that is lost",
-    build=Build(small_disks=True), plan=Plan(ramp=10.0),
+    build=Build(small_disks=True), plan=Plan(ramp=14.0), judge=_refused_some,
 )  # fmt: skip
 async def postgres_disk_full(strike: Strike) -> None:
     await strike.under_way(0.05)
