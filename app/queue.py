@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import BoundedSemaphore
 
 import structlog
@@ -14,6 +15,8 @@ RUN_GENERATION = "unbroken.run_generation"
 
 # More than this is waiting for a broker that does not answer: the sweeper will ring for the rest.
 _PENDING = 1000
+# A worker that leaves rings for its successor with its last breath.
+_FAREWELL_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
@@ -32,7 +35,9 @@ class Queue:
             self._sender.submit(self._send, generation_id)
 
     def close(self) -> None:
-        """Stop sending; what has not left is left to the sweeper."""
+        """Stop sending, after a second for what is about to leave; the rest is left to the sweeper."""
+        with suppress(TimeoutError, RuntimeError):
+            self._sender.submit(lambda: None).result(_FAREWELL_SECONDS)
         self._sender.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, generation_id: str) -> None:
