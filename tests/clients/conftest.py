@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
@@ -26,6 +27,17 @@ class Site:
         """kill -9 to the only worker, and a new one in its place."""
         self.worker.kill()
         self.worker = self.stack.worker()
+
+    def add_model(self, name: str, upstream_name: str, on_interruption: str) -> None:
+        """A model of the upstream with a policy of its own."""
+        with self.stack.resources.database.system() as tx:
+            tx.execute(
+                text(
+                    """INSERT INTO models (name, provider, upstream_name, on_interruption)
+                       VALUES (:name, 'openai', :upstream_name, ARRAY[:policy]) ON CONFLICT DO NOTHING"""
+                ),
+                {"name": name, "upstream_name": upstream_name, "policy": on_interruption},
+            )
 
     @property
     def base_url(self) -> str:

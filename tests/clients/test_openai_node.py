@@ -109,6 +109,11 @@ def test_the_stream_helper_survives_a_cancellation(site: Site) -> None:
     assert run(site, "helper_cancelled") == {"type": "response.incomplete", "status": "cancelled"}
 
 
+def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site) -> None:
+    site.add_model("anew", "fake?tokens=30&rate=200&cut_after=10&once=true", "restart")
+    assert run(site, "anew") == {"items": ["incomplete", "completed"], "text": True}
+
+
 def test_functions_are_the_clients_own(site: Site) -> None:
     seen = run(site, "tools")
     assert seen == {"call": ["function_call", "call_node", "add", seen["call"][3]], "status": "completed"}

@@ -544,6 +544,23 @@ def test_native_and_openai_are_one(site: Site, client: OpenAI) -> None:
     assert events[-1].response.conversation.id == f"conv_{started.conversation.id.replace('-', '')}"
 
 
+def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site, client: OpenAI) -> None:
+    """The upstream loses its connection, and this model's policy is to begin anew: every token is another one."""
+    site.add_model("anew", "fake?tokens=30&rate=200&cut_after=10&once=true", "restart")
+    with client.responses.stream(model="anew", input=f"Begin {uuid4().hex}", background=True) as stream:
+        seen = list(stream)
+        final = stream.get_final_response()
+    assert [(item.type, item.status) for item in final.output] == [("message", "incomplete"), ("message", "completed")]  # type: ignore[union-attr]
+    assert text_of(seen) == final.output_text
+    assert final.output[-1].content[0].text == site.stack.transcript(_uuid(final.id)).text  # type: ignore[union-attr]
+    with pytest.raises(openai.APIError, match="begun anew"):
+        list(
+            client.chat.completions.create(
+                model="anew", messages=[{"role": "user", "content": f"Begin {uuid4().hex}"}], stream=True
+            )
+        )
+
+
 def test_a_worker_killed_in_the_middle_is_not_noticed(site: Site) -> None:
     """The SDK's loop just goes on: another worker continues, the text is whole, no number is missing."""
     client = connect(site)

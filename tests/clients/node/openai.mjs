@@ -168,6 +168,13 @@ const scenarios = {
     return { type: seen.at(-1).type, status: seen.at(-1).response.status };
   },
 
+  async anew() {
+    const stream = client.responses.stream({ model: "anew", input: `Begin ${crypto.randomUUID()}`, background: true });
+    const seen = await collect(stream);
+    const final = await stream.finalResponse();
+    return { items: final.output.map((item) => item.status), text: textOf(seen) === final.output_text };
+  },
+
   async tools() {
     const ask = JSON.stringify({ fake: { tokens: 3, rate: 0, finish: "tool_calls", tool_call: { name: "add", arguments: { a: 1 }, id: "call_node" } } });
     const stream = client.responses.stream({ model: "fake", input: ask, tools: [TOOL] });
