@@ -15,7 +15,6 @@ from app.relay import places as relay_places
 from app.relay.places import Places
 from tests.fakes.relay import NAMESPACE, client_of
 
-
 opened: list[Places] = []
 
 
