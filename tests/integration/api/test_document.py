@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -35,6 +36,10 @@ CHECKED = [
 ]
 
 
+# What is asked for rightly there ends when the answer does, and nobody works here: tests/clients asks rightly.
+UNENDING = {("post", "/v1/responses"), ("post", "/v1/chat/completions"), ("post", "/api/chat")}
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_the_api_keeps_to_its_document(app: OpenAPI, mode: GenerationMode):
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
@@ -42,12 +47,16 @@ def test_the_api_keeps_to_its_document(app: OpenAPI, mode: GenerationMode):
     assert len(operations) > 12
     # One test function for all of them: schemathesis's own plugin does not know this pytest.
     for operation in operations:
-        if not operation.path.endswith("/stream"):
+        unending = (operation.method.lower(), operation.path) in UNENDING and mode is GenerationMode.POSITIVE
+        if not operation.path.endswith("/stream") and not unending:
             _try(app, operation, mode)
 
 
 def _try(app: OpenAPI, operation: APIOperation, mode: GenerationMode) -> None:
     person = Person(app.test_client(), f"reader-{uuid4().hex[:8]}")
+    # Where a ticket will do as well, it takes our token for one that was made up. Tickets have tests of their own.
+    ticketed = {"ticket": []} in operation.definition.raw["security"]
+    checks = [check for check in CHECKED if not (ticketed and check is ignored_auth)]
 
     @settings(
         max_examples=12,
@@ -65,19 +74,28 @@ def _try(app: OpenAPI, operation: APIOperation, mode: GenerationMode) -> None:
             case.query.pop("wait", None)
         if mode is GenerationMode.POSITIVE and case.path_parameters:
             # Ids out of the blue are only ever unknown.
-            made = person.start()
-            real = {
-                "generation_id": made["generation"]["id"],
-                "conversation_id": made["conversation"]["id"],
-                "message_id": made["message"]["message_id"],
-            }
+            real = _ids(person.start(), native=operation.path.startswith("/api/"))
             case.path_parameters = {name: real[name] for name in case.path_parameters}
         case.headers["Authorization"] = person.headers["Authorization"]
         case.headers.pop("Accept", None)
-        case.call_and_validate(checks=CHECKED)
+        case.call_and_validate(checks=checks)
 
     try:
         ask()
     except Unsatisfiable:
         # Some operations cannot be asked in a wrong way.
         assert mode is GenerationMode.NEGATIVE
+
+
+def _ids(made: dict[str, Any], *, native: bool) -> dict[str, str]:
+    """What was just made, as a path names it."""
+    conversation, message = made["conversation"]["id"], made["message"]["message_id"]
+    return {
+        "generation_id": made["generation"]["id"],
+        "conversation_id": conversation if native else f"conv_{conversation.replace('-', '')}",
+        "message_id": message,
+        "chat_id": conversation,
+        "response_id": f"resp_{made['generation']['id'].replace('-', '')}",
+        "item_id": f"msg_{message.replace('-', '')}000",
+        "model": "offline",
+    }
