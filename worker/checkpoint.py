@@ -124,6 +124,8 @@ class Checkpointer:
         held = await loop.run_in_executor(self._executor, lambda: self._leases.renew([p.packed() for p in parts]))
         for part in parts:
             draft = part.draft
+            if draft not in self._drafts:
+                continue  # it left meanwhile; its run may hold the lease of the next revision
             if draft.claimed.lease.generation_id not in held:
                 draft.lost(LeaseLost(draft.claimed.lease.generation_id))
                 continue

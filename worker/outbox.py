@@ -244,6 +244,8 @@ class Outbox:
 
     def _obey(self, draft: Draft, answer: Answer) -> None:
         generation_id = draft.claimed.lease.generation_id
+        if self._drafts.get(generation_id) is not draft:
+            return  # it has left; its run may be writing the next revision, which is why this one is refused
         match answer.verdict:
             case "OK" | "GAP":
                 draft.acked = answer.top + 1

@@ -98,7 +98,8 @@ class Runner:
         self._rules = rules
         self._hand_on = hand_on
         self._runs: set[Run] = set()
-        self._draining = False
+        self._claiming = 0
+        self._draining = asyncio.Event()
 
     @property
     def running(self) -> int:
@@ -107,9 +108,13 @@ class Runner:
 
     async def run(self, generation_id: str) -> None:
         """Claim a generation and bring it to its end; return at once when there is nothing to claim."""
-        if self._draining:
+        if self._draining.is_set():
             return
-        claimed = await self._do(lambda: self._leases.claim(generation_id))
+        self._claiming += 1
+        try:
+            claimed = await self._do(lambda: self._leases.claim(generation_id))
+        finally:
+            self._claiming -= 1
         if claimed is None:
             return
         log = _log.bind(generation_id=generation_id, epoch=claimed.lease.epoch)
@@ -118,6 +123,8 @@ class Runner:
             metrics.TAKEOVERS.inc()
         run = Run(claimed)
         self._runs.add(run)
+        if self._draining.is_set():
+            run.interrupt(Draining())  # the claim was on its way when the worker was told to leave
         try:
             await self._bring_to_end(run)
         except LeaseLost:
@@ -130,10 +137,10 @@ class Runner:
 
     async def drain(self) -> None:
         """Give every generation back; none is claimed any more."""
-        self._draining = True
+        self._draining.set()
         for run in list(self._runs):
             run.interrupt(Draining())
-        while self._runs:
+        while self._runs or self._claiming:
             await asyncio.sleep(0.02)
 
     def watch(self) -> None:

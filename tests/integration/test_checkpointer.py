@@ -1,0 +1,264 @@
+"""Checkpoints and leases of a process against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.domain.commands import User
+from app.domain.errors import DatabaseDown, LeaseLost
+from app.domain.events import Entry, Token, decode
+from app.domain.transcript import Transcript
+from app.services.leases import Leases
+from app.store import checkpoints
+from app.store.database import Database, fetch_one
+from app.store.generations import Claimed
+from app.wiring import Resources
+from tests.actors import release, start
+from tests.fakes.proxy import TcpProxy
+from tests.stack import Stack
+from worker.checkpoint import Checkpointer, Policy
+from worker.outbox import Draft, Outbox
+
+NEVER = 1000.0
+
+
+class Bench:
+    """A checkpointer over a connection to PostgreSQL that can be disturbed; the outbox is not started."""
+
+    def __init__(self, resources: Resources, user: User, url: str, policy: Policy, lease: float) -> None:
+        self.resources = resources
+        self.user = user
+        self.database = Database(url, 4)
+        self.leases = Leases(self.database, "bench", lease, 1800)
+        self.executor = ThreadPoolExecutor(2)
+        outbox = Outbox(resources.settings.redis_url, resources.log, 0.02, 25, _nothing)
+        self.checkpointer = Checkpointer(self.leases, outbox, policy, self.executor)
+        self.lost: list[str] = []
+
+    def draft(self, *, strict: bool = False) -> Draft:
+        generation = start(self.resources, self.user).generation.id
+        claimed = self.leases.claim(generation)
+        assert claimed
+        return self.enter(claimed, strict=strict)
+
+    def enter(self, claimed: Claimed, *, strict: bool = False) -> Draft:
+        generation = claimed.lease.generation_id
+        keys = self.resources.log.keys(generation)
+
+        def lost(_: LeaseLost) -> None:
+            self.lost.append(generation)
+
+        draft = Draft(claimed, keys, Transcript(), lost, opened=True, strict=strict)
+        self.checkpointer.enter(draft)
+        return draft
+
+    def saved(self, draft: Draft) -> list[Entry]:
+        with self.resources.database.system() as tx:
+            return checkpoints.chunks(tx, draft.claimed.lease.generation_id)
+
+    def lease_left(self, draft: Draft) -> float:
+        with self.resources.database.system() as tx:
+            row = fetch_one(
+                tx,
+                """SELECT CAST(extract(epoch FROM lease_until - clock_timestamp()) AS float8) AS seconds
+                   FROM generations WHERE id = :id""",
+                id=draft.claimed.lease.generation_id,
+            )
+        assert row is not None
+        return float(row.seconds)
+
+
+async def _nothing(_: Claimed) -> None: ...
+
+
+@pytest.fixture
+def proxy(module_stack: Stack) -> Iterator[TcpProxy]:
+    with TcpProxy.before(module_stack.settings.database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def at_bench(module_stack: Stack, proxy: TcpProxy) -> Callable[..., None]:
+    def run(
+        work: Callable[[Bench], Awaitable[None]],
+        events: int = 1000,
+        seconds: float = NEVER,
+        heartbeat: float = NEVER,
+        lease: float = 30,
+    ) -> None:
+        resources = module_stack.resources
+        alice = resources.accounts.user(f"alice {uuid4()}", None)
+        url = proxy.url(module_stack.settings.database_url)
+
+        async def life() -> None:
+            bench = Bench(resources, alice, url, Policy(events, seconds, heartbeat), lease)
+            bench.checkpointer.start()
+            try:
+                await work(bench)
+            finally:
+                bench.checkpointer.close()
+                bench.executor.shutdown()
+                bench.database.close()
+
+        asyncio.run(life())
+
+    return run
+
+
+async def until(condition: Callable[[], Any], timeout: float = 8.0) -> None:
+    deadline = asyncio.get_running_loop().time() + timeout
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come true"
+        await asyncio.sleep(0.01)
+
+
+def add(draft: Draft, count: int, size: int = 1) -> None:
+    for number in range(count):
+        draft.add(Token(f"{number}" * size))
+
+
+def test_so_many_events_make_a_checkpoint(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 9)
+        await asyncio.sleep(0.2)
+        assert bench.saved(draft) == []
+        add(draft, 1)
+        await until(lambda: draft.saved == 10)
+        assert [entry.payload for entry in bench.saved(draft)] == draft.payloads
+
+    at_bench(work, events=10)
+
+
+def test_so_much_time_makes_a_checkpoint(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 1)
+        await until(lambda: draft.saved == 1)
+
+    at_bench(work, seconds=0.2)
+
+
+def test_so_many_bytes_make_a_checkpoint(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 1, 5000)
+        await until(lambda: draft.saved == 1)
+
+    at_bench(work)
+
+
+def test_in_strict_mode_every_event_is_one(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft(strict=True)
+        add(draft, 1)
+        await until(lambda: draft.saved == 1)
+
+    at_bench(work)
+
+
+def test_a_silent_draft_keeps_its_lease(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        before = draft.proven_at
+        await until(lambda: draft.proven_at > before + 0.5)
+        assert bench.lease_left(draft) > 1.5
+        assert bench.saved(draft) == []
+
+    at_bench(work, heartbeat=0.3, lease=2)
+
+
+def test_a_draft_whose_lease_has_gone_is_told_and_saves_nothing(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        draft, other = bench.draft(), bench.draft()
+        generation = draft.claimed.lease.generation_id
+        release(bench.resources, generation)
+        assert bench.leases.claim(generation)
+        add(draft, 1)
+        add(other, 1)
+        await until(lambda: set(bench.lost) == {generation} and other.saved == 1)
+        assert bench.saved(draft) == []
+
+    at_bench(work, seconds=0.1)
+
+
+def test_a_draft_that_left_is_not_told_what_its_successor_caused(
+    at_bench: Callable[..., None], proxy: TcpProxy
+) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 1)
+        await bench.checkpointer.save(draft)
+        proxy.delay(0.1)
+        saving = asyncio.ensure_future(bench.checkpointer.save(draft))
+        await asyncio.sleep(0.02)
+        bench.checkpointer.leave(draft)
+        following = bench.resources.database
+        successor = Leases(following, "bench", 30, 1800).advance(draft.claimed.lease, [])
+        second = bench.enter(successor)
+        await saving
+        proxy.pass_()
+        add(second, 1)
+        await bench.checkpointer.save(second)
+        assert bench.lost == []
+        assert {entry.cursor.epoch for entry in bench.saved(second)} == {1, 2}
+
+    at_bench(work)
+
+
+def test_while_postgresql_is_away_nothing_is_lost_and_afterwards_all_is_saved_once(
+    at_bench: Callable[..., None], proxy: TcpProxy
+) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 3)
+        await until(lambda: draft.saved == 3)
+        proxy.refuse()
+        add(draft, 4)
+        with pytest.raises(DatabaseDown):
+            await bench.checkpointer.save(draft)
+        assert draft.saved == 3
+        proxy.pass_()
+        await until(lambda: draft.saved == 7)
+        assert [entry.payload for entry in bench.saved(draft)] == draft.payloads
+
+    at_bench(work, seconds=0.1)
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_checkpoint_whose_commit_got_no_reply_is_saved_once(
+    at_bench: Callable[..., None], proxy: TcpProxy, more: int
+) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        add(draft, 5)
+        proxy.drop_reply_to(lambda data: b"COMMIT" in data)
+        with pytest.raises(DatabaseDown):
+            await bench.checkpointer.save(draft)
+        add(draft, more)
+        await bench.checkpointer.save(draft)
+        entries = bench.saved(draft)
+        assert [entry.payload for entry in entries] == draft.payloads
+        assert [entry.cursor.n for entry in entries] == list(range(5 + more))
+
+    at_bench(work)
+
+
+def test_many_drafts_are_saved_together(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        drafts = [bench.draft() for _ in range(30)]
+        for number, draft in enumerate(drafts):
+            add(draft, number % 5 + 1)
+        await until(lambda: all(draft.saved == len(draft.payloads) for draft in drafts))
+        for draft in drafts:
+            assert [decode(entry.payload) for entry in bench.saved(draft)] == [
+                decode(payload) for payload in draft.payloads
+            ]
+
+    at_bench(work, seconds=0.1)

@@ -1,0 +1,323 @@
+"""The writer of a process against a real Redis, through a connection that can be disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from app.domain.cursor import Cursor
+from app.domain.errors import LeaseLost, LogDown
+from app.domain.events import Entry, Mark, Reasoning, Snapshot, Token, decode
+from app.domain.transcript import Transcript
+from app.eventlog.log import FINISHED_TTL_MS, RUNNING_TTL_MS, RedisLog
+from app.store.generations import Claimed, Lease
+from app.wiring import redis_client
+from tests.fakes.proxy import TcpProxy
+from worker.outbox import Draft, Outbox
+
+TICK = 0.02
+
+
+class Desk:
+    """An outbox, its log, and what happened to its drafts."""
+
+    def __init__(self, url: str, through: str, **fields: float) -> None:
+        self.client = redis_client(url)
+        self.log = RedisLog(self.client, "outbox")
+        self.lost: list[Claimed] = []
+        self.reopened: list[Claimed] = []
+        self.refusal: Exception | None = None
+        self.outbox = Outbox(through, self.log, TICK, fields.get("self_fence", 25.0), self._reopen)
+
+    async def _reopen(self, claimed: Claimed) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.reopened.append(claimed)
+        self.log.open(claimed.lease.generation_id, claimed.lease.epoch)
+
+    def draft(self, generation_id: str | None = None, epoch: int = 1, *, strict: bool = False) -> Draft:
+        generation_id = generation_id or str(uuid4())
+        claimed = Claimed(
+            lease=Lease(generation_id, epoch), user_id="u", conversation_id="c", message_id="m", user_message_id="q",
+            model="fake", parameters={}, attempts=[], tries=1, cancelled=False, remaining=None, age=0.0,
+        )  # fmt: skip
+        self.log.open(generation_id, epoch)
+        draft = Draft(
+            claimed,
+            self.log.keys(generation_id),
+            Transcript(),
+            lambda error: self.lost.append(claimed),
+            opened=True,
+            strict=strict,
+        )
+        self.outbox.enter(draft)
+        return draft
+
+    def read(self, draft: Draft) -> list[Entry]:
+        return self.log.read(draft.claimed.lease.generation_id)
+
+    def say(self, draft: Draft, *texts: str) -> None:
+        for text in texts:
+            draft.say(text, False)
+        self.outbox.touch(draft)
+
+
+@pytest.fixture
+def proxy(redis_url: str) -> Iterator[TcpProxy]:
+    with TcpProxy.before(redis_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def at_desk(redis_url: str, proxy: TcpProxy) -> Callable[..., None]:
+    """Runs a test's coroutine with a started outbox."""
+
+    def run(work: Callable[[Desk], Awaitable[None]], **fields: float) -> None:
+        async def life() -> None:
+            desk = Desk(redis_url, proxy.url(redis_url), **fields)
+            await desk.outbox.start()
+            await until(lambda: desk.outbox.is_connected)
+            try:
+                await work(desk)
+            finally:
+                await desk.outbox.close()
+                desk.client.close()
+
+        asyncio.run(life())
+
+    return run
+
+
+async def until(condition: Callable[[], object], timeout: float = 8.0) -> None:
+    deadline = asyncio.get_running_loop().time() + timeout
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come true"
+        await asyncio.sleep(0.005)
+
+
+def test_what_is_said_within_a_tick_is_one_event(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        draft.add(Snapshot("", "start", 1))
+        desk.say(draft, "a", "b", "c")
+        await until(lambda: draft.acked == 2)
+        desk.say(draft, "d")
+        await until(lambda: draft.acked == 3)
+        events = [decode(entry.payload) for entry in desk.read(draft)]
+        assert events == [Snapshot("", "start", 1), Token("abc"), Token("d")]
+        assert (draft.transcript.text, draft.transcript.cursor) == ("abcd", Cursor(1, 2))
+
+    at_desk(work)
+
+
+def test_thinking_and_speaking_are_never_one_event(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        for text, thinking in (("a", True), ("b", True), ("c", False), ("d", True)):
+            draft.say(text, thinking)
+        draft.add(Mark("stop", None))
+        assert await desk.outbox.drain(draft, 5)
+        events = [decode(entry.payload) for entry in desk.read(draft)]
+        assert events == [Reasoning("ab"), Token("c"), Reasoning("d"), Mark("stop", None)]
+
+    at_desk(work)
+
+
+def test_a_cut_connection_is_made_again_and_nothing_is_twice_or_missing(
+    at_desk: Callable[..., None], proxy: TcpProxy
+) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        for number in range(120):
+            desk.say(draft, f"{number} ")
+            if number % 30 == 15:
+                proxy.cut()
+            await asyncio.sleep(0.004)
+        assert await desk.outbox.drain(draft, 8)
+        assert Transcript.of(desk.read(draft)).text == "".join(f"{number} " for number in range(120))
+
+    at_desk(work)
+
+
+def test_lost_replies_do_no_harm(at_desk: Callable[..., None], proxy: TcpProxy) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        proxy.drop_reply_to(lambda data: b"EVALSHA" in data, 3)
+        for number in range(60):
+            desk.say(draft, f"{number} ")
+            await asyncio.sleep(0.01)
+        assert await desk.outbox.drain(draft, 8)
+        entries = desk.read(draft)
+        assert [entry.cursor.n for entry in entries] == list(range(len(entries)))
+        assert Transcript.of(entries).text == "".join(f"{number} " for number in range(60))
+        assert proxy.lost_replies == 3
+
+    at_desk(work)
+
+
+def test_a_lost_log_is_opened_again_after_the_lease_is_proven_and_sent_from_the_start(
+    at_desk: Callable[..., None],
+) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        await until(lambda: draft.acked == 1)
+        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.say(draft, "b")
+        await until(lambda: draft.acked == 2)
+        assert desk.reopened == [draft.claimed]
+        assert [decode(entry.payload) for entry in desk.read(draft)] == [Token("a"), Token("b")]
+
+    at_desk(work)
+
+
+def test_while_a_log_cannot_be_opened_it_is_tried_until_it_can(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.refusal = LogDown()
+        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.say(draft, "a")
+        await asyncio.sleep(0.3)
+        assert desk.read(draft) == []
+        desk.refusal = None
+        await until(lambda: draft.acked == 1)
+
+    at_desk(work)
+
+
+def test_a_lease_that_cannot_be_proven_is_lost_and_nothing_is_written(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.refusal = LeaseLost()
+        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.say(draft, "a")
+        await until(lambda: desk.lost)
+        assert desk.read(draft) == []
+
+    at_desk(work)
+
+
+def test_a_fenced_writer_is_told_with_its_next_word(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        await until(lambda: draft.acked == 1)
+        desk.log.open(draft.claimed.lease.generation_id, 2)
+        desk.say(draft, "b")
+        await until(lambda: desk.lost == [draft.claimed])
+        assert len(desk.read(draft)) == 1
+
+    at_desk(work)
+
+
+def test_a_silent_writer_is_told_too_and_its_log_does_not_expire(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        await until(lambda: draft.acked == 1)
+        desk.client.pexpire(draft.keys[0], 60_000)
+        await until(lambda: desk.client.pttl(draft.keys[0]) > RUNNING_TTL_MS - 60_000, 4)
+        desk.log.open(draft.claimed.lease.generation_id, 2)
+        await until(lambda: desk.lost == [draft.claimed], 4)
+
+    at_desk(work)
+
+
+def test_a_silent_writer_notices_a_lost_suffix_and_sends_it_again(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        for text in "abcd":
+            desk.say(draft, text)
+            await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
+        before = desk.read(draft)
+        desk.client.delete(draft.keys[0])
+        desk.client.execute_command("XADD", draft.keys[0], "1-0", "e", before[0].payload)
+        desk.client.hset(draft.keys[1], "n", 0)
+        await until(lambda: desk.read(draft) == before, 4)
+
+    at_desk(work)
+
+
+def test_what_becomes_of_a_writer_that_has_left_is_told_to_nobody(
+    at_desk: Callable[..., None], proxy: TcpProxy
+) -> None:
+    """Its run goes on with the next revision, which must not be taken for lost."""
+
+    async def work(desk: Desk) -> None:
+        first = desk.draft()
+        desk.say(first, "a")
+        await until(lambda: first.acked == 1)
+        proxy.delay(0.15)
+        desk.say(first, "b")
+        await until(lambda: first.in_flight)
+        desk.outbox.leave(first)
+        desk.log.open(first.claimed.lease.generation_id, 2)
+        second = desk.draft(first.claimed.lease.generation_id, 2)
+        desk.say(second, "c")
+        await until(lambda: second.acked == 1 and not first.in_flight)
+        assert desk.lost == []
+
+    at_desk(work)
+
+
+def test_who_cannot_prove_the_lease_falls_silent_until_it_is_proven(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        await until(lambda: draft.acked == 1)
+        draft.proven_at -= 10
+        desk.say(draft, "b")
+        await asyncio.sleep(0.2)
+        assert len(desk.read(draft)) == 1
+        draft.proven_at += 10
+        desk.outbox.touch(draft)
+        await until(lambda: draft.acked == 2)
+
+    at_desk(work, self_fence=5.0)
+
+
+def test_in_strict_mode_only_what_is_saved_is_sent(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft(strict=True)
+        desk.say(draft, "a")
+        draft.seal()
+        desk.say(draft, "b")
+        await asyncio.sleep(0.1)
+        assert desk.read(draft) == []
+        draft.saved = 1
+        desk.outbox.touch(draft)
+        await until(lambda: draft.acked == 1)
+        await asyncio.sleep(0.1)
+        assert [decode(entry.payload) for entry in desk.read(draft)] == [Token("a")]
+
+    at_desk(work)
+
+
+def test_the_end_lets_the_log_expire_in_its_time(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        assert await desk.outbox.finish(draft, b'{"type":"done"}', 5)
+        assert 0 < desk.client.pttl(draft.keys[0]) <= FINISHED_TTL_MS
+        assert 0 < desk.client.pttl(draft.keys[1]) <= FINISHED_TTL_MS
+        desk.outbox.leave(draft)
+
+    at_desk(work)
+
+
+def test_hundreds_of_writers_share_the_connection(at_desk: Callable[..., None], proxy: TcpProxy) -> None:
+    async def work(desk: Desk) -> None:
+        drafts = [desk.draft() for _ in range(300)]
+        for number in range(5):
+            for draft in drafts:
+                desk.say(draft, f"{number} ")
+            await asyncio.sleep(TICK * 2)
+        for draft in drafts:
+            assert await desk.outbox.drain(draft, 8)
+            assert Transcript.of(desk.read(draft)).text == "0 1 2 3 4 "
+        assert proxy.connections == 1
+
+    at_desk(work)
