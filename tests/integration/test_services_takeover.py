@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
 from app.domain.errors import DatabaseDown, LeaseLost
-from app.domain.events import Entry, Snapshot, Token, decode
+from app.domain.events import Entry, Snapshot, Token, decode, pack
 from app.domain.transcript import Transcript, digest
 from app.services.polling import Poller
 from app.services.takeover import Takeover
 from app.store import checkpoints, generations
 from app.store.database import execute
+from app.store.generations import Checkpoint
 from app.wiring import Resources, build
 from dev.server import free_port
 from tests.actors import Hand, claim, release, start
@@ -205,6 +206,28 @@ def test_a_replaced_claim_cannot_end_anything(resources: Resources, alice: User)
     second.finish(before=first.entries[:4])
     with pytest.raises(LeaseLost):
         first.finish()
+
+
+def test_a_replaced_claim_can_neither_renew_nor_save(resources: Resources, alice: User) -> None:
+    first = claim(resources, start(resources, alice).generation.id).speak(3)
+    release(resources, first.id)
+    second = claim(resources, first.id).speak(2)
+    body = pack(first.payloads)
+    late = Checkpoint(first.claimed.lease, alice.id, 0, len(first.payloads) - 1, body, None)
+    current = Checkpoint(second.claimed.lease, alice.id, 0, 1, pack(second.payloads[:2]), None)
+    with resources.database.system() as tx:
+        assert generations.renew(tx, [late], 30) == set()
+        assert generations.renew(tx, [current], 30) == {first.id}
+    assert chunks(resources, first.id) == second.entries[:2]
+
+
+def test_a_lease_that_was_given_back_is_not_renewed_by_what_was_on_its_way(resources: Resources, alice: User) -> None:
+    hand = claim(resources, start(resources, alice).generation.id).speak(3)
+    with resources.database.system() as tx:
+        assert generations.release(tx, hand.claimed.lease, [])
+        beat = Checkpoint(hand.claimed.lease, alice.id, 0, 0, None, None)
+        assert generations.renew(tx, [beat], 30) == set()
+    assert claim(resources, hand.id).epoch == 2
 
 
 @pytest.mark.parametrize("times", [1, 2])
