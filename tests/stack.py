@@ -17,12 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import jwt
+from celery import Celery
 
 from app.config import Settings
 from app.domain.commands import StartGeneration, User
@@ -193,17 +194,25 @@ class Stack:
 
     def worker(self, concurrency: int = 20, **settings: Any) -> Worker:
         """Start a worker and wait until it answers a ping."""
+        return self.workers(1, concurrency, **settings)[0]
+
+    def workers(self, count: int, concurrency: int = 20, **settings: Any) -> list[Worker]:
+        """Start so many at the same time; they start as fast as one where there are processors."""
+        workers = [self._launch_worker(concurrency, settings) for _ in range(count)]
+        app = producer(self.settings.broker_url, self.namespace)
+        try:
+            for worker in workers:
+                self._await(worker, partial(_pings, app, worker.name), 60)
+        finally:
+            app.close()
+        return workers
+
+    def _launch_worker(self, concurrency: int, settings: dict[str, Any]) -> Worker:
         name = f"w{uuid4().hex[:8]}@test"
         celery = ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads", "--hostname", name]
         celery += ["--concurrency", str(concurrency), "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-        worker = self._launch(Worker, name, celery, {"WORKER_CONCURRENCY": concurrency, **settings})
+        worker: Worker = self._launch(Worker, name, celery, {"WORKER_CONCURRENCY": concurrency, **settings})
         worker.name = name
-        app = producer(self.settings.broker_url, self.namespace)
-        try:
-            control = app.control
-            self._await(worker, lambda: bool(control.ping(destination=[name], timeout=0.3)), 30)
-        finally:
-            app.close()
         return worker
 
     def web(self, workers: int = 1, threads: int = 16, **settings: Any) -> Web:
@@ -213,7 +222,7 @@ class Stack:
         own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
         web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings})
         web.url = f"http://127.0.0.1:{port}"
-        self._await(web, lambda: _answers(f"{web.url}/readyz"), 30)
+        self._await(web, lambda: _answers(f"{web.url}/readyz"), 60)
         return web
 
     def stop(self) -> None:
@@ -242,6 +251,10 @@ class Stack:
             assert running.alive, f"it has ended:\n{running.tail()}"
             assert time.monotonic() < deadline, f"it is not ready:\n{running.tail()}"
             time.sleep(0.02)
+
+
+def _pings(app: Celery, name: str) -> bool:
+    return bool(app.control.ping(destination=[name], timeout=0.3))
 
 
 def _answers(url: str) -> bool:

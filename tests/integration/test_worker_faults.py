@@ -119,7 +119,7 @@ def test_after_kill_nine_another_worker_continues_where_the_reader_is(
     deploy: Callable[..., Stack], upstream: FakeUpstream
 ) -> None:
     stack = deploy()
-    workers = stack.worker(), stack.worker()
+    workers = stack.workers(2)
     generation = ask(stack, tokens=150, rate=40)
     speaks(stack, generation)
     holder(stack, generation, *workers).kill()
@@ -140,7 +140,7 @@ def test_after_kill_nine_another_worker_continues_where_the_reader_is(
 
 def test_sigterm_hands_over_within_a_second_and_exits_cleanly(deploy: Callable[..., Stack]) -> None:
     stack = deploy(LEASE_SECONDS=30)
-    workers = stack.worker(), stack.worker()
+    workers = stack.workers(2)
     asked_for = [ask(stack, tokens=150, rate=30) for _ in range(6)]
     for generation in asked_for:
         speaks(stack, generation)
@@ -164,7 +164,7 @@ def test_a_worker_that_hung_past_its_lease_adds_nothing_when_it_wakes(
     deploy: Callable[..., Stack], upstream: FakeUpstream
 ) -> None:
     stack = deploy()
-    workers = stack.worker(), stack.worker()
+    workers = stack.workers(2)
     generation = ask(stack, tokens=250, rate=50)
     speaks(stack, generation)
     first = holder(stack, generation, *workers)
@@ -355,7 +355,7 @@ def test_a_worker_that_cannot_prove_its_lease_falls_silent(deploy: Callable[...,
 
 def test_in_strict_mode_nothing_is_visible_before_it_is_durable(deploy: Callable[..., Stack]) -> None:
     stack = deploy(STRICT_DURABILITY=1)
-    workers = [stack.worker(), stack.worker()]
+    workers = stack.workers(2)
     generation = ask(stack, tokens=120, rate=40)
     seen: set[Entry] = set()
     looks = 0
