@@ -23,6 +23,12 @@ from tests.fakes import upstream
 Id = tuple[int, int]
 # What a client may be answered when all is well, or when a store is away.
 EXPECTED = {None, 200, 202, 204, 304, 429, 503}
+# Faults that take the log away, and for how long that explains something, in seconds.
+LOG_LOSSES = {
+    *("redis killed", "redis flushed", "redis shut down", "redis full", "redis disk full", "redis frozen"),
+    *("black hole", "connections cut", "replies lost"),
+}
+LOSS_SECONDS = 15.0
 RANK = {"queued": 0, "running": 1, "completed": 2, "error": 2, "cancelled": 2}
 
 
@@ -94,8 +100,10 @@ def archived(evidence: Evidence) -> Iterator[Violation]:
     """What was shown is kept: every id a reader saw is in the archive, unless both its places were lost together."""
     if evidence.allowed.rewind:
         return
+    excused = _cancelled_without_log(evidence)
     for reading in evidence.history.readings:
-        if log := evidence.dump.archives.get(reading.generation):
+        log = evidence.dump.archives.get(reading.generation)
+        if log and reading.generation not in excused:
             known = {identity for identity, _ in log}
             for frame in reading.frames():
                 if frame.id not in known:
@@ -148,12 +156,15 @@ def commit_first(evidence: Evidence) -> Iterator[Violation]:
 @rule
 def rewinds(evidence: Evidence) -> Iterator[Violation]:
     """A new revision opens with what was shown, or more. Less only where the faults or the policy allow it."""
+    excused = _cancelled_without_log(evidence)
     for reading in evidence.history.readings:
         for had, frame, event in _snapshots(reading):
             text = event["text"]
             if had is None or text.startswith(had):
                 continue
             if event["reason"] == "restart" and evidence.allowed.restart:
+                continue
+            if event["reason"] == "cancel" and reading.generation in excused and had.startswith(text):
                 continue
             if evidence.allowed.rewind:
                 # Perhaps to another text: what came between may have been seen by nobody here.
@@ -167,6 +178,21 @@ def rewinds(evidence: Evidence) -> Iterator[Violation]:
                 yield _about(
                     "rewinds", reading, f"{frame.id} ({event['reason']}) takes back {lost} characters: …{had[-60:]!r}"
                 )
+
+
+def _cancelled_without_log(evidence: Evidence) -> set[str]:
+    """Answers whose cancel came while Redis was lost or out of reach.
+
+    A cancel takes the answer from its worker and waits for nobody: without a log the checkpoints have to do, and what
+    the worker alone had in memory is gone with its lease. Allowed within seconds of such a fault, and to a cancel only.
+    """
+    losses = [fault.at for fault in evidence.history.faults if fault.kind in LOG_LOSSES]
+    found = set()
+    for cancelling in evidence.history.cancellings:
+        for reply in cancelling.replies:
+            if any(at - 1 <= reply.at <= at + LOSS_SECONDS for at in losses):
+                found.add(cancelling.generation)
+    return found
 
 
 @rule

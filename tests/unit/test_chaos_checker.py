@@ -19,6 +19,7 @@ from tests.chaos.history import (
     Cancelling,
     Committed,
     Connection,
+    Fault,
     Frame,
     History,
     Polling,
@@ -325,6 +326,20 @@ def test_a_bad_history_turns_its_rule_red(rule: str, spoil: Callable[[Evidence],
     evidence = good()
     spoil(evidence)
     assert rule in {violation.rule for violation in check(evidence)}
+
+
+def cancel_and_take_back(e: Evidence) -> None:
+    frames = connection(e).frames
+    frames[4] = frames[4]._replace(data=event("snapshot", text=token(0, 0), reason="cancel", attempt=2))
+    e.history.cancellings.append(Cancelling(G, "alice", [Reply(103, 200, {"status": "completed", "content": ""})]))
+
+
+def test_a_cancel_takes_text_back_only_while_redis_is_lost() -> None:
+    evidence = good()
+    cancel_and_take_back(evidence)
+    assert "rewinds" in {violation.rule for violation in check(evidence)}
+    evidence.history.faults.append(Fault(102, "redis flushed"))
+    assert "rewinds" not in {violation.rule for violation in check(evidence)}
 
 
 def test_every_rule_has_a_bad_history() -> None:
