@@ -14,10 +14,12 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from app.api.errors import PROBLEM_JSON, Forbidden
+from app.api.errors import PROBLEM_JSON, Forbidden, TooManyRequests
 from app.api.identity import by_ticket, caller
 from app.api.process import web
 from app.api.reading import read_body, read_headers, read_path, read_query
+from app.api.streams import asked_by_event_source, come_back
+from app.domain.errors import Overloaded, StoreDown
 
 Access = Literal["public", "user", "admin"]
 Limit = Literal["reads", "generations"]
@@ -102,8 +104,7 @@ def guard(
     """The view behind its checks: who, how often, and then what."""
     wanted = _parameters(view)
 
-    @wraps(view)
-    def guarded(**path: str) -> Any:
+    def checked(path: Mapping[str, str]) -> Any:
         process = web()
         given: dict[str, Any] = {}
         if access != "public":
@@ -116,6 +117,15 @@ def guard(
             getattr(process.limits, limit)()
         given |= _read(wanted, path)
         return view(**{name: value for name, value in given.items() if name in wanted})
+
+    @wraps(view)
+    def guarded(**path: str) -> Any:
+        try:
+            return checked(path)
+        except (StoreDown, Overloaded, TooManyRequests) as error:
+            if opens is None or not asked_by_event_source():
+                raise
+            return come_back(error.retry_after)
 
     guarded.access = access  # type: ignore[attr-defined]
     # flask-openapi3 would read the request before anybody asked who is calling.

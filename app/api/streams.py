@@ -45,6 +45,16 @@ def serve_started(process: WebProcess, caller: Caller, command: Command) -> Resp
         return _respond(process, caller, place, row, START, conversation_created=created)
 
 
+def asked_by_event_source() -> bool:
+    """Whether this is a browser's EventSource: it accepts nothing but events, and has a ticket for want of a token."""
+    return opened_by_ticket() and EVENT_STREAM in request.headers.get("Accept", "").lower()
+
+
+def come_back(seconds: float) -> Response:
+    """For an EventSource, in place of a refusal that will pass: at any status but 200 it would give up for ever."""
+    return Response(b"retry: %d\n\n" % (seconds * 1000), headers=list(sse.HEADERS))
+
+
 @contextmanager
 def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
     """A place among the user's streams; given back when none begins. Raises TooManyStreams, Overloaded."""
@@ -59,8 +69,8 @@ def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
 def _respond(
     process: WebProcess, caller: Caller, place: str, row: Generation, after: Cursor, *, conversation_created: bool
 ) -> Response:
-    # EventSource comes back by itself: soon, but not at once. Its default is three seconds.
-    retry = RETRY if opened_by_ticket() and EVENT_STREAM in request.headers.get("Accept", "").lower() else b""
+    # It comes back by itself: soon, but not at once. Its default is three seconds.
+    retry = RETRY if asked_by_event_source() else b""
     opening = retry + sse.notice(render.opening(row, after, conversation_created=conversation_created))
     return follow(process, caller, place, row.id, after, opening)
 

@@ -12,12 +12,14 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
+from app.api.application import create_app
+from app.api.process import EXTENSION
 from app.config import Settings
 from app.domain.events import Token
 from app.logs import without_ticket
 from app.wiring import Resources
 
-from .conftest import Hand, Person, flush, token
+from .conftest import Hand, Person, flush, make_settings, token
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -178,6 +180,34 @@ def test_only_a_digest_is_kept_and_old_ones_are_removed(alice: Person, stream: s
         row = tx.execute(text(f"{count} WHERE u.subject = :subject"), {"subject": alice.subject}).one()
     assert row.count == 1
     assert first not in row.told
+
+
+@pytest.mark.parametrize("limit", [{"ratelimit_reads": "2/minute"}, {"max_streams_per_user": 1}])
+def test_a_limit_does_not_end_an_event_source_for_ever(make_app: Any, limit: dict[str, Any]):
+    app = make_app(**limit)
+    person = Person(app.test_client(), "patient")
+    made = person.start()["generation"]["id"]
+    text, path = ticket(person, generation_id=made), f"/api/v1/generations/{made}/stream"
+    first = opened(app.test_client(), path, text)
+    assert next(iter(first.response)).startswith(b"retry: 1000\n")
+    assert come_back_in(opened(app.test_client(), path, text)) >= 1
+    assert app.test_client().get(f"{path}?ticket={text}").status_code == 429, "others are told as ever"
+
+
+def test_nor_does_a_database_that_is_away():
+    app = create_app(make_settings("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0"))
+    path = f"/api/v1/generations/{uuid4()}/stream"
+    assert come_back_in(opened(app.test_client(), path, "x" * 43)) == 2
+    assert app.test_client().get(f"{path}?ticket={'x' * 43}").status_code == 503
+    app.extensions[EXTENSION].close()
+
+
+def come_back_in(answer: TestResponse) -> float:
+    """After how many seconds an EventSource asks again."""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    line, _, rest = answer.get_data().partition(b"\n\n")
+    assert not rest
+    return int(line.removeprefix(b"retry: ")) / 1000
 
 
 def test_no_log_line_tells_a_ticket(alice: Person, anybody: FlaskClient, stream: str, capfd: Any, resources: Resources):
