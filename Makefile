@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
+PEERS := .venv/.installed-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +30,10 @@ test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
 chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= ARGS=]
 	@exec $(PYTHON) -m tests.chaos $(ARGS)
 
-bench: $(DEV) ## measure, side by side with other designs [ARGS=]
+$(PEERS): bench/requirements.txt constraints.txt dev/venv.sh | $(DEV)
+	@sh dev/venv.sh bench/requirements.txt $@
+
+bench: $(PEERS) $(DEV) ## measure, side by side with other designs [ARGS=]
 	@exec $(PYTHON) -m bench $(ARGS)
 
 browser: $(DEV) ## the page in a real browser [ARGS=]

@@ -33,7 +33,6 @@ class Target:
 
     pid: int
     port: int
-    kind: str
     ids: list[str]
     paths: list[str]
     header: str = "-"
@@ -76,7 +75,6 @@ def product(stores: Stores, count: int) -> Iterator[Target]:
         yield Target(
             web.pid,
             int(web.url.rpartition(":")[2]),
-            "log",
             ids,
             [f"/api/v1/generations/{generation_id}/stream" for generation_id in ids],
             f"Authorization: Bearer {stack.token()}",
@@ -90,7 +88,7 @@ def product(stores: Stores, count: int) -> Iterator[Target]:
 def c_hub(stores: Stores, count: int) -> Iterator[Target]:
     """The floor."""
     port = free_port()
-    argv = (str(compiled("hub")), str(port), str(stores.redis_port), stores.redis_password, "bench:")
+    argv = (str(compiled("hub")), str(port), str(stores.redis_port), stores.redis_password, "bench:{")
     yield from _serve("c-hub", argv, port, stores, count)
 
 
@@ -161,7 +159,7 @@ def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: i
         if not wait_until(lambda: _listens(port), 20):
             raise CannotMeasure(f"it did not start: {log.read_text()[-300:]}")
         ids = [str(n) for n in range(count)]
-        yield Target(process.pid, port, "channel", ids, [f"/{n}" for n in ids])
+        yield Target(process.pid, port, ids, [f"/{n}" for n in ids])
     finally:
         process.kill()
 

@@ -1,9 +1,9 @@
 """Says tokens for many generations at a steady rate, as a worker would, from a process of its own.
 
-    python -m bench.producer '{"kind": "log" | "channel", "redis_url": …, "ids": […], "rate": 50, "seconds": 5}'
+    python -m bench.producer '{"redis_url": …, "namespace": …, "ids": […], "rate": 50, "seconds": 5}'
 
-``log`` appends with the product's own script; ``channel`` only publishes, which is all the other designs need.
-Prints a line of JSON with how many were said.
+For every design alike it appends to real logs with the product's own script, which also publishes: what is kept in
+Redis is no difference between relays. Prints a line of JSON with how many were said.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any
 
 import redis
 
-from app.domain.cursor import Cursor
 from app.domain.events import Snapshot, Token, encode
-from app.domain.sse import frame
 from app.eventlog.log import APPEND, RedisLog
 
 Command = tuple[Any, ...]
@@ -26,10 +24,11 @@ Command = tuple[Any, ...]
 TICK_SECONDS = 0.002
 
 
-def log_commands(client: redis.Redis, namespace: str, ids: list[str]) -> Callable[[int, int, bytes], Command]:
-    """Appends to real logs, which are opened here."""
+def opened(client: redis.Redis, namespace: str, ids: list[str]) -> Callable[[int, int, bytes], Command]:
+    """Opens the logs; the answer composes an append."""
     log = RedisLog(client, namespace)
     for generation_id in ids:
+        log.drop(generation_id)
         log.open(generation_id, 1)
         log.append(generation_id, 1, 0, [encode(Snapshot("", "start", 1))])
     keys = [log.keys(generation_id) for generation_id in ids]
@@ -38,16 +37,6 @@ def log_commands(client: redis.Redis, namespace: str, ids: list[str]) -> Callabl
         k = keys[generation]
         return ("EVALSHA", APPEND.digest, 2, k.log, k.meta, k.channel, 1, number + 1, 0, payload)
 
-    client.script_load(APPEND.source)
-    return command
-
-
-def channel_commands(ids: list[str]) -> Callable[[int, int, bytes], Command]:
-    """The same frames, published and nothing more."""
-
-    def command(generation: int, number: int, payload: bytes) -> Command:
-        return ("PUBLISH", f"bench:{ids[generation]}", frame(Cursor(1, number + 1), payload))
-
     return command
 
 
@@ -55,7 +44,7 @@ def main() -> None:
     plan = json.loads(sys.argv[1])
     client = redis.Redis.from_url(plan["redis_url"], socket_timeout=30)
     ids, rate, seconds = plan["ids"], plan["rate"], plan["seconds"]
-    command = log_commands(client, plan["namespace"], ids) if plan["kind"] == "log" else channel_commands(ids)
+    command = opened(client, plan["namespace"], ids)
     print("ready", flush=True)
     sys.stdin.readline()
     total, said, began = int(len(ids) * rate * seconds), 0, time.monotonic()

@@ -103,7 +103,6 @@ class _readers:
 
 def _start_producer(target: Target, load: Load, stores: Stores) -> subprocess.Popen[str]:
     plan = {
-        "kind": target.kind,
         "redis_url": stores.redis_url,
         "namespace": target.namespace,
         "ids": target.ids,

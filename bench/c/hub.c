@@ -1,7 +1,7 @@
 /* The floor: the least that can relay Redis pub/sub to event streams. One thread, one subscription, direct sends.
  *
  * usage: hub PORT REDIS_PORT PASSWORD CHANNEL_PREFIX
- * GET /<generation> gets what is published on <CHANNEL_PREFIX><generation>. No authorisation, ids, heartbeats, slow
+ * GET /<generation> gets what is published on <CHANNEL_PREFIX><generation>…: "<id> <payload>". No authorisation, ids, heartbeats, slow
  * readers or replay: whatever the product does beyond this shows in the ratio.
  */
 #define _GNU_SOURCE
@@ -58,12 +58,17 @@ static void join(int fd)
 static void deliver(int generation, const char *payload, int length)
 {
     static char chunk[70000];
-    int size = snprintf(chunk, 16, "%x\r\n", length);
-    memcpy(chunk + size, payload, length);
-    memcpy(chunk + size + length, "\r\n", 2);
+    const char *space = memchr(payload, ' ', length);
+    if (!space || length > 60000) return;
+    int id = space - payload, text = length - id - 1, frame = 6 + text + 5 + id + 2;
+    char *to = chunk + sprintf(chunk, "%x\r\ndata: ", frame);
+    memcpy(to, space + 1, text);
+    to = stpcpy(to + text, "\nid: ");
+    memcpy(to, payload, id);
+    to = stpcpy(to + id, "\n\n\r\n");
     struct group *g = &groups[generation];
     for (int i = 0; i < g->count; i++)
-        if (send(g->fds[i], chunk, size + length + 2, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) { /* a floor has no slow readers */ }
+        if (send(g->fds[i], chunk, to - chunk, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) { /* a floor has no slow readers */ }
 }
 
 /* One bulk string at *at; its start, and *at behind it; NULL when it is not all here. */

@@ -19,7 +19,8 @@ def stream(generation: int) -> Response:
 
 def events(generation: int) -> Iterator[bytes]:
     with redis.Redis(connection_pool=pool).pubsub(ignore_subscribe_messages=True) as channel:
-        channel.subscribe(f"bench:{generation}")
+        channel.subscribe(f"bench:{{{generation}}}:live")
         yield b": hi\n\n"
         for message in channel.listen():
-            yield message["data"]
+            position, _, payload = message["data"].partition(b" ")
+            yield b"data: %b\nid: %b\n\n" % (payload, position)

@@ -21,8 +21,10 @@ async def hear() -> None:
     channel = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None).pubsub(ignore_subscribe_messages=True)
     await channel.psubscribe("bench:*")
     async for message in channel.listen():
+        position, _, payload = message["data"].partition(b" ")
+        frame = b"data: %b\nid: %b\n\n" % (payload, position)
         for queue in readers[message["channel"]]:
-            queue.put_nowait(message["data"])
+            queue.put_nowait(frame)
 
 
 @asynccontextmanager
@@ -34,7 +36,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 async def stream(request: Request) -> StreamingResponse:
     queue: asyncio.Queue[bytes] = asyncio.Queue(1000)
-    channel = b"bench:%d" % request.path_params["generation"]
+    channel = b"bench:{%d}:live" % request.path_params["generation"]
 
     async def events() -> AsyncIterator[bytes]:
         readers[channel].add(queue)
