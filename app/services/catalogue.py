@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from threading import Lock
 
 from app.domain.errors import InvalidInput, StoreDown
 from app.store import models
@@ -44,8 +45,15 @@ class Catalogue:
         self._database = database
         self._upstream = upstream
         self._default = default
+        self._lock = Lock()
         self._known: dict[str, Model] = {}
         self._stale_at = 0.0
+
+    def refresh(self, with_default: bool) -> None:
+        """Look what there is, if that was long ago. Called before a transaction, in which nobody may wait for it."""
+        self._configured()
+        if with_default and not self._default and self._upstream is not None:
+            self._upstream.models()
 
     def default(self) -> str:
         """The model of general chats."""
@@ -77,7 +85,12 @@ class Catalogue:
 
     def _configured(self) -> dict[str, Model]:
         if time.monotonic() >= self._stale_at:
-            with self._database.system() as tx:
-                self._known = {model.name: model for model in models.every(tx)}
-            self._stale_at = time.monotonic() + _FRESH_SECONDS
+            with self._lock:
+                if time.monotonic() >= self._stale_at:
+                    self._load()
         return self._known
+
+    def _load(self) -> None:
+        with self._database.system() as tx:
+            self._known = {model.name: model for model in models.every(tx)}
+        self._stale_at = time.monotonic() + _FRESH_SECONDS

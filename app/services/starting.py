@@ -105,6 +105,7 @@ class Starter:
         Raises InvalidInput, KeyReused, NotFound, ConversationBusy, Overloaded, DatabaseDown (then nothing is stored).
         """
         generation_id = new_id()
+        self._catalogue.refresh(with_default=command.model is None)
         try:
             with self._database.user(user.id) as tx:
                 started = self._repeat(tx, user, command) or self._create(tx, command, user, generation_id, admit)

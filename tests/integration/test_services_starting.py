@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -232,6 +233,19 @@ def test_admission_ends_at_the_configured_number(database_url: str, valkey: Valk
         assert caught.value.retry_after > 0
         claim(stack.resources, first.generation.id)
         stack.start(model="offline")
+    finally:
+        stack.stop()
+
+
+def test_a_request_never_needs_two_connections_at_once(database_url: str, valkey: Valkey, tmp_path: Path) -> None:
+    """Otherwise as many simultaneous ones as there are connections would wait for each other."""
+    stack = Stack(tmp_path, database_url, valkey.url(), DATABASE_POOL=1)
+    try:
+        user = stack.user
+        began = time.monotonic()
+        found = together(6, lambda n: start(stack.resources, user, str(n)))
+        assert {type(one) for one in found} == {Started}
+        assert time.monotonic() - began < 4
     finally:
         stack.stop()
 
