@@ -317,12 +317,14 @@ def answers(evidence: Evidence) -> Iterator[Violation]:
 @rule
 def polls(evidence: Evidence) -> Iterator[Violation]:
     """What a poller is told only grows: position, status, and text, but for what readers may lose too."""
+    excused = _cancelled_without_log(evidence)
     for polling in evidence.history.pollings:
         seen: dict[str, Any] | None = None
         for reply in polling.replies:
             if reply.status != 200:
                 continue
-            if seen is not None and (complaint := _shrinks(seen, reply.body, evidence)):
+            cancelled = polling.generation in excused and reply.body["status"] == "cancelled"
+            if seen is not None and not cancelled and (complaint := _shrinks(seen, reply.body, evidence)):
                 yield Violation("polls", polling.name, complaint)
             seen = reply.body
         yield from _polled_events(polling.name, [r.body for r in polling.replies if r.status == 200])
