@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 from app.domain.cursor import Cursor
 from app.domain.errors import LogDown
@@ -12,6 +13,8 @@ from app.eventlog.log import PAGE, EventLog
 from app.store import checkpoints, generations
 from app.store.database import Database
 
+REDIS_PAUSE_SECONDS = 1.0
+
 
 class LogReader:
     """Reads logs for whoever has already been allowed to."""
@@ -19,20 +22,28 @@ class LogReader:
     def __init__(self, database: Database, log: EventLog) -> None:
         self._database = database
         self._log = log
+        self._ask_redis_at = 0.0
 
     def read(self, generation_id: str, after: Cursor, limit: int = PAGE) -> list[Entry]:
         """Up to ``limit`` entries past ``after`` without a hole; empty when there is nothing new.
 
         Raises DatabaseDown when Redis does not have them and PostgreSQL does not answer.
         """
-        try:
-            logged = self._log.read(generation_id, after, limit)
-        except LogDown:
-            logged = []
+        logged = self._logged(generation_id, after, limit)
         if logged and _is_whole(after, logged):
             return logged
         stored = self._stored(generation_id, after)
         return merge(stored, logged, after=after)[:limit]
+
+    def _logged(self, generation_id: str, after: Cursor, limit: int) -> list[Entry]:
+        """What Redis has. One that did not answer is left alone for a moment: not every reader should wait for it."""
+        if monotonic() < self._ask_redis_at:
+            return []
+        try:
+            return self._log.read(generation_id, after, limit)
+        except LogDown:
+            self._ask_redis_at = monotonic() + REDIS_PAUSE_SECONDS
+            return []
 
     def _stored(self, generation_id: str, after: Cursor) -> list[Entry]:
         with self._database.system() as tx:
