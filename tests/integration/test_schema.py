@@ -515,7 +515,7 @@ def test_counting_the_queue_does_not_read_the_finished(crowded: tuple[Database, 
 def test_renewing_a_lease_touches_no_index(database: Database, database_url: str, two: tuple[str, str]) -> None:
     """A heap-only update: what makes a heartbeat cheap."""
     with owner(database_url) as cursor:
-        generation = add_generation(cursor, two[0], "running", epoch=1)
+        generation = add_generation(cursor, two[0], "running", epoch=1, lease_until="2100-01-01")
     beat = generations.Checkpoint(generations.Lease(generation, 1), two[0], 0, 0, None, None)
     for _ in range(5):
         with database.system() as tx:
