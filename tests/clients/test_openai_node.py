@@ -110,7 +110,7 @@ def test_the_stream_helper_survives_a_cancellation(site: Site) -> None:
 
 
 def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site) -> None:
-    site.add_model("anew", "fake?tokens=30&rate=200&cut_after=10&once=true", "restart")
+    site.add_model("anew", "fake?tokens=30&rate=20&cut_after=15&once=true", "restart")
     assert run(site, "anew") == {"items": ["incomplete", "completed"], "text": True}
 
 

@@ -546,7 +546,7 @@ def test_native_and_openai_are_one(site: Site, client: OpenAI) -> None:
 
 def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site, client: OpenAI) -> None:
     """The upstream loses its connection, and this model's policy is to begin anew: every token is another one."""
-    site.add_model("anew", "fake?tokens=30&rate=200&cut_after=10&once=true", "restart")
+    site.add_model("anew", "fake?tokens=30&rate=20&cut_after=15&once=true", "restart")
     with client.responses.stream(model="anew", input=f"Begin {uuid4().hex}", background=True) as stream:
         seen = list(stream)
         final = stream.get_final_response()
