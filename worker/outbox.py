@@ -156,7 +156,12 @@ class Outbox:
     @property
     def is_connected(self) -> bool:
         """Whether Redis answered lately."""
-        return self._pipe is not None
+        return self._line is not None
+
+    @property
+    def _line(self) -> Pipe | None:
+        """The connection, if it can be written to: between its end and our noticing it cannot."""
+        return self._pipe if self._pipe is not None and self._pipe.is_open else None
 
     def enter(self, draft: Draft) -> None:
         """Take a draft on."""
@@ -200,7 +205,7 @@ class Outbox:
         """One write for everything that became sendable. This is the token path: no await, no allocation to spare."""
         self._flush_at = None
         self._last_flush = asyncio.get_running_loop().time()
-        pipe = self._pipe
+        pipe = self._line
         now = monotonic()
         written = 0
         commands: list[tuple[Any, ...]] = []
@@ -264,7 +269,7 @@ class Outbox:
         """Open the revision again, after proving the lease; resend all of it."""
         pause = 0.1
         while self._drafts.get(draft.claimed.lease.generation_id) is draft:
-            if self._pipe is None:  # opened or not, nothing could be written
+            if self._line is None:  # opened or not, nothing could be written
                 await asyncio.sleep(pause)
                 continue
             try:
@@ -288,7 +293,8 @@ class Outbox:
             if self._oldest_unanswered and now - self._oldest_unanswered > REPLY_SECONDS:
                 _log.warning("log does not answer", action="reconnect")
                 self._break()
-            if self._pipe is None:
+            pipe = self._line
+            if pipe is None:
                 continue
             silent = [
                 draft
@@ -301,7 +307,7 @@ class Outbox:
             for draft in silent:
                 draft.in_flight, draft.sent_at = True, now
             self._oldest_unanswered = self._oldest_unanswered or now
-            self._pipe.write(commands, [self._on_reply(draft) for draft in silent])
+            pipe.write(commands, [self._on_reply(draft) for draft in silent])
 
     async def _stay_connected(self) -> None:
         pause = 0.05

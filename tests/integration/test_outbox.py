@@ -321,3 +321,24 @@ def test_hundreds_of_writers_share_the_connection(at_desk: Callable[..., None], 
         assert proxy.connections == 1
 
     at_desk(work)
+
+
+def test_a_connection_that_has_just_ended_is_not_written_to(at_desk: Callable[..., None]) -> None:
+    """Between its end and our noticing there is a moment in which a timer may fire."""
+
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        failures: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        for number in range(4):
+            await until(lambda: desk.outbox.is_connected)
+            pipe = desk.outbox._pipe
+            assert pipe
+            pipe.connection_lost(None)
+            desk.say(draft, f"{number} ")
+            desk.outbox._flush()
+        assert await desk.outbox.drain(draft, 8)
+        assert Transcript.of(desk.read(draft)).text == "".join(f"{number} " for number in range(4))
+        assert failures == []
+
+    at_desk(work)
