@@ -2,7 +2,7 @@
 # Variables of the service (README.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token test chaos bench browser lint clean
+.PHONY: help run token test clients chaos bench browser lint clean
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -38,6 +38,9 @@ bench: $(PEERS) $(DEV) ## measure, side by side with other designs [ARGS=]
 
 browser: $(DEV) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser $(ARGS)
+
+clients: $(DEV) ## the SDKs of others against a real instance [ARGS=]
+	@exec $(PYTHON) -m pytest tests/clients $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports
 	@.venv/bin/ruff check .

@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import redis
 
 from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests.stack import Stack
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "template_migrated"
