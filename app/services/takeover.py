@@ -23,6 +23,8 @@ T = TypeVar("T")
 RETRY_SECONDS = 0.1
 # A broken connection is known at once and the next one may work; a server that hangs costs a whole timeout.
 SECOND_CHANCE_SECONDS = 0.3
+# Whoever took this much longer than the patience to say no did not say anything.
+HANGING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Takeover:
         """
         lease, until = claimed.lease, time.monotonic() + patience
         opened = self._open(lease, until)
-        logged = self._earlier(lease, until) if opened else []
+        # One that is full refuses to open a revision and can still be read; one that hangs is not asked again.
+        readable = opened or time.monotonic() < until + HANGING_SECONDS
+        logged = self._earlier(lease, until) if readable else []
         with self._database.system() as tx:
             if not generations.holds(tx, lease):
                 raise LeaseLost(lease.generation_id)
