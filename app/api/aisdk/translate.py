@@ -53,8 +53,8 @@ class UiTranslator:
         self._expected = self._head = b""
         self._part = ""
         self._parts = 0
-        # What the step shows now: escaped JSON text, as the log has it.
-        self._shown: dict[Kind, list[bytes]] = {"reasoning": [], "text": []}
+        # What the step shows now: escaped JSON text, as the log has it. All that a reader costs.
+        self._shown: dict[Kind, bytearray] = {"reasoning": bytearray(), "text": bytearray()}
         self._tools: dict[str, Tool] = {}
 
     def render(self, cursor: Cursor, payload: bytes) -> bytes:
@@ -62,7 +62,7 @@ class UiTranslator:
         if self._open is not None and payload.startswith(self._expected):
             # The hot path: JSON text goes from frame to frame without being looked at.
             escaped = payload[len(self._expected) : -2]
-            self._shown[self._open].append(escaped)
+            self._shown[self._open] += escaped
             return b'%b%b"}\n\n' % (self._head, escaped)
         match decode(payload):
             case Token(content):
@@ -83,7 +83,7 @@ class UiTranslator:
             return b""
         before = b"" if self._open == kind else self._close() + self._begin(kind)
         escaped = orjson.dumps(text)[1:-1]
-        self._shown[kind].append(escaped)
+        self._shown[kind] += escaped
         return b'%b%b%b"}\n\n' % (before, self._head, escaped)
 
     def _begin(self, kind: Kind) -> bytes:
@@ -98,7 +98,7 @@ class UiTranslator:
         return chunk(f"{kind}-end", id=self._part) if kind else b""
 
     def _text(self, kind: Kind) -> str:
-        text: str = orjson.loads(b'"%b"' % b"".join(self._shown[kind]))
+        text: str = orjson.loads(b'"%b"' % bytes(self._shown[kind]))
         return text
 
     def _revise(self, snapshot: Snapshot) -> bytes:
@@ -110,7 +110,7 @@ class UiTranslator:
             more = self._say("reasoning", snapshot.reasoning[len(reasoning) :])
             return more + self._say("text", snapshot.text[len(text) :])
         self._open = None
-        self._shown = {"reasoning": [], "text": []}
+        self._shown = {"reasoning": bytearray(), "text": bytearray()}
         self._tools = {}
         again = [self._say("reasoning", snapshot.reasoning), self._say("text", snapshot.text)]
         return b"".join((chunk("reset-step"), *again, *map(self._call, calls.values())))
