@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from flask import request
@@ -15,6 +15,9 @@ from app.api.errors import InvalidFields, UnsupportedMediaType
 from app.domain.errors import InvalidInput, MalformedInput, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
+# As deep as a schema of a tool may reasonably be; far from what encoders and stacks can hold.
+DEEPEST = 60
+_LARGEST = 2**63 - 1
 
 
 class Body(BaseModel):
@@ -130,6 +133,33 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("must not contain half of a surrogate pair") from None
     return text
+
+
+def sound(value: Any) -> None:
+    """Raise ValueError for what cannot be stored or sent on: NUL, half surrogates, numbers too large, depths."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [part for one in level for part in _parts(one)]
+        if not level:
+            return
+    raise ValueError("must not be nested so deeply")
+
+
+def _parts(value: Any) -> list[Any]:
+    match value:
+        case str():
+            storable(value)
+        case bool():
+            pass
+        case int() if abs(value) > _LARGEST:
+            raise ValueError("must not contain numbers beyond 64 bits")
+        case float() if not isfinite(value):
+            raise ValueError("must not contain numbers that are not finite")
+        case dict():
+            return [*value.keys(), *value.values()]
+        case list():
+            return value
+    return []
 
 
 def not_too_long(text: str, info: ValidationInfo) -> str:

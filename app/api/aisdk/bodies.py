@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from app.api.errors import InvalidFields
 from app.api.fields import ModelName, OnBusy
-from app.api.reading import Text, not_too_long, storable
+from app.api.reading import Text, not_too_long, sound, storable
 from app.domain.commands import Said
 from app.services.chats import Ask
 
@@ -80,6 +80,7 @@ class ChatBody(Loose):
             not_too_long(self.last.text, info)
         for message in self.all:
             storable(message.text)
+        sound([self.tools, self.last.tools])
         return self
 
     @property
@@ -136,7 +137,7 @@ def _output(part: dict[str, Any]) -> str | None:
         text = f"Error: {part.get('errorText')}"
     else:
         return None
-    return storable(text)
+    return text
 
 
 def _parameters(body: ChatBody) -> dict[str, Any]:

@@ -6,17 +6,12 @@ Those that are known and change nothing here are listed as such: accepted, becau
 from __future__ import annotations
 
 from hashlib import sha256
-from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from app.api.fields import KeyHeaders, Metadata, ModelName
-from app.api.reading import Body, Path, Query, Text, storable
-
-# As deep as a schema of a tool may reasonably be; far from what encoders and stacks can hold.
-DEEPEST = 60
-_LARGEST = 2**63 - 1
+from app.api.reading import Body, Path, Query, Text, sound
 
 Ignored = Annotated[Any, Field(None, description="Accepted and ignored")]
 
@@ -27,7 +22,7 @@ class OpenAIBody(Body):
     @model_validator(mode="before")
     @classmethod
     def _is_sound(cls, value: Any) -> Any:
-        check(value)
+        sound(value)
         return value
 
 
@@ -173,30 +168,3 @@ class OnceHeaders(KeyHeaders):
         """The key for one route: the same one elsewhere is another."""
         key = self.key(None)
         return None if key is None else f"{route} {sha256(key.encode()).hexdigest()}"
-
-
-def check(value: Any) -> None:
-    """Raise ValueError for what cannot be stored or sent on: NUL, half surrogates, numbers too large, depths."""
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        level = [part for one in level for part in _parts(one)]
-        if not level:
-            return
-    raise ValueError("must not be nested so deeply")
-
-
-def _parts(value: Any) -> list[Any]:
-    match value:
-        case str():
-            storable(value)
-        case bool():
-            pass
-        case int() if abs(value) > _LARGEST:
-            raise ValueError("must not contain numbers beyond 64 bits")
-        case float() if not isfinite(value):
-            raise ValueError("must not contain numbers that are not finite")
-        case dict():
-            return [*value.keys(), *value.values()]
-        case list():
-            return value
-    return []

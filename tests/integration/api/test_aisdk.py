@@ -23,6 +23,12 @@ def said(words: str, name: str | None = None, role: str = "user") -> dict[str, A
     return {"id": name or uuid4().hex[:16], "role": role, "parts": [{"type": "text", "text": words}]}
 
 
+def output(value: Any) -> dict[str, Any]:
+    """An answer of which the client has run a tool."""
+    call = {"type": "dynamic-tool", "toolName": "t", "toolCallId": "c", "state": "output-available", "input": {}}
+    return {"id": "m", "role": "assistant", "parts": [{**call, "output": value}]}
+
+
 def send(person: Person, chat: str, *messages: dict[str, Any], **body: Any) -> TestResponse:
     """What sendMessage posts."""
     return person.post("/api/chat", json={"id": chat, "messages": list(messages), "trigger": "submit-message", **body})
@@ -342,6 +348,11 @@ def test_an_answer_goes_on_when_the_client_has_run_its_tools(alice: Person, reso
         ({"id": "a", "messages": [{**said("x"), "parts": [{"type": "file", "url": "data:,"}]}]}, 422),
         ({"id": "a", "messages": [{**said("x"), "role": "assistant"}]}, 422),
         ({"id": "a", "messages": [{**said("x"), "role": "system"}]}, 422),
+        ({"id": "a", "messages": [said("x")], "tools": {"t": {"description": "\0"}}}, 422),
+        ({"id": "a", "messages": [said("x")], "tools": {"t": {"parameters": {"maximum": 2**70}}}}, 422),
+        ({"id": "a", "messages": [output("\0")]}, 422),
+        ({"id": "a", "messages": [output({"half": "\ud800"})]}, 422),
+        ({"id": "a", "messages": [output("of nobody's call")]}, 422),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(alice: Person, body: dict[str, Any], status: int):
