@@ -48,7 +48,7 @@ class UiMessage(Loose):
         return [part for part in self.parts if _is_tool(part.get("type")) and _is_text(part.get("toolCallId"))]
 
 
-class ChatBody(Loose):
+class UiChatBody(Loose):
     """Either the whole history in `messages`, or only the last message in `message`."""
 
     id: Id = Field(description="The chat's id: the client's choice, or the id of a conversation")
@@ -69,7 +69,7 @@ class ChatBody(Loose):
     )
 
     @model_validator(mode="after")
-    def _has_messages(self, info: ValidationInfo) -> ChatBody:
+    def _has_messages(self, info: ValidationInfo) -> UiChatBody:
         if not self.messages and self.message is None:
             raise ValueError("messages: must not be empty")
         if self.last.role == "user" and (self.trigger == "submit-message" or self.last.text):
@@ -94,7 +94,7 @@ class ChatBody(Loose):
         return self.all[-1]
 
 
-def ask(body: ChatBody) -> Ask:
+def ask(body: UiChatBody) -> Ask:
     """What a request is about. Raises InvalidFields."""
     said = [message for message in body.all if message.role != "system"]
     if not said:
@@ -140,7 +140,7 @@ def _output(part: dict[str, Any]) -> str | None:
     return text
 
 
-def _parameters(body: ChatBody) -> dict[str, Any]:
+def _parameters(body: UiChatBody) -> dict[str, Any]:
     """What the upstream is told beside the messages, in the names of chat completions."""
     wanted: dict[str, Any] = {}
     instructions = "\n\n".join(message.text for message in body.all if message.role == "system" and message.text)

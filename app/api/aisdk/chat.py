@@ -36,7 +36,7 @@ class ChatPath(Path):
 
 
 @routes.route_for("post", "", access="user", limit="generations", answers=(_STREAM,), refusals=(404, 409))
-def send_chat_message(caller: Caller, body: bodies.ChatBody) -> Response:
+def send_chat_message(caller: Caller, body: bodies.UiChatBody) -> Response:
     """Send a message, edit one, have one answered once more, or give the outputs of tools.
 
     The same message posted a second time attaches to its answer.
