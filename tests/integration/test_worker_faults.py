@@ -379,6 +379,7 @@ def test_in_strict_mode_nothing_is_visible_before_it_is_durable(deploy: Callable
 # --- many ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_five_hundred_answers_at_once_in_one_process(deploy: Callable[..., Stack]) -> None:
     stack = deploy(LEASE_SECONDS=10, HEARTBEAT_SECONDS=3, CHECKPOINT_SECONDS=2)
     waiting = [
