@@ -70,8 +70,14 @@ def cancel_not_stored() -> None:
     from app.store import generations
 
     _rewrite(generations, "claim_to_cancel", ("cancel_at = coalesce(cancel_at, now()), ", ""))
-    # And the process is gone before it has finished: what is not stored nobody knows.
-    Generations.finish_cancel = lambda self, claimed: None  # type: ignore[method-assign]
+
+    def cancel(self: Any, user: Any, generation_id: str) -> Any:
+        """Acknowledged, and the process is gone before it has finished: what is not stored nobody knows."""
+        with self._database.user(user.id) as tx:
+            generations.claim_to_cancel(tx, generation_id, "cancel", self._lease)
+        return self.get(user, generation_id)
+
+    Generations.cancel = cancel  # type: ignore[method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {
