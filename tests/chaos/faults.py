@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import signal
 import threading
 import time
@@ -335,8 +334,3 @@ async def trouble_broker(strike: Strike, seconds: float) -> None:
             if known and strike.rng.random() < 0.5:
                 client.lpush(queue, *[strike.rng.choice(known) for _ in range(strike.rng.randint(1, 3))])
             await asyncio.sleep(strike.rng.uniform(0.005, 0.05))
-
-
-def limit_files(pid: int, size: int) -> None:
-    """No file of this process grows beyond ``size`` bytes."""
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -154,16 +154,16 @@ def _back_in_two_seconds(evidence: Evidence) -> str | None:
     6,
     "web-killed",
     "Readers go on elsewhere with their cursor, within two seconds",
+    plan=Plan(tokens=360),
     allowed=Allowed(calls=1),
     judge=_back_in_two_seconds,
 )
 async def web_killed(strike: Strike) -> None:
     await strike.under_way(0.15)
-    await faults.kill_web_process(strike)
-    await strike.later(1.5, 2.5)
-    await faults.kill_web_process(strike)
-    await strike.later(1, 2)
-    await faults.kill_web_master(strike)
+    for fault in (faults.kill_web_process, faults.kill_web_process, faults.kill_web_master):
+        await fault(strike)
+        # One at a time: the next blow comes when all are back.
+        await strike.later(3, 4)
 
 
 @scenario(
