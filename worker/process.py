@@ -112,6 +112,7 @@ class WorkerProcess:
             patient=patient,
             heartbeat=settings.heartbeat_seconds,
             patience=min(TAKEOVER_PATIENCE, settings.lease_seconds * TAKEOVER_PART),
+            hesitation=min(TAKEOVER_PATIENCE, settings.lease_seconds / 2),
             deadlines=Deadlines(settings.first_token_timeout, settings.token_timeout, settings.generation_timeout),
             rules=Rules(settings.max_attempts, settings.on_interruption, settings.strict_durability),
             hand_on=resources.queue.run_generation,
@@ -122,6 +123,7 @@ class WorkerProcess:
             settings.sweep_seconds,
             handle=lambda generation_id: void(self.submit(generation_id)),
             room=lambda: settings.worker_concurrency - self._runner.running,
+            late=lambda: self._runner.late,
         )
         await outbox.start()
         checkpointer.start()

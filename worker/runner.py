@@ -75,6 +75,7 @@ class Runner:
         executor: Executor,
         patient: Executor,
         patience: float,
+        hesitation: float,
         heartbeat: float,
         deadlines: Deadlines,
         rules: Rules,
@@ -93,6 +94,7 @@ class Runner:
         self._executor = executor
         self._patient = patient
         self._patience = patience
+        self._hesitation = hesitation
         self._heartbeat = heartbeat
         self._deadlines = deadlines
         self._rules = rules
@@ -106,13 +108,21 @@ class Runner:
         """How many generations are at work."""
         return len(self._runs)
 
+    @property
+    def late(self) -> float:
+        """For how many seconds an expired lease is left to others.
+
+        Who cannot reach Redis knows only the checkpoints, and would take back what readers saw since the last one.
+        """
+        return 0.0 if self._outbox.is_connected else self._hesitation
+
     async def run(self, generation_id: str) -> None:
         """Claim a generation and bring it to its end; return at once when there is nothing to claim."""
         if self._draining.is_set():
             return
         self._claiming += 1
         try:
-            claimed = await self._do(lambda: self._leases.claim(generation_id))
+            claimed = await self._do(lambda: self._leases.claim(generation_id, self.late))
         finally:
             self._claiming -= 1
         if claimed is None:

@@ -20,7 +20,8 @@ _log = structlog.get_logger()
 class Sweeper:
     """Looks every ``period`` seconds, with jitter, and hands each due generation to ``handle``.
 
-    ``room`` says how many may be handed out in one round; nothing is put off that nobody can take.
+    ``room`` says how many may be handed out in one round; nothing is put off that nobody can take. For ``late``
+    seconds an expired lease is left to others.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class Sweeper:
         period: float,
         handle: Callable[[str], None],
         room: Callable[[], int] = lambda: _MOST,
+        late: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._database = database
         self._lease = lease
         self._period = period
         self._handle = handle
         self._room = room
+        self._late = late
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -53,7 +56,7 @@ class Sweeper:
         if room <= 0:
             return []
         with self._database.system() as tx:
-            due = generations.due(tx, room, self._lease)
+            due = generations.due(tx, room, self._lease, self._late())
         for generation_id in due:
             _log.info("generation found waiting", action="sweep", generation_id=generation_id)
             self._handle(generation_id)

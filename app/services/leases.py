@@ -20,10 +20,10 @@ class Leases:
         self._lease = lease
         self._total = total
 
-    def claim(self, generation_id: str) -> Claimed | None:
+    def claim(self, generation_id: str, late: float = 0.0) -> Claimed | None:
         """Take a generation that waits, or whose worker has gone. None: there is nothing to take."""
         with self._database.system() as tx:
-            claimed = generations.claim(tx, generation_id, self._worker, self._lease, self._total)
+            claimed = generations.claim(tx, generation_id, self._worker, self._lease, self._total, late)
             if claimed:
                 generations.mark_running(tx, claimed.message_id)
             return claimed

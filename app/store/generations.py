@@ -94,7 +94,8 @@ _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_me
 # Free: given back (no lease), or expired. A database that was away longer than a lease makes every lease
 # look expired: the workers get the time of one lease to renew first.
 _FREE = """(status = 'running' AND (lease_until IS NULL
-    OR lease_until < now() AND pg_postmaster_start_time() < now() - make_interval(secs => :lease)))"""
+    OR lease_until < now() - make_interval(secs => :late)
+       AND pg_postmaster_start_time() < now() - make_interval(secs => :lease)))"""
 
 
 # Answers of one conversation are made one after the other, whatever is queued.
@@ -194,8 +195,11 @@ def queue_position(tx: Tx, generation_id: str) -> int:
     return int(row.position) if row else 0
 
 
-def claim(tx: Tx, generation_id: str, worker: str, lease: float, total: float) -> Claimed | None:
-    """Take over a queued generation, or a running one whose lease has expired. None: somebody else has it."""
+def claim(tx: Tx, generation_id: str, worker: str, lease: float, total: float, late: float = 0.0) -> Claimed | None:
+    """Take over a queued generation, or a running one whose lease has expired. None: somebody else has it.
+
+    ``late``: for so many seconds an expired lease is left to others.
+    """
     row = fetch_one(
         tx,
         f"""UPDATE generations g SET epoch = epoch + 1, status = 'running', tries = tries + 1, dispatches = 0,
@@ -207,6 +211,7 @@ def claim(tx: Tx, generation_id: str, worker: str, lease: float, total: float) -
         worker=worker,
         lease=lease,
         total=total,
+        late=late,
     )
     return _claimed(row) if row else None
 
@@ -358,8 +363,11 @@ def mark_running(tx: Tx, message_id: str) -> None:
     execute(tx, "UPDATE messages SET status = 'running' WHERE id = :id AND status = 'queued'", id=message_id)
 
 
-def due(tx: Tx, limit: int, lease: float) -> list[str]:
-    """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed."""
+def due(tx: Tx, limit: int, lease: float, late: float = 0.0) -> list[str]:
+    """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed.
+
+    ``late`` as for ``claim``.
+    """
     rows = fetch(
         tx,
         f"""WITH due AS (
@@ -373,6 +381,7 @@ def due(tx: Tx, limit: int, lease: float) -> list[str]:
             FROM due WHERE g.id = due.id RETURNING g.id""",
         limit=limit,
         lease=lease,
+        late=late,
     )
     return [row.id for row in rows]
 
