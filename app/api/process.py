@@ -58,7 +58,13 @@ class Live:
             places=places,
             hub=hub,
             streams=Streams(hub, places),
-            sweeper=Sweeper(resources.database, settings.lease_seconds, settings.sweep_seconds, ring),
+            sweeper=Sweeper(
+                resources.database,
+                settings.lease_seconds,
+                settings.sweep_seconds,
+                ring,
+                grace=settings.sweep_seconds * 1.5,
+            ),
             health=Health(resources.database, resources.redis, lambda: hub.alive),
         )
         hub.start()

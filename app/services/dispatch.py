@@ -21,7 +21,8 @@ class Sweeper:
     """Looks every ``period`` seconds, with jitter, and hands each due generation to ``handle``.
 
     ``room`` says how many may be handed out in one round; nothing is put off that nobody can take. For ``late``
-    seconds an expired lease is left to others.
+    seconds an expired lease is left to others. ``grace``: who only rings for others lets those look first who claim
+    by themselves; a ring can get lost, and what was rung for is put off.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Sweeper:
         handle: Callable[[str], None],
         room: Callable[[], int] = lambda: _MOST,
         late: Callable[[], float] = lambda: 0.0,
+        grace: float = 0.0,
     ) -> None:
         self._database = database
         self._lease = lease
@@ -39,6 +41,7 @@ class Sweeper:
         self._handle = handle
         self._room = room
         self._late = late
+        self._grace = grace
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -56,7 +59,7 @@ class Sweeper:
         if room <= 0:
             return []
         with self._database.system() as tx:
-            due = generations.due(tx, room, self._lease, self._late())
+            due = generations.due(tx, room, self._lease, self._late(), self._grace)
         for generation_id in due:
             _log.info("generation found waiting", action="sweep", generation_id=generation_id)
             self._handle(generation_id)

@@ -363,16 +363,16 @@ def mark_running(tx: Tx, message_id: str) -> None:
     execute(tx, "UPDATE messages SET status = 'running' WHERE id = :id AND status = 'queued'", id=message_id)
 
 
-def due(tx: Tx, limit: int, lease: float, late: float = 0.0) -> list[str]:
+def due(tx: Tx, limit: int, lease: float, late: float = 0.0, grace: float = 0.0) -> list[str]:
     """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed.
 
-    ``late`` as for ``claim``.
+    ``late`` as for ``claim``; for ``grace`` seconds everything is left to others.
     """
     rows = fetch(
         tx,
         f"""WITH due AS (
                 SELECT id FROM generations g
-                WHERE status IN ('queued', 'running') AND next_dispatch_at <= now()
+                WHERE status IN ('queued', 'running') AND next_dispatch_at <= now() - make_interval(secs => :grace)
                   AND (status = 'queued' AND {_TURN} OR {_FREE})
                 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
             )
@@ -382,6 +382,7 @@ def due(tx: Tx, limit: int, lease: float, late: float = 0.0) -> list[str]:
         limit=limit,
         lease=lease,
         late=late,
+        grace=grace,
     )
     return [row.id for row in rows]
 
