@@ -31,21 +31,30 @@ def node(script: Path, *arguments: str, **variables: str) -> subprocess.Popen[st
     )
 
 
-@cache
 def installed() -> None:
     """Make sure the packages are there as the lock file has them. Skips the test when they cannot be had."""
+    if reason := _why_not():
+        pytest.skip(reason)
+
+
+@cache
+def _why_not() -> str | None:
+    """Install once; why that is impossible, asked once and not again by every test."""
     binary, npm = _binaries()
     with (HERE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_current():
-            return
-        command = [str(binary), str(npm), "ci", "--no-audit", "--no-fund"]
+            return None
+        command = [str(binary), str(npm), "ci", "--no-audit", "--no-fund", "--fetch-retries=1"]
+        # A machine may trust a certificate authority of its own.
+        environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
         try:
-            ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=SECONDS)
+            ran = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            pytest.skip(f"npm's registry did not answer within {SECONDS} s")
+            return f"npm's registry did not answer within {SECONDS} s"
         if ran.returncode:
-            pytest.skip(f"npm cannot install the clients here: {ran.stderr.strip().splitlines()[-1:]}")
+            return f"npm cannot install the clients here: {ran.stderr.strip().splitlines()[-1:]}"
+        return None
 
 
 def _is_current() -> bool:
