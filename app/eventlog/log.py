@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from importlib import resources
@@ -141,4 +141,5 @@ def answering() -> Iterator[None]:
         raise LogDown(f"Redis does not answer: {type(error).__name__}") from error
 
 
-_raw: Callable[..., Any] = lambda reply, **_: reply  # noqa: E731
+def _raw(reply: Any, **_: Any) -> Any:
+    return reply
