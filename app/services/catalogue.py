@@ -13,7 +13,8 @@ from app.store.models import Model
 from app.upstream import Upstream
 
 OFFLINE = "offline"
-_FRESH_SECONDS = 5
+# A model that is added or changed is known to every process after so many seconds.
+FRESH_SECONDS = 5
 
 
 class UpstreamSilent(StoreDown):
@@ -93,4 +94,4 @@ class Catalogue:
     def _load(self) -> None:
         with self._database.system() as tx:
             self._known = {model.name: model for model in models.every(tx)}
-        self._stale_at = time.monotonic() + _FRESH_SECONDS
+        self._stale_at = time.monotonic() + FRESH_SECONDS

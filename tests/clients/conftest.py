@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from app.services.catalogue import FRESH_SECONDS
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, Web, Worker
@@ -29,7 +31,7 @@ class Site:
         self.worker = self.stack.worker()
 
     def add_model(self, name: str, upstream_name: str, on_interruption: str) -> None:
-        """A model of the upstream with a policy of its own."""
+        """A model of the upstream with a policy of its own, once every process knows it."""
         with self.stack.resources.database.system() as tx:
             tx.execute(
                 text(
@@ -38,6 +40,8 @@ class Site:
                 ),
                 {"name": name, "upstream_name": upstream_name, "policy": on_interruption},
             )
+        # Until then its name is passed to the upstream like any other.
+        time.sleep(FRESH_SECONDS)
 
     @property
     def base_url(self) -> str:
