@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 InterruptionPolicy = Literal["continue", "restart", "error"]
@@ -39,14 +39,14 @@ class Settings(BaseSettings):
     # Identity.
     jwt_secret: SecretStr | None = None
     jwt_secret_previous: SecretStr | None = None
-    jwt_jwks_url: str | None = None
+    jwt_jwks_url: str | None = Field(None, validate_default=True)
     jwt_audience: str = "unbroken"
     jwt_issuer: str = "unbroken"
 
     # The life of a generation.
     worker_concurrency: int = Field(200, ge=1, le=5000)
     lease_seconds: float = Field(30, gt=0)
-    heartbeat_seconds: float = Field(5, gt=0)
+    heartbeat_seconds: float = Field(5, gt=0, validate_default=True)
     sweep_seconds: float = Field(2, gt=0)
     tick_ms: float = Field(20, ge=1, le=1000)
     checkpoint_events: int = Field(25, ge=1)
@@ -113,13 +113,21 @@ class Settings(BaseSettings):
         parse_many(limit)
         return limit
 
-    @model_validator(mode="after")
-    def _agree(self) -> Settings:
-        if not (self.jwt_secret or self.jwt_jwks_url):
+    # Two variables that must agree are compared at the second of them: a validator of the whole is only asked when
+    # every single one is good, and would be heard one start later.
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _some_way_to_check_tokens(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and info.data.get("jwt_secret", "") is None:
             raise ValueError("one of JWT_SECRET and JWT_JWKS_URL is needed")
-        if self.heartbeat_seconds * 2 >= self.lease_seconds:
-            raise ValueError("HEARTBEAT_SECONDS must be less than half of LEASE_SECONDS")
-        return self
+        return url
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _lease_outlives_two(cls, seconds: float, info: ValidationInfo) -> float:
+        if seconds * 2 >= info.data.get("lease_seconds", float("inf")):
+            raise ValueError("must be less than half of LEASE_SECONDS")
+        return seconds
 
     @property
     def broker_url(self) -> str:

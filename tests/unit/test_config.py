@@ -109,6 +109,14 @@ def test_a_lease_must_outlive_two_heartbeats(environment: pytest.MonkeyPatch) ->
     assert "HEARTBEAT_SECONDS" in complaint()
 
 
+def test_what_does_not_agree_is_named_beside_what_is_wrong_alone(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("JWT_SECRET")
+    environment.setenv("LEASE_SECONDS", "5")
+    environment.setenv("TICK_MS", "-1")
+    said = complaint()
+    assert {line.partition(":")[0] for line in said.splitlines()} == {"JWT_JWKS_URL", "HEARTBEAT_SECONDS", "TICK_MS"}
+
+
 def test_settings_cannot_be_changed(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError):
         Settings.load().lease_seconds = 1  # type: ignore[misc]
