@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.api.process import EXTENSION
 from dev.valkey import Valkey
 
-from .conftest import Person
+from .conftest import Hand, Person
 
 START = "/api/v1/generations"
 
@@ -62,6 +63,21 @@ def test_generations_and_reads_have_limits_of_their_own(make_app: Any):
     assert person.get("/healthz").status_code == 200
     assert person.get("/openapi.json").status_code == 200
     assert person.post("/api/v1/auth/check").status_code == 204
+
+
+def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_app: Any):
+    app = make_app(token_quota_per_day=16)
+    talker, other = Person(app.test_client(), "talker"), Person(app.test_client(), "other")
+    # A finished answer of the hand uses eight tokens; one that runs has used none yet.
+    for _ in range(2):
+        Hand(app.extensions[EXTENSION].resources, talker.start()["generation"]["id"]).run("some", "words")
+    refused = talker.post(START, json={"message": "one more"})
+    assert (refused.status_code, refused.json["title"]) == (429, "Too much at once")
+    assert "midnight UTC" in refused.json["detail"]
+    seconds_of_a_day = 86_400
+    assert 0 < int(refused.headers["Retry-After"]) <= seconds_of_a_day
+    assert len(talker.get("/api/v1/conversations").json["items"]) == 2
+    other.start()
 
 
 def test_after_the_time_it_named_one_may_again(make_app: Any):
