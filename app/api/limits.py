@@ -62,7 +62,8 @@ class Limits:
     def _seconds_left(self) -> float:
         current = self._limiter.current_limit
         try:
-            return current.reset_at - time.time() if current else 1.0
+            # Flask-Limiter rounds up to a second that may lie past the window.
+            return min(current.reset_at - time.time(), current.limit.get_expiry()) if current else 1.0
         except Exception as error:  # the storage, at its worst moment
             _log.warning("limit without its end", action="limit", error=type(error).__name__)
             return 1.0
