@@ -24,6 +24,7 @@ from app.services.reading import LogReader
 from app.services.responses import Responses
 from app.services.starting import Starter
 from app.services.takeover import Takeover
+from app.services.searching import Searcher
 from app.services.tickets import Tickets
 from app.store.database import Database
 from app.upstream import Upstream
@@ -54,6 +55,7 @@ class Resources:
 
     def close(self) -> None:
         """Close every connection."""
+    searcher: Searcher
         self.queue.close()
         self.database.close()
         self.redis.close()
@@ -106,6 +108,7 @@ def redis_client(url: str) -> redis.Redis:
     """A client that answers or fails within two seconds, and never repeats a command by itself."""
     return redis.Redis.from_url(
         url,
+        searcher=Searcher(database),
         socket_timeout=2,
         socket_connect_timeout=1,
         socket_keepalive=True,

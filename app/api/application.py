@@ -5,7 +5,20 @@ from __future__ import annotations
 from flask import Response, request
 from flask_openapi3.openapi import OpenAPI
 
-from app.api import account, conversations, document, errors, generations, messages, probes, shapes, tickets, tracing
+from app.api import (
+    account,
+    conversations,
+    document,
+    errors,
+    feeds,
+    generations,
+    messages,
+    probes,
+    search,
+    shapes,
+    tickets,
+    tracing,
+)
 from app.api.aisdk import chat as aisdk
 from app.api.identity import Verifier
 from app.api.limits import Limits
@@ -41,8 +54,8 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
-    for routes in (generations.routes, messages.routes, conversations.routes, account.routes, tickets.routes):
-        app.register_api(routes)
+    for module in (generations, messages, conversations, feeds, search, account, tickets):
+        app.register_api(module.routes)
     for module in (responses, openai_conversations, chat, models, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)

@@ -15,6 +15,7 @@ from app.domain.events import Entry
 from app.services.catalogue import Offer
 from app.services.conversations import ConversationPage, ConversationStatus, MessagePage
 from app.services.generations import GenerationView
+from app.services.searching import Found, FoundPage
 from app.services.starting import Started
 from app.store.conversations import Conversation, Message
 from app.store.generations import Generation
@@ -105,6 +106,7 @@ def conversation(found: Conversation) -> dict[str, Any]:
         "created_at": found.created_at,
         "last_message_at": found.last_message_at,
         "last_updated": found.last_updated,
+        "feed_seq": found.feed_seq,
     }
 
 
@@ -141,6 +143,23 @@ def message_page(page: MessagePage) -> dict[str, Any]:
 
 
 def status(found: ConversationStatus) -> dict[str, Any]:
+def found_page(page: FoundPage) -> dict[str, Any]:
+    """A page of what was found."""
+    return {"items": [_found(item) for item in page.items], "next_cursor": page.next_cursor}
+
+
+def _found(found: Found) -> dict[str, Any]:
+    return {
+        "conversation_id": found.hit.conversation_id,
+        "message_id": found.hit.message_id,
+        "role": found.hit.role,
+        "title": found.hit.title,
+        "snippet": found.excerpt.text,
+        "highlights": found.excerpt.highlights,
+        "created_at": found.hit.at,
+    }
+
+
     """What somebody who polls a conversation asks for."""
     active = found.active
     return {

@@ -143,6 +143,25 @@ class MessagePage(BaseModel):
 
 class ConversationStatus(BaseModel):
     """Whether an answer is being made, and how far it is."""
+class SearchHit(BaseModel):
+    """A message that was found; or a conversation by its title, when message_id and role are null."""
+
+    conversation_id: Id
+    message_id: Id | None
+    role: Literal["user", "assistant"] | None
+    title: str | None
+    snippet: str = Field(description="Plain text")
+    highlights: list[tuple[int, int]] = Field(description="Of the snippet, in code points: from, up to")
+    created_at: datetime
+
+
+class SearchPage(BaseModel):
+    """What was found, newest first."""
+
+    items: list[SearchHit]
+    next_cursor: str | None
+
+
 
     has_active_generation: bool
     generating_message_id: Id | None
@@ -205,6 +224,7 @@ ALL: tuple[type[BaseModel], ...] = (
     MessagePage,
     ConversationStatus,
     ModelList,
+    SearchPage,
     Account,
     StreamTicket,
 )

@@ -106,3 +106,12 @@ class ChangeConversation:
     archived: bool | None = None
     model: str | None = None
     clear: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One page of what a user's messages and titles say about ``question``. ``cursor`` comes from the page before."""
+
+    question: str
+    limit: int = 20
+    cursor: str | None = None

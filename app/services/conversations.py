@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from app.domain.commands import ChangeConversation, ListConversations, User
-from app.domain.errors import MalformedInput, NotFound
+from app.domain.errors import NotFound
 from app.services.catalogue import Catalogue
 from app.services.generations import Generations, GenerationView, view
-from app.store import conversations, generations
+from app.services.paging import read_cursor, write_cursor
+from app.store import conversations, feed, generations
 from app.store.conversations import Conversation, Message
 from app.store.database import Database
 
@@ -23,6 +21,7 @@ class ConversationPage:
 
     items: list[Conversation]
     next_cursor: str | None
+    feed_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,10 @@ class Conversations:
 
     def list(self, user: User, command: ListConversations) -> ConversationPage:
         """One page, newest first."""
-        before = _read_cursor(command.cursor) if command.cursor else None
+        before = read_cursor(command.cursor) if command.cursor else None
         with self._database.user(user.id) as tx:
+            # Looked at first: what happens in between is in the page and in the feed, and not in neither.
+            top = feed.tops_of_users(tx, [user.id])[user.id]
             found = conversations.page(
                 tx,
                 user_id=user.id,
@@ -62,7 +63,8 @@ class Conversations:
                 archived=command.archived,
             )
         items = found[: command.limit]
-        return ConversationPage(items, _write_cursor(items[-1]) if len(found) > len(items) else None)
+        last = items[-1] if len(found) > len(items) else None
+        return ConversationPage(items, write_cursor(last.last_message_at, last.id) if last else None, top)
 
     def get(self, user: User, conversation_id: str) -> Conversation:
         """One conversation."""
@@ -114,20 +116,3 @@ class Conversations:
                 return False
             conversations.delete(tx, conversation_id)
             return True
-
-
-def _write_cursor(last: Conversation) -> str:
-    text = f"{last.last_message_at.isoformat()} {last.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        at, _, conversation_id = text.partition(" ")
-        when = datetime.fromisoformat(at)
-        if when.tzinfo is None:
-            raise ValueError("a cursor's time has a zone")
-        return when, str(UUID(conversation_id))
-    except (ValueError, binascii.Error):
-        raise MalformedInput("This is not a cursor of this list.", "cursor") from None

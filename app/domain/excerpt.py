@@ -1,0 +1,64 @@
+"""The part of a text that shows why it was found. Plain text and positions: nothing a page could take for markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Characters shown before the first hit, and at most in all.
+BEFORE = 60
+LONGEST = 240
+MOST_HIGHLIGHTS = 20
+
+_LEXEME = re.compile(r"'((?:[^']|'')*)'(:\*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word looked for, in small letters. ``begins``: also longer ones that begin with it."""
+
+    text: str
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """``highlights`` are pairs of positions in ``text``, in code points: from, and up to."""
+
+    text: str
+    highlights: tuple[tuple[int, int], ...]
+
+
+def words_of(query: str) -> list[Word]:
+    """The words of a full text query as PostgreSQL writes it: ``'tide' & 'moo':*``."""
+    return [Word(text.replace("''", "'"), bool(begins)) for text, begins in _LEXEME.findall(query)]
+
+
+def excerpt(text: str, words: Sequence[Word]) -> Excerpt:
+    """The surroundings of the first of ``words`` in ``text``, or its beginning; the words in it are highlighted."""
+    pattern = _pattern(words)
+    first = pattern.search(text) if pattern else None
+    begin = _begin_of_word(text, first.start() - BEFORE) if first else 0
+    shown = text[begin : begin + LONGEST]
+    lead = "…" if begin else ""
+    tail = "…" if begin + LONGEST < len(text) else ""
+    hits = [match.span() for match in pattern.finditer(shown)][:MOST_HIGHLIGHTS] if pattern else []
+    return Excerpt(f"{lead}{shown}{tail}", tuple((a + len(lead), b + len(lead)) for a, b in hits))
+
+
+def _begin_of_word(text: str, wanted: int) -> int:
+    """The first beginning of a word at or behind ``wanted``."""
+    if wanted <= 0:
+        return 0
+    space = re.compile(r"\s").search(text, wanted, wanted + BEFORE)
+    return space.end() if space else wanted
+
+
+def _pattern(words: Sequence[Word]) -> re.Pattern[str] | None:
+    """Any of the words, the longest first, whole or as the beginning of one."""
+    if not words:
+        return None
+    ordered = sorted(set(words), key=lambda word: len(word.text), reverse=True)
+    ends = ((re.escape(word.text), r"\w*" if word.begins else r"(?!\w)") for word in ordered)
+    return re.compile(r"(?<!\w)(?:" + "|".join(text + end for text, end in ends) + ")", re.IGNORECASE)

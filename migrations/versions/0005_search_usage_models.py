@@ -1,0 +1,135 @@
+"""Search over what was said, what was used and what it cost, and what is known about a model."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+# Words as they are written, in small letters: people write in more languages than a stemmer knows.
+# The owner is one more word, so that one index finds the words of one user. No parser makes a word with a "=" in it.
+# Only the beginning of a very long text: a tsvector ends at a megabyte, and more words than these may not fit.
+SEARCH = """
+ALTER TABLE messages ADD COLUMN search tsvector GENERATED ALWAYS AS (
+    array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple', left(content, 100000))) STORED;
+ALTER TABLE conversations ADD COLUMN search tsvector GENERATED ALWAYS AS (
+    array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple', coalesce(title, ''))) STORED;
+CREATE INDEX messages_search ON messages USING gin (search);
+CREATE INDEX conversations_search ON conversations USING gin (search) WHERE title IS NOT NULL;
+DROP INDEX messages_of_user;
+CREATE INDEX messages_of_user ON messages (user_id, created_at DESC, id DESC);
+
+-- Row-level security keeps the operator @@ out of every index: it is not leakproof. So the index is read as the owner
+-- of the tables, in the name the transaction has, and gives ids only; who asks reads the rows under his own policies.
+-- The newest thousand messages are looked through first: that is quick for a word which is everywhere, and a word
+-- which is not found there often enough is rare enough for the index.
+CREATE FUNCTION search_mine(query tsquery, before timestamptz, before_id uuid, most integer)
+RETURNS TABLE (conversation_id uuid, message_id uuid, at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public SET enable_seqscan = off AS $$
+DECLARE
+    me CONSTANT uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+    mine CONSTANT tsquery := CAST('''=' || CAST(me AS text) || '''' AS tsquery) && query;
+    found integer;
+    looked integer;
+BEGIN
+    IF me IS NULL OR numnode(query) = 0 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE
+        'SELECT c.id, NULL::uuid, c.last_message_at FROM conversations c
+         WHERE c.title IS NOT NULL AND c.search @@ $1 AND (c.last_message_at, c.id) < ($2, $3)
+         ORDER BY c.last_message_at DESC, c.id DESC LIMIT $4' USING mine, before, before_id, most;
+    RETURN QUERY EXECUTE
+        'SELECT r.conversation_id, r.id, r.created_at FROM (
+             SELECT m.conversation_id, m.id, m.created_at, m.search FROM messages m
+             WHERE m.user_id = $1 AND (m.created_at, m.id) < ($3, $4)
+             ORDER BY m.created_at DESC, m.id DESC LIMIT 1000
+         ) r WHERE r.search @@ $2 ORDER BY r.created_at DESC, r.id DESC LIMIT $5'
+        USING me, mine, before, before_id, most;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    IF found >= most THEN
+        RETURN;
+    END IF;
+    EXECUTE 'SELECT count(*) FROM (
+             SELECT FROM messages m WHERE m.user_id = $1 AND (m.created_at, m.id) < ($2, $3) LIMIT 1000
+         ) r' INTO looked USING me, before, before_id;
+    IF looked < 1000 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE
+        'WITH hits AS MATERIALIZED (
+             SELECT m.conversation_id, m.id, m.created_at FROM messages m WHERE m.search @@ $1
+         )
+         SELECT * FROM hits WHERE (created_at, id) < ($2, $3)
+         ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5' USING mine, before, before_id, most - found, found;
+END $$;
+REVOKE ALL ON FUNCTION search_mine(tsquery, timestamptz, uuid, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION search_mine(tsquery, timestamptz, uuid, integer) TO unbroken_app;
+"""
+
+# Prices are per million tokens. A model that is not enabled is not asked any more, and its name is not free.
+MODELS = """
+ALTER TABLE models
+    ADD COLUMN label text CHECK (length(label) BETWEEN 1 AND 200),
+    ADD COLUMN description text CHECK (length(description) <= 2000),
+    ADD COLUMN tools text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN input_price numeric(14, 6) CHECK (input_price >= 0),
+    ADD COLUMN output_price numeric(14, 6) CHECK (output_price >= 0),
+    ADD COLUMN currency text CHECK (currency ~ '^[A-Z]{3}$'),
+    ADD CONSTRAINT models_price CHECK ((input_price IS NULL) = (currency IS NULL)
+        AND (output_price IS NULL) = (currency IS NULL));
+INSERT INTO models (name, provider, upstream_name, tools)
+    VALUES ('offline-tools', 'offline', 'offline-tools', '{calculator,current_time,unit_convert,word_count}')
+    ON CONFLICT DO NOTHING;
+"""
+
+# What a day of a user cost, with each model: added up in the transaction that ends a generation, at the price of that
+# moment. It outlives the conversations, whose deletion does not undo what was spent. Without a price, currency is ''.
+USAGE = """
+ALTER TABLE generations
+    ADD COLUMN cost numeric(18, 9) CHECK (cost >= 0),
+    ADD COLUMN currency text;
+CREATE TABLE usage_days (
+    user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    day date NOT NULL,
+    model text NOT NULL,
+    currency text NOT NULL,
+    generations bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cost numeric(18, 9),
+    PRIMARY KEY (user_id, day, model, currency)
+) WITH (fillfactor = 50);
+ALTER TABLE usage_days ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON usage_days TO unbroken_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_days TO unbroken_system;
+CREATE POLICY own_rows ON usage_days TO unbroken_app
+    USING (user_id = nullif(current_setting('app.user_id', true), '')::uuid);
+CREATE POLICY every_row ON usage_days TO unbroken_system USING (true) WITH CHECK (true);
+INSERT INTO usage_days
+    SELECT user_id, CAST(finished_at AT TIME ZONE 'UTC' AS date), model, '', count(*),
+        coalesce(sum(CAST(usage->>'input_tokens' AS bigint)), 0),
+        coalesce(sum(CAST(usage->>'output_tokens' AS bigint)), 0), NULL
+    FROM generations WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3;
+"""
+
+
+def upgrade() -> None:
+    for script in (SEARCH, MODELS, USAGE):
+        op.execute(script)
+
+
+def downgrade() -> None:
+    op.execute("""
+        DROP TABLE usage_days;
+        ALTER TABLE generations DROP COLUMN cost, DROP COLUMN currency;
+        DELETE FROM models WHERE name = 'offline-tools';
+        ALTER TABLE models DROP CONSTRAINT models_price, DROP COLUMN label, DROP COLUMN description, DROP COLUMN tools,
+            DROP COLUMN input_price, DROP COLUMN output_price, DROP COLUMN currency;
+        DROP FUNCTION search_mine(tsquery, timestamptz, uuid, integer);
+        DROP INDEX messages_of_user;
+        CREATE INDEX messages_of_user ON messages (user_id);
+        ALTER TABLE messages DROP COLUMN search;
+        ALTER TABLE conversations DROP COLUMN search;
+    """)

@@ -1,0 +1,145 @@
+"""Search: one's own words, newest first, with their places; and never anybody else's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from app.domain.events import Token
+from app.wiring import Resources
+from tests.factories import add_conversation, add_message, owner
+
+from .conftest import Hand, Person
+
+
+def search(person: Person, q: str, **query: Any) -> list[dict[str, Any]]:
+    """Every hit, page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        answer = person.get("/api/v1/search", query_string={"q": q, **query})
+        assert answer.status_code == 200, answer.text
+        found += answer.json["items"]
+        if answer.json["next_cursor"] is None:
+            return found
+        query["cursor"] = answer.json["next_cursor"]
+
+
+def ask(person: Person, resources: Resources, message: str, *answer: str) -> dict[str, Any]:
+    made = person.start(message)
+    Hand(resources, made["generation"]["id"]).run(*answer)
+    return made
+
+
+def test_questions_and_answers_are_found_newest_first_and_marked(alice: Person, resources: Resources):
+    made = ask(alice, resources, "What makes the tides?", "The Moon pulls the ", "<b>tides</b>.")
+    ask(alice, resources, "Something else", "Nothing of that.")
+    answer, question = search(alice, "tides")
+    assert (question["role"], answer["role"]) == ("user", "assistant")
+    assert question["message_id"] == made["message"]["message_id"]
+    assert question["conversation_id"] == answer["conversation_id"] == made["conversation"]["id"]
+    assert answer["snippet"] == "The Moon pulls the <b>tides</b>."
+    assert [answer["snippet"][begin:end] for begin, end in answer["highlights"]] == ["tides"]
+
+
+def test_the_way_one_searches_the_web_works(alice: Person):
+    ids = {text: alice.start(text)["message"]["message_id"] for text in ("red fox", "red wolf", "grey wolf", "Füchse")}
+
+    def found(q: str) -> set[str]:
+        hits = {item["message_id"] for item in search(alice, q)}
+        return {text for text, message_id in ids.items() if message_id in hits}
+
+    assert found("red") == {"red fox", "red wolf"}
+    assert found("RED wo") == {"red wolf"}
+    assert found("red -wolf") == {"red fox"}
+    assert found("fox or grey") == {"red fox", "grey wolf"}
+    assert found('"grey wolf"') == found("wolf -red") == {"grey wolf"}
+    assert found('"wolf grey"') == found("wolf -wol -red fo") == set()
+    assert found("füch") == {"Füchse"}
+    assert found("ed") == set()
+
+
+def test_titles_are_found_and_renamed_ones_by_their_new_name(alice: Person):
+    made = alice.start("nothing to see")
+    path = f"/api/v1/conversations/{made['conversation']['id']}"
+    alice.patch(path, json={"title": "Parrots of Paris"})
+    [hit] = search(alice, "parrots")
+    assert (hit["message_id"], hit["role"], hit["snippet"]) == (None, None, "Parrots of Paris")
+    assert hit["highlights"] == [[0, 7]]
+    alice.patch(path, json={"title": "Pigeons"})
+    assert search(alice, "parrots") == []
+    alice.patch(path, json={"title": None})
+    assert search(alice, "pigeons") == []
+
+
+def test_what_an_answer_in_the_making_says_is_not_found_before_its_end(alice: Person, resources: Resources):
+    hand = Hand(resources, alice.start("hello")["generation"]["id"])
+    hand.say(Token("unfinished business"))
+    hand.save()
+    assert search(alice, "unfinished") == []
+    hand.finish()
+    assert len(search(alice, "unfinished")) == 1
+
+
+def test_nobody_finds_what_others_said(alice: Person, bob: Person, resources: Resources):
+    ask(alice, resources, "a secret password", "kept secret")
+    mine = alice.get("/api/v1/me").json["id"]
+    for q in ("secret", f"={mine}", f"secret or {mine}", "-nothing", f'"={mine}"'):
+        assert search(bob, q) == [], q
+    assert len(search(alice, "secret")) == 2
+    assert search(alice, mine) == []
+
+
+def test_pages_are_complete_also_behind_the_newest_thousand(alice: Person, module_database_url: str):
+    """Rare words are found by the index, common ones by looking; pages of both fit together."""
+    user = alice.get("/api/v1/me").json["id"]
+    with owner(module_database_url) as cursor:
+        conversation, _ = add_conversation(cursor, user)
+        for n in range(1, 2500):
+            words = ["common"] + ["rare"] * (n % 300 == 0) + ["old"] * (n < 1200)
+            at = f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z"
+            add_message(cursor, conversation, user, seq=n + 1, content=" ".join([f"n{n}", *words]), created_at=at)
+    numbers = {q: [int(hit["snippet"].split()[0][1:]) for hit in search(alice, q, limit=50)] for q in ("rare", "old")}
+    assert numbers["rare"] == [2400, 2100, 1800, 1500, 1200, 900, 600, 300]
+    assert numbers["old"] == list(range(1199, 0, -1))
+    assert len(search(alice, "common", limit=50)) == 2499
+    assert [hit["snippet"].split()[0] for hit in search(alice, "rare", limit=3)][:2] == ["n2400", "n2100"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-".join(map(chr, itertools.chain(range(0x20000, 0x2A6D0), range(0xAC00, 0xD7A0)))),
+        " ".join(f"{chr(0x20000 + n)}-{chr(0x20000 + n // 7)}" for n in range(40_000)),
+        "x" * 300_000,
+        " ".join(map(str, range(60_000))),
+        "http://a.b/" + "c/" * 60_000,
+    ],
+    ids=["one compound", "many compounds", "one word", "many words", "one address"],
+)
+def test_no_text_is_too_much_to_be_kept(alice: Person, resources: Resources, text: str):
+    hand = Hand(resources, alice.start("write a lot")["generation"]["id"])
+    hand.say(Token(text + " behind the end"))
+    hand.finish()
+    [answer] = alice.get(f"/api/v1/generations/{hand.id}").json["content"].rsplit(" behind", 1)[:1]
+    assert answer == text
+
+
+@pytest.mark.parametrize("q", ["", "   ", "x" * 201, "a\0b"])
+def test_questions_that_cannot_be_asked_are_refused(alice: Person, q: str):
+    answer = alice.get("/api/v1/search", query_string={"q": q})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "q")
+
+
+@pytest.mark.parametrize("q", ["!!!", "' : * & | ! ( ) <->", '"', "or", "-", "\\", "a:*b", "%", "'='"])
+def test_signs_are_no_syntax(alice: Person, q: str):
+    alice.start("hello")
+    search(alice, q)
+
+
+def test_other_cursors_and_missing_questions_are_refused(alice: Person):
+    assert alice.get("/api/v1/search?q=a&cursor=nonsense").status_code == 400
+    assert alice.get("/api/v1/search").status_code == 422
+    assert alice.get("/api/v1/search?q=a&limit=51").status_code == 422
+    assert alice.client.get("/api/v1/search?q=a").status_code == 401
