@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.config import Settings
+from app.eventlog.bell import Bell
 from app.eventlog.log import RedisLog
 from app.queue import Queue
 from app.services.accounts import Accounts
@@ -17,14 +18,15 @@ from app.services.catalogue import Catalogue
 from app.services.chats import Chats
 from app.services.conversations import Conversations
 from app.services.dialogues import Dialogues
+from app.services.feeds import Feeds
 from app.services.finishing import Finisher
 from app.services.generations import Generations
 from app.services.history import History
 from app.services.reading import LogReader
 from app.services.responses import Responses
+from app.services.searching import Searcher
 from app.services.starting import Starter
 from app.services.takeover import Takeover
-from app.services.searching import Searcher
 from app.services.tickets import Tickets
 from app.store.database import Database
 from app.upstream import Upstream
@@ -45,26 +47,30 @@ class Resources:
     takeover: Takeover
     finisher: Finisher
     reader: LogReader
+    bell: Bell
+    feeds: Feeds
     starter: Starter
     generations: Generations
     conversations: Conversations
     dialogues: Dialogues
     responses: Responses
     chats: Chats
+    searcher: Searcher
     tickets: Tickets
 
     def close(self) -> None:
         """Close every connection."""
-    searcher: Searcher
         self.queue.close()
+        self.bell.close()
         self.database.close()
         self.redis.close()
 
 
 def build(settings: Settings) -> Resources:
     """Everything, wired. Connects to nothing yet."""
-    database = Database(settings.database_url, settings.database_pool)
     client = redis_client(settings.redis_url)
+    bell = Bell(client, settings.redis_namespace)
+    database = Database(settings.database_url, settings.database_pool, bell.ring)
     log = RedisLog(client, settings.redis_namespace)
     queue = Queue(settings.broker_url, settings.redis_namespace)
     catalogue = Catalogue(database, _upstream(settings), settings.default_model)
@@ -86,6 +92,8 @@ def build(settings: Settings) -> Resources:
         takeover=takeover,
         finisher=finisher,
         reader=reader,
+        bell=bell,
+        feeds=Feeds(database),
         starter=Starter(
             database,
             queue,
@@ -100,6 +108,7 @@ def build(settings: Settings) -> Resources:
         dialogues=Dialogues(database, conversations),
         responses=Responses(database, generations, conversations, reader),
         chats=Chats(database, generations),
+        searcher=Searcher(database),
         tickets=Tickets(database),
     )
 
@@ -108,7 +117,6 @@ def redis_client(url: str) -> redis.Redis:
     """A client that answers or fails within two seconds, and never repeats a command by itself."""
     return redis.Redis.from_url(
         url,
-        searcher=Searcher(database),
         socket_timeout=2,
         socket_connect_timeout=1,
         socket_keepalive=True,

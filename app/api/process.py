@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
+from app.api import feed_frames
 from app.config import Settings
 from app.domain.commands import User
 from app.domain.cursor import Cursor
@@ -19,6 +20,7 @@ from app.relay.hub import Hub
 from app.relay.places import Places
 from app.relay.stream import Streams
 from app.services.dispatch import Sweeper
+from app.services.feeds import CONVERSATION, USER, FeedReader
 from app.services.polling import Poller
 from app.services.starting import Command, Started
 from app.wiring import Resources, build
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 EXTENSION = "unbroken"
 # Who waits for an event holds a thread of the server. Beyond this many, pollers are answered at once.
 MOST_WAITING = 24
+# Whole messages, not tokens.
+FEED_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Live:
     poller: Poller
     places: Places
     hub: Hub
+    conversation_feeds: Book
+    user_feeds: Book
     streams: Streams
     sweeper: Sweeper
     health: Health
@@ -57,6 +63,20 @@ class Live:
             poller=Poller(resources.generations, resources.reader),
             places=places,
             hub=hub,
+            conversation_feeds=Book(
+                FeedReader(resources.database, CONVERSATION, feed_frames.show),
+                resources.bell.channel,
+                feed_frames.frame,
+                last=feed_frames.LAST,
+                page=FEED_PAGE,
+            ),
+            user_feeds=Book(
+                FeedReader(resources.database, USER, feed_frames.show),
+                resources.bell.channel,
+                feed_frames.frame,
+                last=None,
+                page=FEED_PAGE,
+            ),
             streams=Streams(hub, places),
             sweeper=Sweeper(
                 resources.database,

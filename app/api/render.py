@@ -134,7 +134,8 @@ def message(said: Message) -> dict[str, Any]:
 
 def conversation_page(page: ConversationPage) -> dict[str, Any]:
     """A page of conversations."""
-    return {"items": [conversation(item) for item in page.items], "next_cursor": page.next_cursor}
+    items = [conversation(item) for item in page.items]
+    return {"items": items, "next_cursor": page.next_cursor, "feed_seq": page.feed_seq}
 
 
 def message_page(page: MessagePage) -> dict[str, Any]:
@@ -142,7 +143,6 @@ def message_page(page: MessagePage) -> dict[str, Any]:
     return {"items": [message(item) for item in page.items], "next_seq": page.next_seq}
 
 
-def status(found: ConversationStatus) -> dict[str, Any]:
 def found_page(page: FoundPage) -> dict[str, Any]:
     """A page of what was found."""
     return {"items": [_found(item) for item in page.items], "next_cursor": page.next_cursor}
@@ -160,6 +160,7 @@ def _found(found: Found) -> dict[str, Any]:
     }
 
 
+def status(found: ConversationStatus) -> dict[str, Any]:
     """What somebody who polls a conversation asks for."""
     active = found.active
     return {

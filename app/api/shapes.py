@@ -96,6 +96,7 @@ class Conversation(BaseModel):
     created_at: datetime
     last_message_at: datetime
     last_updated: datetime
+    feed_seq: int = Field(description="The number of the newest event of its feed")
 
 
 class Message(BaseModel):
@@ -132,6 +133,7 @@ class ConversationPage(BaseModel):
 
     items: list[Conversation]
     next_cursor: str | None
+    feed_seq: int = Field(description="The number of the newest event of /feed that this page knows")
 
 
 class MessagePage(BaseModel):
@@ -141,8 +143,6 @@ class MessagePage(BaseModel):
     next_seq: int | None
 
 
-class ConversationStatus(BaseModel):
-    """Whether an answer is being made, and how far it is."""
 class SearchHit(BaseModel):
     """A message that was found; or a conversation by its title, when message_id and role are null."""
 
@@ -162,6 +162,8 @@ class SearchPage(BaseModel):
     next_cursor: str | None
 
 
+class ConversationStatus(BaseModel):
+    """Whether an answer is being made, and how far it is."""
 
     has_active_generation: bool
     generating_message_id: Id | None
@@ -222,9 +224,9 @@ ALL: tuple[type[BaseModel], ...] = (
     Started,
     ConversationPage,
     MessagePage,
+    SearchPage,
     ConversationStatus,
     ModelList,
-    SearchPage,
     Account,
     StreamTicket,
 )

@@ -15,6 +15,7 @@ from app.api.tracing import request_id
 from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
+from app.relay.book import Book
 from app.relay.follow import Render
 from app.relay.reader import Closed, OnClose
 from app.relay.stream import EventStream
@@ -79,15 +80,19 @@ def follow(
     process: WebProcess,
     caller: Caller,
     place: str,
-    generation_id: str,
+    key: str,
     after: Cursor,
     opening: bytes,
     *,
+    book: Book | None = None,
     render: Render | None = None,
     heartbeat: bytes = sse.HEARTBEAT,
     headers: Iterable[tuple[str, str]] = sse.HEADERS,
 ) -> Response:
-    """The response that follows a log in a place taken before; ``render`` gives it the form of another protocol."""
+    """The response that follows a log in a place taken before: a generation's, unless ``book`` has another kind.
+
+    ``render`` gives it the form of another protocol.
+    """
     live = process.live
     user_id = caller.user.id
 
@@ -98,20 +103,24 @@ def follow(
     STREAMS_OPEN.inc()
     stream = EventStream(
         live.hub,
-        generation_id,
+        key,
         after,
         opening=opening,
         expires_at=caller.expires_at,
         render=render,
+        book=book,
         heartbeat=heartbeat,
-        on_close=_farewell(request_id(), user_id),
+        on_close=_farewell(request_id(), user_id, "generation_id" if book is None else "feed"),
         release=release,
     )
     return Response(stream, headers=list(headers), direct_passthrough=True)
 
 
-def _farewell(request: str, user_id: str) -> OnClose:
-    """Count and log the end of a stream; called in the hub's thread, when the request is long gone."""
+def _farewell(request: str, user_id: str, subject: str) -> OnClose:
+    """Count and log the end of a stream; called in the hub's thread, when the request is long gone.
+
+    ``subject`` is the name under which the log has what was followed.
+    """
 
     def tell(closed: Closed) -> None:
         STREAMS_CLOSED.labels(closed.reason).inc()
@@ -119,13 +128,13 @@ def _farewell(request: str, user_id: str) -> OnClose:
         _log.info(
             "stream ended",
             action="stream",
-            generation_id=closed.generation_id,
             request_id=request,
             user_id=user_id,
             reason=closed.reason,
             events=closed.events,
             bytes=closed.bytes,
             seconds=round(closed.seconds, 3),
+            **{subject: closed.generation_id},
         )
 
     return tell

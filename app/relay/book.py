@@ -18,7 +18,7 @@ class Source(Protocol):
         ...
 
     def ends(self, keys: Sequence[str]) -> dict[str, Cursor | None]:
-        """For each log that exists: the position of its last event, or None while it is still written."""
+        """For each log that exists: the position of its last event, or None where that is not known: read it."""
         ...
 
     def queue_positions(self, keys: Sequence[str]) -> dict[str, int]:
@@ -30,10 +30,14 @@ class Source(Protocol):
 class Book:
     """A kind of log: how it is read, heard and shown.
 
-    ``channel`` names the channel of a log; a message is ``<epoch>-<n> <payload>``. Anything else on it only says
-    that there is something to read. ``frame`` gives an entry its form on the wire; None is the frame of ``sse``.
+    ``channel`` names the channel of a log; a message is ``<epoch>-<n> <payload>``, or ``!`` and what is to be sent to
+    its readers as it is, beside the log. Anything else on it only says that there is something to read. ``frame`` gives
+    an entry its form on the wire; None is the frame of ``sse``. The event that begins with ``last`` is a log's last
+    one; None: it has none. ``page`` is how many entries are read at once.
     """
 
     source: Source
     channel: Callable[[str], bytes]
     frame: Callable[[Cursor, bytes], bytes] | None = None
+    last: bytes | None = b'{"type":"done"'
+    page: int = 5000

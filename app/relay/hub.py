@@ -32,7 +32,7 @@ from app.relay.ear import Ear
 from app.relay.follow import Render
 from app.relay.pool import Pool
 from app.relay.reader import Closed, OnClose, Reader, Reason, discard_input, finish, prepare
-from app.relay.tail import Tail, chunk
+from app.relay.tail import NOTICE, Tail, chunk
 from app.relay.topic import POLL, Topic
 
 logger = structlog.get_logger()
@@ -48,8 +48,7 @@ CLOSE_SECONDS = 2.0
 TICK_SECONDS = 0.5
 DRAIN_SECONDS = 0.9
 
-# Entries of one page of a log; bytes of one write; writes for one reader before it is another one's turn.
-PAGE = 5000
+# Bytes of one write; writes for one reader before it is another one's turn.
 PIECE = 65_536
 TURN = 8
 TAIL_BYTES = 1_048_576
@@ -327,10 +326,18 @@ class Hub:
             if not topic.fresh:
                 self._touched.append(topic)
             topic.fresh.append(data)
+        elif message.startswith(NOTICE):
+            self._pass_on(topic, chunk(message[len(NOTICE) :]))
         elif topic.tail.gap:
             self.resyncs += 1
             topic.schedule.hole(self._now)
             self._plan(topic)
+
+    def _pass_on(self, topic: Topic, chunked: bytes) -> None:
+        """Say something beside the log to everybody who has all of it. Who is behind does without."""
+        for reader in [*topic.live.values(), *topic.waiting.values()]:
+            if reader.notices:
+                self._say(reader, chunked)
 
     def _deliver_touched(self) -> None:
         """Everything heard in this round, joined per log."""
@@ -850,8 +857,9 @@ class Hub:
 
 def _page(topic: Topic, tail: Tail, after: Cursor) -> tuple[Tail, bool]:
     """A page of the log, encoded, and whether it is a full one. Runs in the pool."""
-    entries = topic.book.source.read(topic.key, after, PAGE)
-    return tail.page(after, entries), len(entries) >= PAGE
+    limit = topic.book.page
+    entries = topic.book.source.read(topic.key, after, limit)
+    return tail.page(after, entries), len(entries) >= limit
 
 
 def _ask(topics: Iterable[Topic], question: Callable[[Book, list[str]], dict[str, Any]]) -> dict[Topic, Any]:

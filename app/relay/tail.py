@@ -18,7 +18,10 @@ from app.domain.events import Entry
 FIRST = Cursor(1, 0)
 # Published events that arrive while the log is being read are kept for the moment the page is in.
 ASIDE = 256
-_DONE = b'{"type":"done"'
+# How the last event of a generation's log begins.
+LAST = b'{"type":"done"'
+# How a message begins that is to be sent on, and is neither an event nor a doorbell.
+NOTICE = b"!"
 
 Frame = Callable[[Cursor, bytes], bytes]
 
@@ -41,16 +44,18 @@ class Tail:
 
     It only ever grows by the exact successor, so a position in it can be trusted without asking the log.
     A page of a log is a tail too: one that does not grow. ``count`` is the number the next event will have,
-    ``offset`` where it will begin. ``frame`` is given only for what is not framed as ``sse`` does it.
+    ``offset`` where it will begin. ``frame`` is given only for what is not framed as ``sse`` does it; ``last`` is how
+    the last event begins, None when there is none.
     """
 
     __slots__ = (
-        "_aside", "_bytes", "_ends", "_epoch", "_frame", "_heard", "_n", "_next", "_rung", "_spans", "complete",
-        "count", "offset", "start",
+        "_aside", "_bytes", "_ends", "_epoch", "_frame", "_heard", "_last", "_n", "_next", "_rung", "_spans",
+        "complete", "count", "offset", "start",
     )  # fmt: skip
 
-    def __init__(self, start: Cursor, frame: Frame | None = None) -> None:
+    def __init__(self, start: Cursor, frame: Frame | None = None, last: bytes | None = LAST) -> None:
         self.start = start
+        self._last = last
         self._epoch, self._n = start
         # How the message of the exact successor begins.
         self._next = _opening(start)
@@ -127,7 +132,7 @@ class Tail:
 
     def page(self, after: Cursor, entries: Iterable[Entry]) -> Tail:
         """A page of the same log, read from ``after``. Uses nothing that changes: any thread may call it."""
-        page, last = Tail(after, self._frame), after
+        page, last = Tail(after, self._frame, self._last), after
         for cursor, payload in entries:
             if not last.precedes(cursor):
                 break
@@ -185,7 +190,7 @@ class Tail:
         self._ends.append(self.offset)
         self.count += 1
         self._next = b"%d-%d " % (self._epoch, self._n + 1)
-        self.complete = payload.startswith(_DONE)
+        self.complete = self._last is not None and payload.startswith(self._last)
         return data
 
     def _turn_to(self, cursor: Cursor) -> None:
@@ -219,6 +224,8 @@ class Tail:
         self.start = page.start
 
     def _overhear(self, message: bytes) -> None:
+        if message.startswith(NOTICE):
+            return
         try:
             position, _, payload = message.partition(b" ")
             epoch, _, n = position.partition(b"-")

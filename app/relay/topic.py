@@ -82,7 +82,7 @@ class Topic:
         self.key = key
         self.book = book
         self.channel = book.channel(key)
-        self.tail = Tail(start, book.frame)
+        self.tail = Tail(start, book.frame, book.last)
         self.schedule = Schedule(now)
         # Readers that have everything, by descriptor: each growth goes to them in one loop.
         self.live: dict[int, Reader] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.domain.errors import LeaseLost
-from app.store import generations
+from app.store import feed, generations
 from app.store.database import Database
 from app.store.generations import Checkpoint, Claimed, Lease
 
@@ -26,6 +26,7 @@ class Leases:
             claimed = generations.claim(tx, generation_id, self._worker, self._lease, self._total, late)
             if claimed:
                 generations.mark_running(tx, claimed.message_id)
+                feed.record_running(tx, generation_id)
             return claimed
 
     def renew(self, checkpoints: Sequence[Checkpoint]) -> set[str]:
@@ -50,6 +51,11 @@ class Leases:
         """Whether the lease is still in force."""
         with self._database.system() as tx:
             return generations.holds(tx, lease)
+
+    def leave(self, lease: Lease) -> None:
+        """Let it expire now, for somebody who sees more; this try does not count."""
+        with self._database.system() as tx:
+            generations.leave(tx, lease)
 
     def release(self, lease: Lease, attempts: list[Any]) -> bool:
         """Give it back, with the attempts so far, so that another worker continues at once."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from app.domain.commands import ChangeConversation
+from app.store import feed
 from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
 PREVIEW_CHARS = 120
@@ -26,6 +28,7 @@ class Conversation:
     created_at: datetime
     last_message_at: datetime
     last_updated: datetime
+    feed_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Message:
 
 _CONVERSATION = """
     c.id, c.title, c.model, c.preview, c.metadata, c.archived_at, c.created_at, c.last_message_at, c.last_updated,
+    c.feed_seq,
     EXISTS (SELECT FROM generations g WHERE g.conversation_id = c.id AND g.status IN ('queued', 'running'))
         AS has_active_generation
 """
@@ -172,11 +176,25 @@ def change(tx: Tx, conversation_id: str, command: ChangeConversation) -> bool:
     if command.archived is not None:
         sets.append("archived_at = " + ("coalesce(archived_at, now())" if command.archived else "NULL"))
     sql = f"UPDATE conversations SET {', '.join(sets)} WHERE id = :id"
-    return execute(tx, sql, id=conversation_id, **values) == 1
+    found = execute(tx, sql, id=conversation_id, **values) == 1
+    if len(sets) > 1:
+        feed.record(tx, conversation_id, "conversation.updated")
+    return found
+
+
+def entitle(tx: Tx, conversation_id: str, title: str) -> bool:
+    """Give a conversation a title, unless it has one; whether it had none."""
+    sql = "UPDATE conversations SET title = :title WHERE id = :id AND title IS NULL"
+    entitled = execute(tx, sql, id=conversation_id, title=title) == 1
+    if entitled:
+        feed.record(tx, conversation_id, "conversation.updated")
+    return entitled
 
 
 def delete(tx: Tx, conversation_id: str) -> bool:
-    """Delete a conversation with everything in it; whether it was there."""
+    """Delete a conversation with everything in it; whether it was there. That it was deleted is kept in the feed."""
+    feed.forget_bodies(tx, conversation_id)
+    feed.record(tx, conversation_id, "conversation.deleted")
     return execute(tx, "DELETE FROM conversations WHERE id = :id", id=conversation_id) == 1
 
 
@@ -216,6 +234,7 @@ def add_message(
         metadata=as_json(metadata or {}),
         items=as_json(items) if items is not None else None,
     )
+    feed.record(tx, conversation_id, "message.new", message_id)
 
 
 def settle_message(
@@ -228,11 +247,11 @@ def settle_message(
     tools: list[Any],
     usage: dict[str, Any] | None,
 ) -> None:
-    """Write an answer's text, once, at its end."""
-    execute(
+    """Write an answer's text, once, at its end. Who does it holds the conversation."""
+    row = fetch_one(
         tx,
         """UPDATE messages SET status = :status, content = :content, reasoning = :reasoning, tools = :tools,
-               usage = :usage WHERE id = :id""",
+               usage = :usage WHERE id = :id RETURNING conversation_id""",
         id=message_id,
         status=status,
         content=content,
@@ -240,34 +259,32 @@ def settle_message(
         tools=as_json(tools),
         usage=as_json(usage) if usage is not None else None,
     )
+    assert row is not None, "foreign keys keep it"
+    feed.record(tx, row.conversation_id, "message.updated", message_id)
 
 
 def set_items(tx: Tx, message_id: str, items: list[Any], content: str) -> None:
     """Say what a message consists of from now on. Its conversation's cached history is not valid any more."""
-    execute(
+    # The conversation first, as everywhere.
+    row = fetch_one(
         tx,
-        """WITH changed AS (
-               UPDATE messages SET items = :items, content = :content WHERE id = :id RETURNING conversation_id
-           )
-           UPDATE conversations c SET history_version = history_version + 1
-           FROM changed WHERE c.id = changed.conversation_id""",
+        """UPDATE conversations SET history_version = history_version + 1
+           WHERE id = (SELECT conversation_id FROM messages WHERE id = :id) RETURNING id""",
         id=message_id,
-        items=as_json(items),
-        content=content,
     )
+    if row is None:
+        return
+    sql = "UPDATE messages SET items = :items, content = :content WHERE id = :id"
+    execute(tx, sql, id=message_id, items=as_json(items), content=content)
+    feed.record(tx, row.id, "message.updated" if any(items) else "message.deleted", message_id)
 
 
 def set_metadata(tx: Tx, conversation_id: str, metadata: dict[str, Any]) -> bool:
     """Replace a conversation's metadata; whether there was one."""
-    return (
-        execute(
-            tx,
-            "UPDATE conversations SET metadata = :metadata WHERE id = :id",
-            id=conversation_id,
-            metadata=as_json(metadata),
-        )
-        == 1
-    )
+    sql = "UPDATE conversations SET metadata = :metadata WHERE id = :id"
+    found = execute(tx, sql, id=conversation_id, metadata=as_json(metadata)) == 1
+    feed.record(tx, conversation_id, "conversation.updated")
+    return found
 
 
 def last_message_id(tx: Tx, conversation_id: str) -> str | None:
@@ -288,6 +305,17 @@ def message(tx: Tx, message_id: str) -> Message | None:
         id=message_id,
     )
     return Message(**row._mapping) if row else None
+
+
+def messages_by_id(tx: Tx, message_ids: Sequence[str]) -> dict[str, Message]:
+    """Those of the messages that exist."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_MESSAGE} FROM messages m LEFT JOIN generations g ON g.message_id = m.id
+            WHERE m.id = ANY(CAST(:ids AS uuid[]))""",
+        ids=list(message_ids),
+    )
+    return {row.id: Message(**row._mapping) for row in rows}
 
 
 def messages(tx: Tx, conversation_id: str, after_seq: int, limit: int) -> list[Message]:

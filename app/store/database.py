@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,9 +39,15 @@ Tx = Connection
 
 
 class Database:
-    """A pool of connections to one database. ``url`` as SQLAlchemy writes it, with the psycopg2 driver."""
+    """A pool of connections to one database. ``url`` as SQLAlchemy writes it, with the psycopg2 driver.
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    ``announced`` is told what a committed transaction said with ``announce``; it must not block or raise.
+    """
+
+    def __init__(
+        self, url: str, pool_size: int = 10, announced: Callable[[Set[str]], None] = lambda keys: None
+    ) -> None:
+        self._announced = announced
         options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         self.engine = create_engine(
             url,
@@ -72,13 +78,17 @@ class Database:
     def _begin(self) -> Iterator[Tx]:
         try:
             with self.engine.begin() as tx:
+                tx.info.pop(_ANNOUNCED, None)
                 yield tx
+                announced = tx.info.pop(_ANNOUNCED, None)
         except PoolTimeout as error:
             raise DatabaseDown("Every database connection is in use just now.") from error
         except DBAPIError as error:
             if is_unavailable(error):
                 raise DatabaseDown from error
             raise
+        if announced:
+            self._announced(announced)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -108,6 +118,11 @@ def execute(tx: Tx, sql: str, **values: Any) -> int:
     return tx.execute(text(sql), values).rowcount
 
 
+def announce(tx: Tx, *keys: str) -> None:
+    """Have it said, when this transaction is committed, that something happened to these. It may be lost."""
+    tx.info.setdefault(_ANNOUNCED, set()).update(keys)
+
+
 def as_json(value: Any) -> Any:
     """A value for a jsonb parameter."""
     return Json(value)
@@ -118,6 +133,7 @@ def _read_uuids_as_text(connection: Any, record: Any) -> None:
     register_type(_UUID_TEXT, connection)
 
 
+_ANNOUNCED = "announced"
 _UUID_OID = 2950
 _UUID_TEXT = new_type((_UUID_OID,), "UUID_TEXT", lambda value, cursor: value)
 _AS_USER = text("SELECT set_config('app.user_id', :id, true)")

@@ -1,0 +1,152 @@
+"""What happens to a user's conversations, numbered in the transaction that makes it happen.
+
+Everything that changes a conversation says so with ``record``; a number that was given out is committed with its
+change or not at all. Order of locks: the conversation, then generations and messages, the user's feed last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.store.database import Tx, announce, fetch
+
+Kind = Literal[
+    "message.new",
+    "message.updated",
+    "message.deleted",
+    "conversation.updated",
+    "conversation.deleted",
+    "generation.updated",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a feed. ``seq`` is its number there; ``conversation_seq`` the one in its conversation's own feed.
+
+    ``size`` is about how many bytes its message has; ``body`` what a change that is not about a message says.
+    """
+
+    seq: int
+    conversation_id: str
+    conversation_seq: int | None
+    kind: Kind
+    message_id: str | None
+    body: dict[str, Any] | None
+    size: int
+
+
+# What a list of conversations shows and somebody can change.
+_CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archived', c.archived_at IS NOT NULL,
+    'archived_at', c.archived_at, 'metadata', c.metadata, 'last_updated', c.last_updated)"""
+
+_NUMBERED = """feed AS (
+        INSERT INTO feeds AS f (user_id, seq) SELECT user_id, 1 FROM changed
+        ON CONFLICT (user_id) DO UPDATE SET seq = f.seq + 1 RETURNING f.user_id, f.seq
+    )"""
+
+
+def record(tx: Tx, conversation_id: str, kind: Kind, message_id: str | None = None) -> None:
+    """Number a change of a conversation; its readers are rung for after the commit."""
+    body = _CONVERSATION if kind == "conversation.updated" else "CAST(NULL AS jsonb)"
+    rows = fetch(
+        tx,
+        f"""WITH changed AS (
+                UPDATE conversations c SET feed_seq = feed_seq + 1 WHERE id = :conversation_id
+                RETURNING user_id, feed_seq, {body} AS body
+            ), {_NUMBERED}
+            INSERT INTO feed_events (user_id, seq, conversation_id, conversation_seq, type, message_id, body)
+            SELECT user_id, feed.seq, :conversation_id, changed.feed_seq, :kind, :message_id, changed.body
+            FROM changed JOIN feed USING (user_id) RETURNING user_id""",
+        conversation_id=conversation_id,
+        kind=kind,
+        message_id=message_id,
+    )
+    for row in rows:
+        announce(tx, conversation_id, row.user_id)
+
+
+def record_running(tx: Tx, generation_id: str) -> None:
+    """Number that a worker has begun an answer. The conversation is as it was: only the user's feed says so."""
+    rows = fetch(
+        tx,
+        f"""WITH changed AS (
+                SELECT user_id, conversation_id, message_id FROM generations WHERE id = :id
+            ), {_NUMBERED}
+            INSERT INTO feed_events (user_id, seq, conversation_id, type, message_id, body)
+            SELECT user_id, feed.seq, changed.conversation_id, 'generation.updated', changed.message_id,
+                jsonb_build_object('generation_id', CAST(:id AS uuid), 'status', 'running')
+            FROM changed JOIN feed USING (user_id) RETURNING user_id""",
+        id=generation_id,
+    )
+    for row in rows:
+        announce(tx, row.user_id)
+
+
+def forget_bodies(tx: Tx, conversation_id: str) -> None:
+    """Keep of a conversation that is deleted only that something happened."""
+    fetch(
+        tx,
+        """UPDATE feed_events SET body = NULL, message_id = NULL WHERE conversation_id = :id
+             AND conversation_seq IS NOT NULL RETURNING 1""",
+        id=conversation_id,
+    )
+
+
+def of_conversation(tx: Tx, conversation_id: str, after: int, limit: int) -> list[Change]:
+    """Up to ``limit`` changes of a conversation, numbered above ``after``, in order."""
+    return _changes(
+        tx,
+        "e.conversation_id = :key AND e.conversation_seq > :after ORDER BY e.conversation_seq",
+        "e.conversation_seq",
+        key=conversation_id,
+        after=after,
+        limit=limit,
+    )
+
+
+def of_user(tx: Tx, user_id: str, after: int, limit: int) -> list[Change]:
+    """Up to ``limit`` changes of everything a user has, numbered above ``after``, in order."""
+    return _changes(
+        tx,
+        "e.user_id = :key AND e.seq > :after ORDER BY e.seq",
+        "e.seq",
+        key=user_id,
+        after=after,
+        limit=limit,
+    )
+
+
+def tops_of_conversations(tx: Tx, conversation_ids: Sequence[str]) -> dict[str, int]:
+    """For each conversation that exists: the number of its newest change."""
+    rows = fetch(
+        tx,
+        "SELECT id, feed_seq AS seq FROM conversations WHERE id = ANY(CAST(:ids AS uuid[]))",
+        ids=list(conversation_ids),
+    )
+    return {row.id: row.seq for row in rows}
+
+
+def tops_of_users(tx: Tx, user_ids: Sequence[str]) -> dict[str, int]:
+    """For each user: the number of the newest change of what they have; 0 before the first."""
+    rows = fetch(
+        tx,
+        """SELECT u.id, coalesce(f.seq, 0) AS seq FROM users u LEFT JOIN feeds f ON f.user_id = u.id
+           WHERE u.id = ANY(CAST(:ids AS uuid[]))""",
+        ids=list(user_ids),
+    )
+    return {row.id: row.seq for row in rows}
+
+
+def _changes(tx: Tx, which: str, number: str, **values: Any) -> list[Change]:
+    rows = fetch(
+        tx,
+        f"""SELECT {number} AS seq, e.conversation_id, e.conversation_seq, e.type AS kind, e.message_id, e.body,
+                coalesce(octet_length(m.content) + octet_length(m.reasoning), 0) AS size
+            FROM feed_events e LEFT JOIN messages m ON m.id = e.message_id
+            WHERE {which} LIMIT :limit""",
+        **values,
+    )
+    return [Change(**row._mapping) for row in rows]
