@@ -237,6 +237,9 @@ class Outbox:
     def _on_reply(self, draft: Draft) -> Callable[[Reply], None]:
         return lambda reply: self._receive(draft, reply)
 
+    def _on_pong(self, _: Reply) -> None:
+        self._oldest_unanswered = None
+
     def _receive(self, draft: Draft, reply: Reply) -> None:
         draft.in_flight = False
         self._oldest_unanswered = None
@@ -301,6 +304,10 @@ class Outbox:
                 for draft in self._drafts.values()
                 if draft.opened and not draft.in_flight and now - draft.sent_at >= POKE_SECONDS
             ]
+            if not silent and self._oldest_unanswered is None:
+                # Also who has nothing to say has to know whether anybody would hear it.
+                self._oldest_unanswered = now
+                pipe.write([("PING",)], [self._on_pong])
             if not silent:
                 continue
             commands = [self._append(draft, [], RUNNING_TTL_MS) for draft in silent]

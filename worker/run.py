@@ -15,11 +15,16 @@ class Draining(Exception):
     """The worker is leaving; the generation is to be given back."""
 
 
+class OutOfReach(Exception):
+    """The log of an earlier worker cannot be read from here; perhaps from elsewhere."""
+
+
 class Run:
     """A generation at work in this process: its claim, its attempts, and the way to interrupt it."""
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claimed: Claimed, *, hesitated: bool) -> None:
         self.claimed = claimed
+        self.others_first = claimed.lease.epoch > 1 and not hesitated  # if the log cannot be read from here
         self.began = self.claimed_at = monotonic()
         self.attempts: list[Attempt] = []  # since the last revision; earlier ones are in the claim
         self.waiting_since: float | None = None  # while the provider is asked
@@ -31,6 +36,7 @@ class Run:
     def advance(self, claimed: Claimed) -> None:
         """Go on under the next revision, which has the attempts so far and a deadline counted from now."""
         self.claimed, self.claimed_at = claimed, monotonic()
+        self.others_first = False  # what was said is this worker's own, and saved
         self.attempts.clear()
 
     @property

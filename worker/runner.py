@@ -44,7 +44,7 @@ from worker.providers.base import (
     Usage,
 )
 from worker.providers.registry import Providers
-from worker.run import Draining, Run
+from worker.run import Draining, OutOfReach, Run
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ T = TypeVar("T")
 FINISH_PATIENCE = 2.0
 # How long a leaving worker waits for Redis to take what was said.
 SAVE_PATIENCE = 0.3
+# How long a worker that could not read the log of another one comes last, unless it reads one meanwhile.
+DOUBT_SECONDS = 60.0
 
 _log = structlog.get_logger()
 
@@ -101,6 +103,7 @@ class Runner:
         self._hand_on = hand_on
         self._runs: set[Run] = set()
         self._claiming = 0
+        self._doubts_until = 0.0  # after a takeover that could not read the log
         self._draining = asyncio.Event()
 
     @property
@@ -114,15 +117,17 @@ class Runner:
 
         Who cannot reach Redis knows only the checkpoints, and would take back what readers saw since the last one.
         """
-        return 0.0 if self._outbox.is_connected else self._hesitation
+        sure = self._outbox.is_connected and monotonic() >= self._doubts_until
+        return 0.0 if sure else self._hesitation
 
     async def run(self, generation_id: str) -> None:
         """Claim a generation and bring it to its end; return at once when there is nothing to claim."""
         if self._draining.is_set():
             return
         self._claiming += 1
+        late = self.late
         try:
-            claimed = await self._do(lambda: self._leases.claim(generation_id, self.late))
+            claimed = await self._do(lambda: self._leases.claim(generation_id, late))
         finally:
             self._claiming -= 1
         if claimed is None:
@@ -131,7 +136,7 @@ class Runner:
         log.info("generation claimed", action="claim", tries=claimed.tries)
         if claimed.lease.epoch > 1:
             metrics.TAKEOVERS.inc()
-        run = Run(claimed)
+        run = Run(claimed, hesitated=late > 0)
         self._runs.add(run)
         if self._draining.is_set():
             run.interrupt(Draining())  # the claim was on its way when the worker was told to leave
@@ -140,6 +145,8 @@ class Runner:
         except LeaseLost:
             log.info("generation taken over", action="fenced")
             metrics.FENCED.inc()
+        except OutOfReach:
+            await self._leave(run)
         except Draining:
             await self._give_back(run)
         finally:
@@ -175,6 +182,9 @@ class Runner:
         # While Redis is known to be away nobody waits for it again.
         patience = self._patience if self._outbox.is_connected else 0
         frozen = await self._insist(run, lambda: self._takeover.freeze(claimed, patience), patiently=True)
+        self._doubts_until = 0.0 if frozen.read else monotonic() + DOUBT_SECONDS
+        if not frozen.read and run.others_first:
+            raise OutOfReach
         run.attempts += attempts.unrecorded(len(run.all_attempts), frozen.transcript, "lost")
         draft = Draft(
             claimed,
@@ -331,6 +341,12 @@ class Runner:
         with suppress(DatabaseDown):
             if await self._do(lambda: self._leases.release(lease, run.all_attempts)):
                 self._hand_on(lease.generation_id)
+
+    async def _leave(self, run: Run) -> None:
+        """Let others have it first, who may see what readers saw. Without PostgreSQL the lease runs out by itself."""
+        _log.warning("log out of reach", action="leave", generation_id=run.claimed.lease.generation_id)
+        with suppress(DatabaseDown):
+            await self._do(lambda: self._leases.leave(run.claimed.lease))
 
     async def _save(self, draft: Draft) -> None:
         """Leave what was said in both stores."""

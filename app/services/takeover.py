@@ -29,10 +29,15 @@ HANGING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The log before a takeover, which nobody can write to any more. ``opened``: the new revision is open in Redis."""
+    """The log before a takeover, which nobody can write to any more.
+
+    ``opened``: the new revision is open in Redis. ``read``: Redis showed all it had; otherwise readers may have seen
+    more than the transcript says.
+    """
 
     transcript: Transcript
     opened: bool
+    read: bool
 
 
 class Takeover:
@@ -52,14 +57,14 @@ class Takeover:
         opened = self._open(lease, until)
         # One that is full refuses to open a revision and can still be read; one that hangs is not asked again.
         readable = opened or time.monotonic() < until + HANGING_SECONDS
-        logged = self._earlier(lease, until) if readable else []
+        logged, read = self._earlier(lease, until) if readable else ([], False)
         with self._database.system() as tx:
             if not generations.holds(tx, lease):
                 raise LeaseLost(lease.generation_id)
             stored = checkpoints.chunks(tx, lease.generation_id)
             for run in missing(logged, stored):
                 checkpoints.add_chunk(tx, lease.generation_id, claimed.user_id, run)
-        return Frozen(Transcript.of(merge(stored, logged)), opened)
+        return Frozen(Transcript.of(merge(stored, logged)), opened, read)
 
     def _open(self, lease: Lease, until: float) -> bool:
         """Open the revision in Redis; False when it does not answer in time."""
@@ -68,8 +73,8 @@ class Takeover:
             raise LeaseLost(lease.generation_id)
         return answer is not None
 
-    def _earlier(self, lease: Lease, until: float) -> list[Entry]:
-        """The entries of earlier revisions that Redis still has. A Redis that leaves now is as good as empty.
+    def _earlier(self, lease: Lease, until: float) -> tuple[list[Entry], bool]:
+        """The entries of earlier revisions that Redis still has, and whether it showed all of them.
 
         One lost reply is no departure: what it has, readers have seen, and would see taken back.
         """
@@ -78,11 +83,11 @@ class Takeover:
             after = entries[-1].cursor if entries else START
             page = _persist(partial(self._log.read, lease.generation_id, after), until)
             if page is None:
-                return entries
+                return entries, False
             earlier = [entry for entry in page if entry.cursor.epoch < lease.epoch]
             entries += earlier
             if len(page) < PAGE or len(earlier) < len(page):
-                return entries
+                return entries, True
 
 
 def _persist(ask: Callable[[], T], until: float) -> T | None:

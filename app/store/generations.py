@@ -305,6 +305,17 @@ def advance(tx: Tx, lease: Lease, attempts: list[Any], seconds: float) -> Claime
     return _claimed(row) if row else None
 
 
+def leave(tx: Tx, lease: Lease) -> None:
+    """End a lease as if its time had run out: free for those at once who are not told to be late."""
+    execute(
+        tx,
+        """UPDATE generations SET lease_until = now(), tries = greatest(tries - 1, 0), next_dispatch_at = now()
+           WHERE id = :id AND epoch = :epoch AND status = 'running'""",
+        id=lease.generation_id,
+        epoch=lease.epoch,
+    )
+
+
 def release(tx: Tx, lease: Lease, attempts: list[Any]) -> bool:
     """Give a lease back: the next worker may claim at once, and this try does not count."""
     return (
