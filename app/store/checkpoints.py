@@ -9,7 +9,10 @@ from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
 
 def chunks(tx: Tx, generation_id: str, from_epoch: int = 0, from_n: int = 0) -> list[Entry]:
-    """The checkpointed entries, in order, from the row that holds position (from_epoch, from_n) on."""
+    """The checkpointed entries, each once and in order, from the row that holds position (from_epoch, from_n) on.
+
+    Rows may overlap: two saves can be on their way at once, and the later one began where the earlier one did.
+    """
     rows = fetch(
         tx,
         """SELECT epoch, first_n, body FROM generation_chunks
@@ -18,7 +21,8 @@ def chunks(tx: Tx, generation_id: str, from_epoch: int = 0, from_n: int = 0) -> 
         epoch=from_epoch,
         n=from_n,
     )
-    return [entry for row in rows for entry in number(row.epoch, row.first_n, unpack(row.body))]
+    entries = (entry for row in rows for entry in number(row.epoch, row.first_n, unpack(row.body)))
+    return list({entry.cursor: entry for entry in entries}.values())
 
 
 def add_chunk(tx: Tx, generation_id: str, user_id: str, entries: list[Entry]) -> None:

@@ -29,6 +29,8 @@ LOG_LOSSES = {
     *("black hole", "connections cut", "replies lost"),
 }
 LOSS_SECONDS = 15.0
+# A process starts the threads of its pools when it needs them, and keeps them.
+POOL_THREADS = 24
 RANK = {"queued": 0, "running": 1, "completed": 2, "error": 2, "cancelled": 2}
 
 
@@ -456,7 +458,7 @@ def hygiene(evidence: Evidence) -> Iterator[Violation]:
             continue
         if after.descriptors > before.descriptors + 25:
             yield Violation("hygiene", name, f"{before.descriptors} descriptors before, {after.descriptors} after")
-        if after.threads > before.threads + 20:
+        if after.threads > before.threads + POOL_THREADS:
             yield Violation("hygiene", name, f"{before.threads} threads before, {after.threads} after")
         if after.kib > before.kib * 1.5 + 40_000:
             yield Violation("hygiene", name, f"{before.kib} KiB before, {after.kib} after")

@@ -1,0 +1,28 @@
+"""Two saves of one draft can be on their way at once, and their rows overlap (found by the chaos rig: text doubled)."""
+
+from __future__ import annotations
+
+from app.domain.cursor import Cursor
+from app.domain.events import pack
+from app.services.leases import Leases
+from app.store.generations import Checkpoint
+from tests.actors import Hand, claim, start
+from tests.stack import Stack
+
+
+def part(hand: Hand, first: int, end: int) -> Checkpoint:
+    body = pack(hand.payloads[first:end])
+    return Checkpoint(hand.claimed.lease, hand.claimed.user_id, first, end - 1, body, None)
+
+
+def test_a_poller_sees_every_event_once_however_the_rows_overlap(module_stack: Stack) -> None:
+    resources = module_stack.resources
+    hand = claim(resources, start(resources, module_stack.user).generation.id).speak(9)
+    leases = Leases(resources.database, "saving", 30, 600)
+    # The second one goes on behind the first; the third began before either was known to have arrived.
+    for first, end in ((0, 6), (6, 7), (0, 8), (7, 10)):
+        assert leases.renew([part(hand, first, end)])
+    seen = resources.generations.get(module_stack.user, hand.id)
+    assert seen.content == "".join(f"t1.{n} " for n in range(9))
+    assert seen.cursor == Cursor(1, 9)
+    assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads
