@@ -51,6 +51,7 @@ class MessagesQuery(Query):
 
     after_seq: int = Field(0, ge=0, le=LARGEST_SEQ, description="Only messages numbered above this")
     limit: int = Field(50, ge=1, le=200)
+    branch: Id | None = Field(None, description="Only the branch with this message, on to its newest descendant")
 
 
 @routes.route_for(
@@ -116,7 +117,7 @@ def delete_conversation(caller: Caller, path: ConversationPath) -> Response:
 def list_messages(caller: Caller, path: ConversationPath, query: MessagesQuery) -> Response:
     """A conversation's messages."""
     conversations = web().resources.conversations
-    page = conversations.messages(caller.user, path.conversation_id, query.after_seq, query.limit)
+    page = conversations.messages(caller.user, path.conversation_id, query.after_seq, query.limit, query.branch)
     return render.answer(render.message_page(page))
 
 

@@ -88,10 +88,20 @@ class Conversations:
         while not self._delete_idle(user, conversation_id):
             self._generations.cancel_all(user, conversation_id)
 
-    def messages(self, user: User, conversation_id: str, after_seq: int, limit: int) -> MessagePage:
-        """Messages numbered above ``after_seq``, in order."""
+    def messages(
+        self, user: User, conversation_id: str, after_seq: int, limit: int, branch: str | None = None
+    ) -> MessagePage:
+        """Messages numbered above ``after_seq``, in order: all, or those of one branch.
+
+        ``branch`` is any message of it; where it goes on in several ways, the one with the newest message counts.
+        """
         with self._database.user(user.id) as tx:
-            found = conversations.messages(tx, conversation_id, after_seq, limit + 1)
+            if branch is None:
+                found = conversations.messages(tx, conversation_id, after_seq, limit + 1)
+            else:
+                leaf, found = conversations.branch_page(tx, conversation_id, branch, after_seq, limit + 1)
+                if leaf is None:
+                    raise NotFound("There is no such message in this conversation.")
         if not found:
             self.get(user, conversation_id)
         items = found[:limit]

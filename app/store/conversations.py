@@ -347,3 +347,43 @@ def branch(tx: Tx, message_id: str, limit: int) -> list[Message]:
         limit=limit,
     )
     return [Message(**row._mapping) for row in rows]
+def branch_page(
+    tx: Tx, conversation_id: str, message_id: str, after_seq: int, limit: int
+) -> tuple[str | None, list[Message]]:
+    """One branch of a conversation: what leads to ``message_id``, itself, and what leads on to its newest descendant.
+
+    That descendant's id, None when the message is not in this conversation, and up to ``limit`` messages of the branch
+    numbered above ``after_seq``, in order.
+    """
+    leaf = fetch_one(
+        tx,
+        """WITH RECURSIVE below AS (
+               SELECT id, seq FROM messages WHERE id = :id AND conversation_id = :conversation_id
+               UNION ALL
+               SELECT m.id, m.seq FROM messages m JOIN below ON m.parent_id = below.id
+           )
+           SELECT id FROM below ORDER BY seq DESC LIMIT 1""",
+        id=message_id,
+        conversation_id=conversation_id,
+    )
+    if leaf is None:
+        return None, []
+    rows = fetch(
+        tx,
+        f"""WITH RECURSIVE path AS (
+                SELECT id, parent_id, seq FROM messages WHERE id = :leaf
+                UNION ALL
+                SELECT m.id, m.parent_id, m.seq FROM messages m JOIN path ON m.id = path.parent_id
+                WHERE m.seq > :after_seq
+            ), page AS (
+                SELECT id FROM path WHERE seq > :after_seq ORDER BY seq LIMIT :limit
+            )
+            SELECT {_MESSAGE} FROM page JOIN messages m ON m.id = page.id
+            LEFT JOIN generations g ON g.message_id = m.id ORDER BY m.seq""",
+        leaf=leaf.id,
+        after_seq=after_seq,
+        limit=limit,
+    )
+    return leaf.id, [Message(**row._mapping) for row in rows]
+
+
