@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from uuid import uuid4
 
 from app.store import generations
+from bench.stores import CannotMeasure, Stores, need
+from bench.tools import compiled, local
 from dev.process import Program, wait_until
 from dev.server import free_port
 from tests.stack import Stack
 
-HERE = Path(__file__).parent
 # A naive server needs a thread for each client.
 NAIVE_THREADS = 1100
-
-
-class CannotMeasure(Exception):
-    """Why a design is left out here."""
 
 
 @dataclass(slots=True)
@@ -38,17 +31,6 @@ class Target:
     header: str = "-"
     namespace: str = "bench"
     extra: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """What every design may use."""
-
-    database_url: str
-    redis_url: str
-    redis_port: int
-    redis_password: str
-    directory: Path
 
 
 @contextmanager
@@ -101,15 +83,15 @@ def naive_gthread(stores: Stores, count: int) -> Iterator[Target]:
 @contextmanager
 def naive_gevent(stores: Stores, count: int) -> Iterator[Target]:
     """The same under gevent."""
-    _need("gevent")
+    need("gevent")
     yield from _gunicorn("naive gevent", ["--worker-class=gevent", "--worker-connections=20000"], stores, count)
 
 
 @contextmanager
 def starlette_hub(stores: Stores, count: int) -> Iterator[Target]:
     """One subscription per process, a queue per client, on uvicorn."""
-    _need("uvicorn")
-    _need("starlette")
+    need("uvicorn")
+    need("starlette")
     port = free_port()
     argv = (
         "-m",
@@ -132,18 +114,6 @@ DESIGNS = {
 }
 
 
-@cache
-def compiled(name: str) -> Path:
-    """A program of bench/c, compiled. Raises CannotMeasure without a compiler."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise CannotMeasure("there is no C compiler here")
-    target = Path("out/bench") / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([compiler, "-O2", "-o", str(target), str(HERE / "c" / f"{name}.c")], check=True)
-    return target.resolve()
-
-
 def _gunicorn(name: str, arguments: list[str], stores: Stores, count: int) -> Iterator[Target]:
     port = free_port()
     command = (sys.executable, "-m", "gunicorn", "-c", os.devnull, "--no-control-socket", f"--bind=127.0.0.1:{port}")
@@ -153,7 +123,7 @@ def _gunicorn(name: str, arguments: list[str], stores: Stores, count: int) -> It
 
 def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: int) -> Iterator[Target]:
     log = stores.directory / f"{name.replace(' ', '-')}-{uuid4().hex[:6]}.log"
-    environment = {**os.environ, "REDIS_URL": stores.redis_url}
+    environment = {**local(), "REDIS_URL": stores.redis_url}
     process = Program(name, argv, log, environment).start()
     try:
         if not wait_until(lambda: _listens(port), 20):
@@ -168,10 +138,3 @@ def _listens(port: int) -> bool:
     listening = f":{port:04X} 00000000:0000 0A"
     with open("/proc/net/tcp") as table:
         return any(listening in line for line in table)
-
-
-def _need(module: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(module) is None:
-        raise CannotMeasure(f"{module} is not installed (pip install -r bench/requirements.txt)")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from urllib.parse import urlsplit
 
-from bench.designs import Stores
+from bench import report
+from bench.figures import Figure, Run
+from bench.stores import Stores
 from tests.stack import Stack
 
 
@@ -20,6 +22,18 @@ class Waits:
     first_frame: tuple[float, float]
     first_token: tuple[float, float]
     cancel: tuple[float, float]
+
+
+def run(run: Run) -> None:
+    """All of it, and what the first frame is aimed at."""
+    print("\nFrom the request, in milliseconds: median, 95th percentile", flush=True)
+    waits = asdict(measure(run.stores, 10 if run.quick else 60))
+    rows = [[name.replace("_", " "), f"{mid:.1f}", f"{high:.1f}"] for name, (mid, high) in waits.items()]
+    for row in rows:
+        print("  {:<12} {:>8} {:>8}".format(*row))
+    run.add(Figure("first frame, p50", [waits["first_frame"][0]], 50, unit="ms"))
+    run.data["journey"] = waits
+    run.sections.append(("What a person waits for, in milliseconds", report.table(["", "median", "95 %"], rows)))
 
 
 def measure(stores: Stores, rounds: int) -> Waits:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
-from bench.designs import DESIGNS, CannotMeasure, Stores, Target, compiled
+from bench import report
+from bench.designs import DESIGNS, Target
+from bench.figures import Figure, Run, ratios
 from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, memory_bytes, pin
+from bench.stores import CannotMeasure, Stores
+from bench.tools import Tool, compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,65 +49,166 @@ class Outcome:
         return self.delivered == self.expected and self.faults == 0
 
 
-def measure(name: str, load: Load, stores: Stores, redis_pid: int) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The product's processor time per token may be at most ``most`` times that of ``peer``."""
+
+    peer: str
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One load, and what is aimed at under it."""
+
+    title: str
+    short: str
+    load: Load
+    aims: tuple[Aim, ...]
+
+
+CASES = (
+    Case(
+        "1 generation, 1,000 readers, 20 tokens a second",
+        "1 × 1,000",
+        Load(1, 1000, 20, 6),
+        (Aim("c hub", 1.4), Aim("naive gevent", 0.25), Aim("starlette hub", 0.5), Aim("nchan", 1.0)),
+    ),
+    Case(
+        "200 generations, 1 reader each, 50 tokens a second",
+        "200 × 1",
+        Load(200, 1, 50, 6),
+        (Aim("c hub", 1.5), Aim("naive gthread", 0.33)),
+    ),
+)
+QUICK_DESIGNS = ("unbroken", "c hub", "naive gthread", "starlette hub")
+
+
+def run(run: Run) -> None:
+    """Every case with every design that can run here."""
+    for case in CASES:
+        _case(run, case)
+
+
+def _case(run: Run, case: Case) -> None:
+    print(f"\n{case.title}", flush=True)
+    load = Load(case.load.generations, case.load.readers, case.load.rate, 3 if run.quick else case.load.seconds)
+    names = QUICK_DESIGNS if run.quick else tuple(DESIGNS)
+    rounds = run.rounds(names, 1 if run.quick else 3, lambda name: told(measure(name, load, run.stores)))
+    own = rounds["unbroken"]
+    if any(not outcome.exact for outcome in own):
+        run.fault(f"{case.title}: not everything was delivered exactly once")
+    for aim in case.aims:
+        if rounds.get(aim.peer):
+            run.add(Figure(f"CPU per delivered token, {case.short}", _costs(own, rounds[aim.peer]), aim.most, aim.peer))
+    if case.load.readers == 1 and rounds.get("c hub"):
+        floor = rounds["c hub"]
+        for name, most in (("p50", 1.5), ("p99", 4.0)):
+            values = ratios([getattr(o, f"{name}_ms") for o in own], [getattr(o, f"{name}_ms") for o in floor])
+            run.add(Figure(f"added latency, {case.short}, {name}", values, most, "c hub", strict=False))
+    run.data.setdefault("relay", []).append(
+        {"case": case.title, "outcomes": [as_json(outcome) for outcomes in rounds.values() for outcome in outcomes]}
+    )
+    costs = {name: median(o.cpu_us_per_token for o in outcomes) for name, outcomes in rounds.items() if outcomes}
+    table = report.table(
+        ["", "µs a token", "of a core", "p50 ms", "p99 ms", "delivered"],
+        [_row(name, outcomes[len(outcomes) // 2]) for name, outcomes in rounds.items() if outcomes],
+    )
+    run.sections.append((f"Relay: {case.title}", report.bars(costs, "µs per token") + table))
+
+
+def _costs(own: list[Outcome], other: list[Outcome]) -> list[float]:
+    return ratios([o.cpu_us_per_token for o in own], [o.cpu_us_per_token for o in other])
+
+
+def _row(name: str, outcome: Outcome) -> list[str]:
+    return [
+        name,
+        f"{outcome.cpu_us_per_token:.2f}",
+        f"{outcome.server_share:.0%}",
+        f"{outcome.p50_ms:.1f}",
+        f"{outcome.p99_ms:.1f}",
+        "all" if outcome.exact else f"{outcome.delivered / outcome.expected:.0%}",
+    ]
+
+
+def told(outcome: Outcome) -> Outcome:
+    """Print an outcome."""
+    exact = "exactly once" if outcome.exact else f"{outcome.delivered} of {outcome.expected}, {outcome.faults} faults"
+    memory = outcome.memory_per_stream / 1024
+    print(
+        f"  {outcome.design:<18} {outcome.cpu_us_per_token:7.2f} µs a token  {outcome.server_share:5.0%} of a core"
+        f"  p50 {outcome.p50_ms:7.1f}  p99 {outcome.p99_ms:8.1f} ms  {memory:6.1f} kB a stream  {exact}",
+        flush=True,
+    )
+    return outcome
+
+
+def measure(name: str, load: Load, stores: Stores) -> Outcome:
     """Start a design, connect every reader, say the tokens, and count. Raises CannotMeasure."""
-    with DESIGNS[name](stores, load.generations) as target:
-        pin(target.pid, SERVER_CORE)
-        pin(redis_pid, OTHER_CORE)
-        empty = memory_bytes(target.pid)
-        with _readers(target, load, stores) as readers:
-            idle = memory_bytes(target.pid)
-            producer = _start_producer(target, load, stores)
-            before, at = cpu_seconds(target.pid), time.monotonic()
-            redis_before = cpu_seconds(redis_pid)
-            _line(producer, "\n")
-            said = json.loads(producer.stdout.readline())  # type: ignore[union-attr]
-            took = time.monotonic() - at
-            time.sleep(0.7)
-            server, redis = cpu_seconds(target.pid) - before, cpu_seconds(redis_pid) - redis_before
-            counted = _finish(readers)
-        expected = said["said"] * load.readers
-        connections = load.generations * load.readers
-        return Outcome(
-            name,
-            counted["delivered"],
-            expected,
-            counted["gaps"] + counted["repeats"] + counted["foreign"] + counted["broken"] + counted["refused"],
-            1e6 * (server + redis) / max(counted["delivered"], 1),
-            server / took,
-            counted["p50_us"] / 1000,
-            counted["p99_us"] / 1000,
-            (idle - empty) / connections,
-        )
+    with DESIGNS[name](stores, load.generations) as target, served(target, load, stores) as window:
+        return window(name)
 
 
-class _readers:
-    """The load client, connected and waiting."""
+@contextmanager
+def served(target: Target, load: Load, stores: Stores) -> Iterator[Any]:
+    """Every reader connected; the answer, called with a name, says the tokens and counts."""
+    pin(target.pid, SERVER_CORE)
+    pin(stores.redis_pid, OTHER_CORE)
+    empty = memory_bytes(target.pid)
+    with readers(target, load, stores) as reading:
+        idle = (memory_bytes(target.pid) - empty) / (load.generations * load.readers)
+        yield lambda name: _window(name, target, load, stores, reading, idle)
 
-    def __init__(self, target: Target, load: Load, stores: Stores) -> None:
-        lines = [
-            f"{generation} {target.paths[generation]} {target.header}\n"
-            for _ in range(load.readers)
-            for generation in range(load.generations)
-        ]
-        requests = stores.directory / "requests.txt"
-        requests.write_text("".join(lines))
-        self._argv = [str(compiled("load")), str(target.port), str(requests)]
 
-    def __enter__(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        pin(self.process.pid, OTHER_CORE)
-        assert self.process.stdout
-        if self.process.stdout.readline() != "ready\n":
+def _window(name: str, target: Target, load: Load, stores: Stores, reading: Tool, idle: float) -> Outcome:
+    producer = _producer(target, load, stores)
+    try:
+        counted = reading.ask()
+        server, redis, at = cpu_seconds(target.pid), cpu_seconds(stores.redis_pid), time.monotonic()
+        producer.tell("")
+        said = json.loads(producer.hear())["said"]
+        took = time.monotonic() - at
+        time.sleep(0.7)
+        server, redis = cpu_seconds(target.pid) - server, cpu_seconds(stores.redis_pid) - redis
+    finally:
+        producer.end()
+    before, counted = counted["delivered"], reading.ask()
+    delivered = counted["delivered"] - before
+    return Outcome(
+        name,
+        delivered,
+        said * load.readers,
+        sum(counted[fault] for fault in ("gaps", "repeats", "foreign", "broken", "refused")),
+        1e6 * (server + redis) / max(delivered, 1),
+        server / took,
+        counted["p50_us"] / 1000,
+        counted["p99_us"] / 1000,
+        idle,
+    )
+
+
+@contextmanager
+def readers(target: Target, load: Load, stores: Stores) -> Iterator[Tool]:
+    """The load client, connected and waiting. Raises CannotMeasure."""
+    lines = [
+        f"{generation} {target.paths[generation]} {target.header}\n"
+        for _ in range(load.readers)
+        for generation in range(load.generations)
+    ]
+    requests = stores.directory / "requests.txt"
+    requests.write_text("".join(lines))
+    reading = Tool(str(compiled("load")), str(target.port), str(requests))
+    try:
+        pin(reading.pid, OTHER_CORE)
+        if reading.hear() != "ready":
             raise CannotMeasure("its readers could not connect")
-        return self.process
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        yield reading
+    finally:
+        reading.end()
 
 
-def _start_producer(target: Target, load: Load, stores: Stores) -> subprocess.Popen[str]:
+def _producer(target: Target, load: Load, stores: Stores) -> Tool:
     plan = {
         "redis_url": stores.redis_url,
         "namespace": target.namespace,
@@ -109,25 +216,10 @@ def _start_producer(target: Target, load: Load, stores: Stores) -> subprocess.Po
         "rate": load.rate,
         "seconds": load.seconds,
     }
-    argv = [sys.executable, "-m", "bench.producer", json.dumps(plan)]
-    producer = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert producer.stdout
-    producer.stdout.readline()
+    producer = Tool(sys.executable, "-m", "bench.producer", json.dumps(plan))
+    producer.hear()
     pin(producer.pid, OTHER_CORE)
     return producer
-
-
-def _line(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdin
-    process.stdin.write(text)
-    process.stdin.flush()
-
-
-def _finish(readers: subprocess.Popen[str]) -> dict[str, Any]:
-    assert readers.stdin
-    assert readers.stdout
-    readers.stdin.close()
-    return json.loads(readers.stdout.readline())  # type: ignore[no-any-return]
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

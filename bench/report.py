@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from bench.figures import Run, short
 
 OUT = Path("out/bench")
 _STYLE = """
@@ -17,15 +19,35 @@ rect { fill: #8aa4c8 } rect.own { fill: #2f6fdd } text { fill: currentColor; fon
 """
 
 
-def write(title: str, sections: list[tuple[str, str]], data: dict[str, Any]) -> Path:
+def summary(run: Run) -> None:
+    """The table of targets, for the terminal."""
+    print("\nTargets")
+    for figure in run.figures:
+        print(f"  {'met   ' if figure.met else 'MISSED'}  {figure.metric:<44} {figure.told()}")
+
+
+def write(machine: str, run: Run) -> Path:
     """``out/bench/index.html`` and ``out/bench/bench.json``; the path of the page."""
     OUT.mkdir(parents=True, exist_ok=True)
+    figures = [{**asdict(f), "value": f.value, "met": f.met} for f in run.figures]
+    data = {"machine": machine, "quick": run.quick, "figures": figures, "left_out": run.left_out, **run.data}
     (OUT / "bench.json").write_text(json.dumps(data, indent=1))
+    sections = [("Targets", _targets(run)), *run.sections]
     body = "".join(f"<h2>{html.escape(head)}</h2>{content}" for head, content in sections)
-    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    page = f"<!doctype html><meta charset=utf-8><title>Unbroken beside others</title><style>{_STYLE}</style>"
     target = OUT / "index.html"
-    target.write_text(f"{page}<h1>Unbroken beside others</h1><p>{html.escape(title)}</p>{body}")
+    target.write_text(f"{page}<h1>Unbroken beside others</h1><p>{html.escape(machine)}</p>{body}")
     return target
+
+
+def _targets(run: Run) -> str:
+    rows = [
+        [f.metric, f.beside or f.unit, short(f.value), f.spread, f"≤ {short(f.most)}", "met" if f.met else "missed"]
+        for f in run.figures
+    ]
+    left = "".join(f"<li>{html.escape(name)}: {html.escape(why)}" for name, why in run.left_out.items())
+    told = table(["", "beside, or unit", "figure", "spread", "target", ""], rows)
+    return told + (f"<p>Left out here:</p><ul>{left}</ul>" if left else "")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

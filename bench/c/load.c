@@ -2,81 +2,35 @@
  *
  * usage: load PORT REQUESTS
  * Each line of the file REQUESTS is "<generation> <path> <header>" ("-" for no header); each becomes a connection.
- * An event carries ~<generation>:<number>:<CLOCK_MONOTONIC ns>~ somewhere in its text.
  *
- * Prints "ready" when every connection has its first body bytes (or its header), then, when stdin closes, one line of
- * JSON: connections, refused, delivered, gaps, repeats, foreign, broken, bytes, p50_us, p99_us, max_us.
+ * Prints "ready" when every connection has its first body bytes (or its header), then the JSON of marks.h for every
+ * line on stdin, and once more when stdin closes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { CARRY = 96, BUCKETS = 200000 };
+#include "marks.h"
 
 struct reader {
-    int fd, generation, begun, carried;
-    long next;
-    char carry[CARRY];
+    int fd;
+    struct line line;
 };
 
 static struct reader *readers;
 static int count, opened, begun, broken, refused;
-static long delivered, gaps, repeats, foreign, received;
-static long histogram[BUCKETS + 1]; /* tens of microseconds */
-static long slowest;
+static long received;
 
-static long now_ns(void)
+static long *next_of(struct line *line, long generation)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000L + t.tv_nsec;
-}
-
-static void mark(struct reader *r, const char *text, long now)
-{
-    long generation, number, sent;
-    if (sscanf(text, "%ld:%ld:%ld", &generation, &number, &sent) != 3) return;
-    if (generation != r->generation) { foreign++; return; }
-    if (number < r->next) { repeats++; return; }
-    if (number > r->next) gaps += number - r->next;
-    r->next = number + 1;
-    delivered++;
-    long us = (now - sent) / 1000, bucket = us / 10;
-    if (us > slowest) slowest = us;
-    histogram[bucket < 0 ? 0 : bucket < BUCKETS ? bucket : BUCKETS]++;
-}
-
-/* Finds the marks in what arrived; one that is cut off is carried over to the next read. */
-static void scan(struct reader *r, char *data, int length, long now)
-{
-    char joined[CARRY + 65536 + 1];
-    memcpy(joined, r->carry, r->carried);
-    memcpy(joined + r->carried, data, length);
-    length += r->carried;
-    joined[length] = 0;
-    r->carried = 0;
-    char *at = joined;
-    while ((at = memchr(at, '~', joined + length - at))) {
-        char *end = memchr(at + 1, '~', joined + length - at - 1);
-        if (!end) {
-            int rest = joined + length - at;
-            if (rest < CARRY) { memcpy(r->carry, at, rest); r->carried = rest; }
-            return;
-        }
-        *end = 0;
-        mark(r, at + 1, now);
-        at = end + 1;
-    }
+    return generation == line->generation ? &line->next : NULL;
 }
 
 static int dial(int port)
@@ -98,18 +52,10 @@ static int dial(int port)
 
 static void begin(struct reader *r, const char *data)
 {
-    if (r->begun) return;
-    r->begun = 1;
+    if (r->line.begun) return;
+    r->line.begun = 1;
     begun++;
     if (!strstr(data, " 200 ")) refused++;
-}
-
-static long percentile(double part)
-{
-    long seen = 0, wanted = delivered * part;
-    for (int i = 0; i <= BUCKETS; i++)
-        if ((seen += histogram[i]) > wanted) return i * 10;
-    return slowest;
 }
 
 int main(int argc, char **argv)
@@ -119,7 +65,7 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_NOFILE, &files);
     int port = atoi(argv[1]), poll = epoll_create1(0), told = 0;
     FILE *requests = fopen(argv[2], "r");
-    static char line[8192], request[9000], buffer[65536 + 1];
+    static char line[8192], request[9000], buffer[LONGEST_READ + 1];
     readers = calloc(100000, sizeof *readers);
     struct epoll_event events[512], in = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poll, EPOLL_CTL_ADD, 0, &in);
@@ -130,7 +76,7 @@ int main(int argc, char **argv)
             if (!fgets(line, sizeof line, requests)) { more = 0; break; }
             static char path[2048], header[6000];
             struct reader *r = &readers[count];
-            if (sscanf(line, "%d %2047s %5999[^\n]", &r->generation, path, header) != 3) return 3;
+            if (sscanf(line, "%d %2047s %5999[^\n]", &r->line.generation, path, header) != 3) return 3;
             r->fd = dial(port);
             if (r->fd < 0) { refused++; continue; }
             int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s%s\r\n",
@@ -147,10 +93,12 @@ int main(int argc, char **argv)
         for (int i = 0; i < n; i++) {
             struct reader *r = events[i].data.ptr;
             if (!r) {
-                if (read(0, buffer, 1) <= 0) goto end;
+                int ended = read(0, buffer, 64) <= 0;
+                report(count, refused, broken, received);
+                if (ended) return 0;
                 continue;
             }
-            int got = read(r->fd, buffer, sizeof buffer - 1);
+            int got = read(r->fd, buffer, LONGEST_READ);
             if (got <= 0) {
                 if (got < 0 && errno == EAGAIN) continue;
                 broken++;
@@ -160,12 +108,7 @@ int main(int argc, char **argv)
             buffer[got] = 0;
             received += got;
             begin(r, buffer);
-            scan(r, buffer, got, now_ns());
+            scan(&r->line, buffer, got, now_ns());
         }
     }
-end:
-    printf("{\"connections\": %d, \"refused\": %d, \"delivered\": %ld, \"gaps\": %ld, \"repeats\": %ld, \"foreign\": %ld, "
-           "\"broken\": %d, \"bytes\": %ld, \"p50_us\": %ld, \"p99_us\": %ld, \"max_us\": %ld}\n",
-           count, refused, delivered, gaps, repeats, foreign, broken, received, percentile(0.50), percentile(0.99), slowest);
-    return 0;
 }

@@ -1,0 +1,261 @@
+"""What a token costs on its way from the provider to Redis, and what Celery adds before the first one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median, quantiles
+from uuid import uuid4
+
+import redis
+
+from bench import report
+from bench.figures import Figure, Run, ratios
+from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, pin
+from bench.stores import CannotMeasure, Stores, clear, need
+from bench.tools import Tool, ear, local, upstream
+from dev.process import Program, wait_until
+from tests.stack import Stack
+
+RATE = 50.0
+# Before it begins to count: connections are open, leases are claimed, templates are learnt.
+SETTLE_SECONDS = 1.5
+# Answers longer than any window: their beginning and their end are not part of what a token costs.
+ENDLESS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one worker did in its window, in µs of processor time per token, and the delay from the provider's write
+    to a subscriber of Redis. ``database_us`` is what PostgreSQL took beside it; only the product has one.
+    """
+
+    design: str
+    generations: int
+    said: int
+    delivered: int
+    faults: int
+    worker_us: float
+    redis_us: float
+    database_us: float
+    share: float
+    p50_ms: float
+    p99_ms: float
+    memory_per_token: float
+
+    @property
+    def cost(self) -> float:
+        """Worker and Redis together."""
+        return self.worker_us + self.redis_us
+
+    @property
+    def exact(self) -> bool:
+        """Whether it kept up, without a hole or a repeat."""
+        return self.faults == 0 and self.delivered > 0.97 * self.said
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """A worker at work: its process, and where it publishes."""
+
+    pid: int
+    pattern: str
+    logs: str
+
+
+@contextmanager
+def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
+    """Celery's worker as it is deployed: leases, checkpoints, fenced appends, logs."""
+    stack = Stack(
+        stores.directory / uuid4().hex,
+        stores.database_url,
+        stores.redis_url,
+        OPENAI_BASE_URL=base_url,
+        LEASE_SECONDS=30,
+        HEARTBEAT_SECONDS=5,
+        SWEEP_SECONDS=2,
+        MAX_QUEUED=100_000,
+        NO_PROXY="127.0.0.1",
+    )
+    try:
+        worker = stack.worker(concurrency=count)
+        for number in range(count):
+            stack.start(f"This is answer number {number}", model="bench")
+        yield Crew(worker.pid, f"{stack.namespace}:{{*}}:live", f"{stack.namespace}:{{*}}:log")
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def script(module: str, stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
+    """A worker of bench/peers."""
+    log = stores.directory / f"{module}-{uuid4().hex[:6]}.log"
+    argv = (sys.executable, "-m", f"bench.peers.{module}", base_url, stores.redis_url, str(count))
+    process = Program(module, argv, log, local()).start()
+    try:
+        yield Crew(process.pid, "bench:{*}:live", "bench:{*}:log")
+    finally:
+        process.kill()
+
+
+Design = Callable[[Stores, str, int], AbstractContextManager[Crew]]
+DESIGNS: dict[str, Design] = {
+    "unbroken": product,
+    "requests": partial(script, "worker_requests"),
+    "openai sdk": partial(script, "worker_openai"),
+}
+
+
+def measure(name: str, count: int, seconds: float, stores: Stores) -> Outcome:
+    """Let one worker work on ``count`` generations at once. Raises CannotMeasure."""
+    if name != "unbroken":
+        need("openai" if name == "openai sdk" else "requests")
+    clear(stores)
+    with (
+        _client(stores) as client,
+        upstream(RATE, ENDLESS) as (model, base_url),
+        DESIGNS[name](stores, base_url, count) as crew,
+    ):
+        if not wait_until(lambda: model.ask()["waiting"] >= count, 60):
+            raise CannotMeasure(f"only {model.ask()['waiting']} of {count} answers were asked for")
+        pin(crew.pid, SERVER_CORE)
+        pin(stores.redis_pid, OTHER_CORE)
+        pin(stores.postgres_pid, OTHER_CORE)
+        with ear(stores, crew.pattern) as heard:
+            return _watch(name, count, seconds, stores, crew, model, heard, client)
+
+
+def _watch(
+    name: str, count: int, seconds: float, stores: Stores, crew: Crew, model: Tool, heard: Tool, client: redis.Redis
+) -> Outcome:
+    model.tell("go")
+    time.sleep(SETTLE_SECONDS)
+    said, before = model.ask()["said"], heard.ask()
+    spent = [cpu_seconds(pid) for pid in (crew.pid, stores.redis_pid, stores.postgres_pid)]
+    began = time.monotonic()
+    time.sleep(seconds)
+    spent = [cpu_seconds(pid) - was for pid, was in zip(_pids(crew, stores), spent, strict=True)]
+    took, after, said = time.monotonic() - began, heard.ask(), model.ask()["said"] - said
+    delivered = after["delivered"] - before["delivered"]
+    worker, log, database = (1e6 * each / max(delivered, 1) for each in spent)
+    return Outcome(
+        name,
+        count,
+        said,
+        delivered,
+        after["gaps"] + after["repeats"] + after["foreign"],
+        worker,
+        log,
+        database,
+        spent[0] / took,
+        after["p50_us"] / 1000,
+        after["p99_us"] / 1000,
+        _memory(client, crew.logs, after["delivered"], count),
+    )
+
+
+def _pids(crew: Crew, stores: Stores) -> tuple[int, int, int]:
+    return crew.pid, stores.redis_pid, stores.postgres_pid
+
+
+def _memory(client: redis.Redis, pattern: str, delivered: int, count: int) -> float:
+    """Bytes of Redis that a token takes in its log."""
+    key = next(client.scan_iter(pattern.replace("{", "[{]").replace("}", "[}]"), count=1000), None)
+    if key is None or not delivered:
+        return 0.0
+    return client.memory_usage(key, samples=0) / (delivered / count)
+
+
+def _client(stores: Stores) -> redis.Redis:
+    return redis.Redis.from_url(stores.redis_url, socket_timeout=10)
+
+
+def run(run: Run) -> None:
+    """The token path beside others, and alone with a thousand generations."""
+    print("\nA worker with 200 generations of 50 tokens a second", flush=True)
+    names = list(DESIGNS)
+    seconds = 3.0 if run.quick else 6.0
+    rounds = run.rounds(names, 1 if run.quick else 3, lambda name: _told(measure(name, 200, seconds, run.stores)))
+    _check(run, rounds["unbroken"])
+    own = [outcome.cost for outcome in rounds["unbroken"]]
+    for peer, most in (("openai sdk", 1 / 15), ("requests", 1 / 7)):
+        if rounds.get(peer):
+            values = ratios(own, [outcome.cost for outcome in rounds[peer]])
+            run.add(Figure("worker CPU per token, 200 × 50/s", values, most, peer))
+    print("\nA worker with 1,000 generations of 50 tokens a second", flush=True)
+    thousand = [_told(measure("unbroken", 1000, seconds, run.stores)) for _ in range(1 if run.quick else 2)]
+    _check(run, thousand)
+    run.add(Figure("1,000 generations in one worker, p99", [o.p99_ms for o in thousand], 50, unit="ms", strict=False))
+    first = first_token(run.stores, 15 if run.quick else 80)
+    ratio = first["celery"][0] / first["in process"][0]
+    run.add(Figure("first token through Celery, p50", [ratio], 3, "in process"))
+    added = first["celery"][0] - first["in process"][0]
+    run.add(Figure("first token through Celery, added p50", [added], 2, unit="ms", strict=False))
+    everything = [outcome for outcomes in rounds.values() for outcome in outcomes] + thousand
+    run.data["worker"] = {"outcomes": [asdict(outcome) for outcome in everything], "first_token_ms": first}
+    _show(run, rounds, thousand, first)
+
+
+def _told(outcome: Outcome) -> Outcome:
+    exact = "exactly once" if outcome.exact else f"{outcome.delivered} of {outcome.said}, {outcome.faults} faults"
+    print(
+        f"  {outcome.design:<14} {outcome.worker_us:7.2f} µs a token + Redis {outcome.redis_us:6.2f}"
+        f" + PostgreSQL {outcome.database_us:5.2f}  {outcome.share:5.0%} of a core"
+        f"  p50 {outcome.p50_ms:7.1f}  p99 {outcome.p99_ms:7.1f} ms"
+        f"  {outcome.memory_per_token:4.0f} B in Redis  {exact}",
+        flush=True,
+    )
+    return outcome
+
+
+def _check(run: Run, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.faults:
+            run.fault(f"a worker with {outcome.generations} generations: {outcome.faults} tokens lost or repeated")
+
+
+def _show(run: Run, rounds: dict[str, list[Outcome]], thousand: list[Outcome], first: dict[str, list[float]]) -> None:
+    outcomes = {name: done[len(done) // 2] for name, done in rounds.items() if done}
+    rows = [
+        [
+            f"{name}, {outcome.generations}",
+            f"{outcome.worker_us:.1f}",
+            f"{outcome.redis_us:.1f}",
+            f"{outcome.database_us:.1f}",
+            f"{outcome.share:.0%}",
+            f"{outcome.p50_ms:.1f}",
+            f"{outcome.p99_ms:.1f}",
+            f"{outcome.memory_per_token:.0f}",
+        ]
+        for name, outcome in [*outcomes.items(), *((o.design, o) for o in thousand[:1])]
+    ]
+    head = ["", "worker µs", "Redis µs", "PostgreSQL µs", "of a core", "p50 ms", "p99 ms", "Redis bytes a token"]
+    waits = [[name, *(f"{value:.1f}" for value in values)] for name, values in first.items()]
+    content = report.bars({name: outcome.cost for name, outcome in outcomes.items()}, "µs per token")
+    content += report.table(head, rows) + "<h3>The first token, in milliseconds from the call</h3>"
+    content += report.table(["", "median", "95 %"], waits)
+    run.sections.append(("Worker: from the provider to Redis", content))
+
+
+def first_token(stores: Stores, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds from asking for a generation to its first token on Redis: median and 95th percentile of each way."""
+    stack = Stack(stores.directory / uuid4().hex, stores.database_url, stores.redis_url, SWEEP_SECONDS=2)
+    try:
+        stack.worker(concurrency=20)
+        environment = {**os.environ, **stack.variables, "LOG_LEVEL": "ERROR"}
+        argv = [sys.executable, "-m", "bench.first_token", str(rounds)]
+        done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, timeout=180, check=True)
+        waits: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    finally:
+        stack.stop()
+    found = {name: [median(values), quantiles(values, n=20)[-1]] for name, values in waits.items()}
+    for name, (mid, high) in found.items():
+        print(f"  first token {name:<12} p50 {mid:6.1f}  p95 {high:6.1f} ms", flush=True)
+    return found
