@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     jwt_audience: str = "unbroken"
     jwt_issuer: str = "unbroken"
 
+    titles: Literal["model", "words", "nobody"] = "model"
+
     # The life of a generation.
     worker_concurrency: int = Field(200, ge=1, le=5000)
     lease_seconds: float = Field(30, gt=0)

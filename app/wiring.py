@@ -28,6 +28,7 @@ from app.services.searching import Searcher
 from app.services.starting import Starter
 from app.services.takeover import Takeover
 from app.services.tickets import Tickets
+from app.services.titles import Titles
 from app.store.database import Database
 from app.upstream import Upstream
 
@@ -57,6 +58,7 @@ class Resources:
     chats: Chats
     searcher: Searcher
     tickets: Tickets
+    titles: Titles
 
     def close(self) -> None:
         """Close every connection."""
@@ -110,6 +112,7 @@ def build(settings: Settings) -> Resources:
         chats=Chats(database, generations),
         searcher=Searcher(database),
         tickets=Tickets(database),
+        titles=Titles(database, log),
     )
 
 

@@ -22,6 +22,7 @@ from worker.outbox import Outbox
 from worker.policy import Deadlines, Rules
 from worker.providers.registry import Providers
 from worker.runner import Runner
+from worker.titles import Titler
 
 # Enough for the short transactions of a thousand generations; more would only queue in PostgreSQL.
 EXECUTOR_THREADS = 8
@@ -66,6 +67,7 @@ class WorkerProcess:
     def drain(self) -> None:
         """Give back everything that is at work, so that other workers continue it."""
         self._sweeper.stop()
+        self._loop.call_soon_threadsafe(self._titler.close)
         _log.info("worker leaves", action="drain", running=self._runner.running)
         asyncio.run_coroutine_threadsafe(self._runner.drain(), self._loop).result(DRAIN_SECONDS)
 
@@ -97,6 +99,7 @@ class WorkerProcess:
         outbox = Outbox(settings.redis_url, resources.log, settings.tick_ms / 1000, settings.self_fence_seconds, reopen)
         policy = Policy(settings.checkpoint_events, settings.checkpoint_seconds, settings.heartbeat_seconds)
         checkpointer = Checkpointer(leases, outbox, policy, renewals)
+        self._titler = Titler(resources.titles, executor, settings.titles)
         self._runner = Runner(
             leases=leases,
             takeover=resources.takeover,
@@ -105,6 +108,7 @@ class WorkerProcess:
             history=resources.history,
             catalogue=resources.catalogue,
             log=resources.log,
+            titler=self._titler,
             outbox=outbox,
             checkpointer=checkpointer,
             providers=_providers(settings),

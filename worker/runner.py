@@ -45,6 +45,7 @@ from worker.providers.base import (
 )
 from worker.providers.registry import Providers
 from worker.run import Draining, OutOfReach, Run
+from worker.titles import Titler
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Runner:
         history: History,
         catalogue: Catalogue,
         log: RedisLog,
+        titler: Titler,
         outbox: Outbox,
         checkpointer: Checkpointer,
         providers: Providers,
@@ -90,6 +92,7 @@ class Runner:
         self._history = history
         self._catalogue = catalogue
         self._log = log
+        self._titler = titler
         self._outbox = outbox
         self._checkpointer = checkpointer
         self._providers = providers
@@ -278,6 +281,8 @@ class Runner:
             with run.waiting():
                 async with aclosing(provider.stream(prompt)) as stream:
                     async for pieces in stream:
+                        if not run.heard:
+                            self._titler.begin(run.claimed, prompt.model, provider)
                         run.heard, run.waiting_since = True, monotonic()
                         for piece in pieces:
                             match piece:

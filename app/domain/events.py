@@ -82,6 +82,8 @@ KINDS: dict[str, type[Event]] = {
     "usage": Mark,
     "done": Done,
 }
+# How a message on a log's channel begins that is to be sent to its readers as it is: neither event nor doorbell.
+NOTICE = b"!"
 NAMES: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}
 # Fields that are left out of the JSON while they say nothing.
 _OPTIONAL = {"reasoning": "", "result": None, "error": None}

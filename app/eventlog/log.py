@@ -12,7 +12,7 @@ import redis
 
 from app.domain.cursor import START, Cursor
 from app.domain.errors import LogDown
-from app.domain.events import Entry
+from app.domain.events import NOTICE, Entry
 
 Verdict = Literal["OK", "FENCED", "UNOPENED", "GAP", "LOST"]
 
@@ -111,6 +111,11 @@ class RedisLog:
         keys = self.keys(generation_id)
         with answering():
             self._client.delete(keys.log, keys.meta)
+
+    def tell(self, generation_id: str, block: bytes) -> None:
+        """Have those who follow a generation just now be sent this, beside its log."""
+        with answering():
+            self._client.publish(self.keys(generation_id).channel, NOTICE + block)
 
     def _run(self, script: Script, keys: Keys, args: Sequence[Any]) -> Answer:
         with answering():

@@ -26,13 +26,13 @@ import structlog
 from app.domain import sse
 from app.domain.cursor import Cursor
 from app.domain.errors import StoreDown
-from app.domain.events import Entry
+from app.domain.events import NOTICE, Entry
 from app.relay.book import Book
 from app.relay.ear import Ear
 from app.relay.follow import Render
 from app.relay.pool import Pool
 from app.relay.reader import Closed, OnClose, Reader, Reason, discard_input, finish, prepare
-from app.relay.tail import NOTICE, Tail, chunk
+from app.relay.tail import Tail, chunk
 from app.relay.topic import POLL, Topic
 
 logger = structlog.get_logger()

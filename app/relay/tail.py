@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from app.domain.cursor import Cursor
-from app.domain.events import Entry
+from app.domain.events import NOTICE, Entry
 
 # The first event a log can have.
 FIRST = Cursor(1, 0)
@@ -20,8 +20,6 @@ FIRST = Cursor(1, 0)
 ASIDE = 256
 # How the last event of a generation's log begins.
 LAST = b'{"type":"done"'
-# How a message begins that is to be sent on, and is neither an event nor a doorbell.
-NOTICE = b"!"
 
 Frame = Callable[[Cursor, bytes], bytes]
 

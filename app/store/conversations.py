@@ -57,6 +57,15 @@ class Message:
     items: list[Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Untitled:
+    """A conversation without a title, and what was said first in it. ``by_program``: over an API for programs."""
+
+    conversation_id: str
+    message: str
+    by_program: bool
+
+
 _CONVERSATION = """
     c.id, c.title, c.model, c.preview, c.metadata, c.archived_at, c.created_at, c.last_message_at, c.last_updated,
     c.feed_seq,
@@ -180,6 +189,23 @@ def change(tx: Tx, conversation_id: str, command: ChangeConversation) -> bool:
     if len(sets) > 1:
         feed.record(tx, conversation_id, "conversation.updated")
     return found
+
+
+def untitled(tx: Tx, generation_id: str) -> Untitled | None:
+    """The conversation of a generation, if it has no title yet and somebody said something in it."""
+    row = fetch_one(
+        tx,
+        """SELECT c.id AS conversation_id, said.content AS message,
+               EXISTS (SELECT FROM responses r WHERE r.generation_id = g.id) AS by_program
+           FROM generations g JOIN conversations c ON c.id = g.conversation_id AND c.title IS NULL
+           CROSS JOIN LATERAL (
+               SELECT m.content FROM messages m
+               WHERE m.conversation_id = c.id AND m.role = 'user' AND m.content <> '' ORDER BY m.seq LIMIT 1
+           ) said
+           WHERE g.id = :id""",
+        id=generation_id,
+    )
+    return Untitled(**row._mapping) if row else None
 
 
 def entitle(tx: Tx, conversation_id: str, title: str) -> bool:
@@ -331,22 +357,6 @@ def messages(tx: Tx, conversation_id: str, after_seq: int, limit: int) -> list[M
     return [Message(**row._mapping) for row in rows]
 
 
-def branch(tx: Tx, message_id: str, limit: int) -> list[Message]:
-    """The messages that lead to ``message_id`` and itself, oldest first: at most the last ``limit`` of them."""
-    rows = fetch(
-        tx,
-        f"""WITH RECURSIVE path AS (
-                SELECT id, parent_id, 1 AS depth FROM messages WHERE id = :id
-                UNION ALL
-                SELECT m.id, m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
-                WHERE path.depth < :limit
-            )
-            SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id
-            LEFT JOIN generations g ON g.message_id = m.id ORDER BY path.depth DESC""",
-        id=message_id,
-        limit=limit,
-    )
-    return [Message(**row._mapping) for row in rows]
 def branch_page(
     tx: Tx, conversation_id: str, message_id: str, after_seq: int, limit: int
 ) -> tuple[str | None, list[Message]]:
@@ -387,3 +397,19 @@ def branch_page(
     return leaf.id, [Message(**row._mapping) for row in rows]
 
 
+def branch(tx: Tx, message_id: str, limit: int) -> list[Message]:
+    """The messages that lead to ``message_id`` and itself, oldest first: at most the last ``limit`` of them."""
+    rows = fetch(
+        tx,
+        f"""WITH RECURSIVE path AS (
+                SELECT id, parent_id, 1 AS depth FROM messages WHERE id = :id
+                UNION ALL
+                SELECT m.id, m.parent_id, path.depth + 1 FROM messages m JOIN path ON m.id = path.parent_id
+                WHERE path.depth < :limit
+            )
+            SELECT {_MESSAGE} FROM path JOIN messages m ON m.id = path.id
+            LEFT JOIN generations g ON g.message_id = m.id ORDER BY path.depth DESC""",
+        id=message_id,
+        limit=limit,
+    )
+    return [Message(**row._mapping) for row in rows]

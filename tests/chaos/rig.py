@@ -38,7 +38,7 @@ DATABASE = "unbroken"
 REFUSALS = {b"$6\r\nFENCED": "fenced", b"$3\r\nGAP": "gap", b"$4\r\nLOST": "lost", b"$8\r\nUNOPENED": "unopened"}
 LIMITS = dict.fromkeys(
     ("RATELIMIT_NEW_CONVERSATIONS", "RATELIMIT_GENERATIONS", "RATELIMIT_READS"), "1000000/minute"
-) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000"}
+) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000", "TITLES": "words"}
 SHORT = {"LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "1", "KEEPALIVE_SECONDS": "3"}
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

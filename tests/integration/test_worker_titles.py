@@ -1,0 +1,132 @@
+"""A real worker names conversations: in the background, once, and never over a person's choice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.domain.commands import ChangeConversation
+from app.domain.events import NOTICE
+from dev.valkey import Valkey
+from tests.fakes.upstream import FakeUpstream
+from tests.stack import Stack, until
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, module_database_url: str, valkey: Valkey, upstream: FakeUpstream
+) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("titles")
+    stack = Stack(directory, module_database_url, valkey.url(), OPENAI_BASE_URL=upstream.base_url, TITLES="model")
+    stack.worker(20)
+    yield stack
+    stack.stop()
+
+
+def title_of(stack: Stack, conversation_id: str) -> str | None:
+    return stack.resources.conversations.get(stack.user, conversation_id).title
+
+
+def titled(stack: Stack, conversation_id: str, timeout: float = 15) -> str:
+    return until(lambda: title_of(stack, conversation_id), timeout, "a title", 0.02)  # type: ignore[return-value]
+
+
+def names_in_feed(stack: Stack, conversation_id: str) -> list[str]:
+    lines = stack.resources.feeds.of_conversation(stack.user, conversation_id, 0).lines
+    return [line.change.kind for line in lines]
+
+
+def title_calls(upstream: FakeUpstream, message: str) -> int:
+    """How often the upstream was asked to name what begins with ``message``."""
+    said = [call.body["messages"][-1]["content"] for call in upstream.calls]
+    return sum(1 for content in said if message in content and content != message)
+
+
+def test_an_offline_conversation_is_named_by_its_first_words(stack: Stack) -> None:
+    begun = stack.start("How does a lighthouse work?", model="offline-fast")
+    assert titled(stack, begun.conversation.id) == "How does a lighthouse work?"
+    stack.finished(begun.generation.id)
+    assert sorted(names_in_feed(stack, begun.conversation.id)) == [
+        "conversation.updated",
+        "message.new",
+        "message.new",
+        "message.updated",
+    ]
+
+
+def test_a_title_is_heard_in_the_open_stream_before_the_end(stack: Stack) -> None:
+    begun = stack.start("A stream that tells its title", model="offline")
+    listening = stack.resources.redis.pubsub()
+    listening.subscribe(stack.resources.log.keys(begun.generation.id).channel)
+    heard: list[bytes] = []
+    until(lambda: _hear(listening, heard), 20, "the end")
+    listening.close()
+    notices = [message for message in heard if message.startswith(NOTICE)]
+    assert notices == [b'!data: {"type":"title","title":"A stream that tells its title"}\n\n']
+
+
+def _hear(listening: Any, heard: list[bytes]) -> bool:
+    message = listening.get_message(ignore_subscribe_messages=True, timeout=0.05)
+    if message:
+        heard.append(message["data"])
+    return bool(heard) and b'"type":"done"' in heard[-1]
+
+
+def test_a_model_is_asked_once_and_beside_the_answer(stack: Stack, upstream: FakeUpstream) -> None:
+    message = "Tell me about bridges of the north"
+    begun = stack.start(message, model="fake")
+    title = titled(stack, begun.conversation.id)
+    stack.finished(begun.generation.id)
+    assert 0 < len(title) <= 60
+    again = stack.start("And of the south?", conversation_id=begun.conversation.id, model="fake")
+    stack.finished(again.generation.id)
+    assert title_calls(upstream, message) == 1
+    assert title_of(stack, begun.conversation.id) == title
+
+
+def test_a_title_somebody_chose_stays(stack: Stack) -> None:
+    begun = stack.start("Name this one", model="offline")
+    stack.resources.conversations.change(stack.user, begun.conversation.id, ChangeConversation(title="Mine"))
+    stack.finished(begun.generation.id)
+    time.sleep(0.3)
+    # It may have been named before it was renamed, and never after.
+    assert title_of(stack, begun.conversation.id) == "Mine"
+    assert names_in_feed(stack, begun.conversation.id).count("conversation.updated") <= 2
+
+
+def behaving(message: str, **behaviour: Any) -> str:
+    """A message whose answer behaves so; its beginning, all a title is made of, does not say so."""
+    return f"{message} {'and so on ' * 250}" + json.dumps({"fake": behaviour})
+
+
+def test_a_provider_that_fails_leaves_the_first_words(stack: Stack) -> None:
+    message = behaving("What nobody can name", status=None, tokens=5)
+    begun = stack.start(message, model="fake?status=500")
+    assert titled(stack, begun.conversation.id).startswith("What nobody can name and so on")
+    assert stack.finished(begun.generation.id).status == "completed"
+
+
+def test_an_answer_does_not_wait_for_its_title(stack: Stack) -> None:
+    message = behaving("Slow to be named", first_delay=0, tokens=5)
+    began = time.monotonic()
+    begun = stack.start(message, model="fake?first_delay=30")
+    assert stack.finished(begun.generation.id).status == "completed"
+    assert time.monotonic() - began < 5
+    assert title_of(stack, begun.conversation.id) is None
+
+
+def test_a_conversation_of_a_program_costs_no_second_call(stack: Stack, upstream: FakeUpstream) -> None:
+    message = "Asked by a program"
+    begun = stack.start(message, model="fake", request={"surface": "chat"})
+    assert titled(stack, begun.conversation.id) == message
+    assert title_calls(upstream, message) == 0
