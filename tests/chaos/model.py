@@ -29,7 +29,7 @@ Steps = Generator[None, None, T]
 GID = "g"
 TOKENS = 8
 # In steps of the schedule.
-LEASE, SELF_FENCE, HEARTBEAT = 40, 33, 8
+LEASE, SELF_FENCE, HEARTBEAT, HESITATION = 40, 33, 8, 15
 FAULTY_STEPS, CALM_STEPS = 180, 4000
 TERMINAL = ("completed", "cancelled", "error")
 
@@ -41,6 +41,7 @@ BUGS = {
     "checkpoint without its epoch": "a replaced worker's text is saved as its successor's",
     "cancel not stored": "only the process that cancels knows of it",
     "pub/sub trusted": "what is heard is shown, whatever was missed",
+    "takeover without the log": "who cannot read it goes on from the checkpoints while others could",
 }
 
 
@@ -54,6 +55,10 @@ class Away(Exception):
 
 class Fenced(Exception):
     """Another claim is in force."""
+
+
+class OutOfReach(Exception):
+    """The log of an earlier worker cannot be read from here."""
 
 
 class FaultyLog(MemoryLog):
@@ -108,7 +113,10 @@ class World:
         self.readers: list[Reader] = []
         self.meanings: dict[Cursor, bytes] = {}
         self.cancel_promised = False
-        self.log_lost = self.writer_lost = False
+        self.writer_lost = False
+        self.log_lost_at = -1  # when Redis lost something last
+        self.out_of_reach = False  # the log was, of all who came, or of a cancel
+        self.claims: dict[int, tuple[int, set[Cursor]]] = {}  # of each epoch: when, and what the stores had then
         self.seen: set[str] = set()  # coverage
 
     def _hear(self, generation_id: str, entry: Entry) -> None:
@@ -132,10 +140,10 @@ class World:
             raise Away
         return result
 
-    def redis(self, command: Callable[[], T]) -> Steps[T]:
-        """A command or script. Raises Away likewise."""
+    def redis(self, command: Callable[[], T], cut_off: bool = False) -> Steps[T]:
+        """A command or script. Raises Away likewise, and always for who is ``cut_off`` while there are faults."""
         yield
-        if not self.redis_up:
+        if not self.redis_up or (cut_off and self.faulty):
             raise Away
         result = command()
         if self.chance(0.05):
@@ -144,9 +152,9 @@ class World:
 
     # --- transactions
 
-    def claim(self) -> int | None:
+    def claim(self, late: int) -> int | None:
         row = self.row
-        if row.status == "queued" or (row.status == "running" and row.lease_until < self.now):
+        if row.status == "queued" or (row.status == "running" and row.lease_until < self.now - late):
             if row.epoch and "takeover without a new epoch" in self.bugs:
                 pass
             else:
@@ -154,7 +162,7 @@ class World:
             row.status, row.lease_until = "running", self.now + LEASE
             if row.epoch > 1:
                 self.seen.add("takeover")
-                self.writer_lost = True
+                self._note_claim()
             return row.epoch
         return None
 
@@ -165,8 +173,13 @@ class World:
         row.epoch += 1
         row.status, row.lease_until = "running", self.now + LEASE
         row.cancelled |= "cancel not stored" not in self.bugs
-        self.cancel_promised = self.writer_lost = True
+        self.cancel_promised = True
+        self._note_claim()
         return row.epoch
+
+    def leave(self, epoch: int) -> None:
+        if self.holds(epoch):
+            self.row.lease_until = self.now - 1
 
     def holds(self, epoch: int) -> bool:
         return self.row.epoch == epoch and self.row.status == "running"
@@ -206,6 +219,17 @@ class World:
 
     # --- judging
 
+    def _note_claim(self) -> None:
+        self.writer_lost = True
+        had = contiguous(merge(self.stored(), self.log.read(GID)))
+        self.claims[self.row.epoch] = (self.now, {entry.cursor for entry in had})
+
+    def may_take_back(self, cursor: Cursor, epoch: int) -> bool:
+        """Whether revision ``epoch`` may open with less than who was at ``cursor`` has seen: nobody has it any more."""
+        claimed_at, had = self.claims.get(epoch, (0, set()))
+        lost = self.log_lost_at >= 0 and (cursor not in had or self.log_lost_at >= claimed_at)
+        return self.writer_lost and (self.out_of_reach or lost)
+
     def meaning(self, entry: Entry) -> None:
         known = self.meanings.setdefault(entry.cursor, entry.payload)
         if known != entry.payload:
@@ -231,30 +255,31 @@ class Draft:
 
 
 class Writer:
-    """What worker and web have in common: a takeover and an end."""
+    """What worker and web have in common: a takeover and an end. ``cut_off``: its own way to Redis is a black hole."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, cut_off: bool = False) -> None:
         self.world = world
+        self.cut_off = cut_off
 
-    def freeze(self, epoch: int, patience: int) -> Steps[tuple[Transcript, bool]]:
-        """Takeover.freeze."""
+    def redis(self, command: Callable[[], T]) -> Steps[T]:
+        return self.world.redis(command, self.cut_off)
+
+    def freeze(self, epoch: int, patience: int) -> Steps[tuple[Transcript, bool, bool]]:
+        """Takeover.freeze: the transcript, whether the revision is open, whether the log was read."""
         world = self.world
         opened, logged = False, None
         for _ in range(patience):
             try:
                 if not opened:
-                    answer = yield from world.redis(lambda: world.log.open(GID, epoch))
+                    answer = yield from self.redis(lambda: world.log.open(GID, epoch))
                     if answer.verdict != "OK":
                         raise Fenced
                     opened = True
-                logged = yield from world.redis(lambda: world.log.read(GID))
+                logged = yield from self.redis(lambda: world.log.read(GID))
                 break
             except Away:
                 continue
-        if logged is None:
-            # Out of reach for as long as one waits: as good as lost.
-            world.log_lost, logged = True, []
-        earlier = [entry for entry in logged if entry.cursor.epoch < epoch]
+        earlier = [entry for entry in logged or () if entry.cursor.epoch < epoch]
 
         def keep() -> list[Entry]:
             if not world.holds(epoch):
@@ -264,7 +289,8 @@ class Writer:
             return world.stored()
 
         stored = yield from world.postgres(keep)
-        return Transcript.of(e for e in merge(stored, earlier) if e.cursor.epoch < epoch), opened
+        said = Transcript.of(e for e in merge(stored, earlier) if e.cursor.epoch < epoch)
+        return said, opened, logged is not None
 
     def insist(self, transaction: Callable[[], T]) -> Steps[T]:
         while True:
@@ -276,7 +302,9 @@ class Writer:
     def cancel(self, epoch: int) -> Steps[None]:
         """Generations.finish_cancel."""
         world = self.world
-        said, opened = yield from self.freeze(epoch, 2)
+        said, opened, read = yield from self.freeze(epoch, 2)
+        if not read:
+            world.out_of_reach = True  # a cancel waits for nobody: the checkpoints have to do
         snapshot = Snapshot(said.text, "cancel", said.attempt)
         done = Done("cancelled", "cancelled", None, digest(said.text))
         payloads = [encode(snapshot), encode(done)]
@@ -285,17 +313,35 @@ class Writer:
         ):
             raise Fenced
         if opened:
-            yield from world.redis(lambda: world.log.append(GID, epoch, 0, payloads))
+            yield from self.redis(lambda: world.log.append(GID, epoch, 0, payloads))
 
 
 class Worker(Writer):
     """Runner.run."""
 
+    others_first = False
+
     def run(self) -> Steps[None]:
+        """Once, or a second time behind others, when the log could not be read the first time."""
         world = self.world
         try:
-            epoch = yield from world.postgres(world.claim)
+            epoch = yield from world.postgres(lambda: world.claim(0))
+            if epoch is None:
+                return
+            try:
+                self.others_first = epoch > 1 and "takeover without the log" not in world.bugs
+                yield from self.bring_to_end(epoch)
+                return
+            except OutOfReach:
+                world.seen.add("left")
+                yield from self.insist(lambda: world.leave(epoch))
+            until = world.now + HESITATION
+            while world.now < until:
+                yield
+            epoch = yield from world.postgres(lambda: world.claim(HESITATION))
             if epoch is not None:
+                self.others_first = False
+                world.out_of_reach = True  # nobody came who could read it: as good as lost
                 yield from self.bring_to_end(epoch)
         except (Fenced, Away):
             world.seen.add("fence")
@@ -312,7 +358,7 @@ class Worker(Writer):
             following = yield from self.insist(lambda epoch=epoch: world.advance(epoch))
             if following is None:
                 raise Fenced
-            epoch = following
+            epoch, self.others_first = following, False
 
     def repeat(self, work: Callable[[], Steps[T]]) -> Steps[T]:
         while True:
@@ -323,7 +369,9 @@ class Worker(Writer):
 
     def revision(self, epoch: int) -> Steps[bool]:
         world = self.world
-        said, opened = yield from self.repeat(lambda: self.freeze(epoch, 5))
+        said, opened, read = yield from self.repeat(lambda: self.freeze(epoch, 5))
+        if not read and self.others_first:
+            raise OutOfReach
         draft = Draft(epoch, said, opened, world.now, world.now)
         if said.mark:
             draft.add(Snapshot(said.text, "takeover", said.attempt))
@@ -362,7 +410,7 @@ class Worker(Writer):
             if not draft.opened:
                 yield from self.reopen(draft)
             sent = draft.payloads[draft.acked :]
-            answer = yield from world.redis(lambda: log.append(GID, draft.epoch, draft.acked, sent))
+            answer = yield from self.redis(lambda: log.append(GID, draft.epoch, draft.acked, sent))
         except Away:
             return
         match answer.verdict:
@@ -379,7 +427,7 @@ class Worker(Writer):
         world = self.world
         if not (yield from world.postgres(lambda: world.holds(draft.epoch))):
             raise Fenced
-        answer = yield from world.redis(lambda: world.log.open(GID, draft.epoch))
+        answer = yield from self.redis(lambda: world.log.open(GID, draft.epoch))
         if answer.verdict != "OK":
             raise Fenced
         draft.opened, draft.acked, draft.proven = True, 0, world.now
@@ -468,17 +516,17 @@ class Reader:
         if not self.cursor.precedes(entry.cursor):
             raise Broken(f"{entry.cursor} after {self.cursor}")
         world.meaning(entry)
-        self.cursor = entry.cursor
+        before, self.cursor = self.cursor, entry.cursor
         match decode(entry.payload):
             case Token(content):
                 self.text += content
             case Snapshot() as snapshot:
-                self._restart(snapshot)
+                self._restart(snapshot, before)
             case Done() as done:
                 self._finish(done)
 
-    def _restart(self, snapshot: Snapshot) -> None:
-        excused = self.world.log_lost and self.world.writer_lost
+    def _restart(self, snapshot: Snapshot, before: Cursor) -> None:
+        excused = self.world.may_take_back(before, self.cursor.epoch)
         if not (excused or snapshot.text.startswith(self.text)):
             raise Broken(f"{self.cursor} takes back {self.text!r} to {snapshot.text!r}")
         self.text = snapshot.text
@@ -544,10 +592,10 @@ def _strike(world: World, writers: list[Generator[None, None, None]], stopped: d
     elif dice < 0.030 and GID in world.log._states:
         entries = world.log._states[GID].entries
         world.log.forget(GID, rng.randrange(len(entries) + 1))
-        world.log_lost = True
+        world.log_lost_at = world.now
     elif dice < 0.036:
         world.log.drop(GID)
-        world.log_lost = True
+        world.log_lost_at = world.now
     elif dice < 0.046:
         world.redis_up = not world.redis_up
     elif dice < 0.056:
@@ -562,11 +610,11 @@ def _ring(world: World, writers: list[Generator[None, None, None]]) -> None:
     """Celery's messages, and the sweeper that needs none."""
     if world.messages:
         world.messages -= 1
-        writers.append(Worker(world).run())
+        writers.append(Worker(world, world.chance(0.3)).run())
     row = world.row
     due = row.status == "queued" or (row.status == "running" and row.lease_until < world.now)
     if due and world.postgres_up and world.now % 10 == 0 and len(writers) < 4:
-        writers.append(Worker(world).run())
+        writers.append(Worker(world, world.chance(0.3)).run())
 
 
 def _judge(world: World) -> None:

@@ -16,7 +16,7 @@ def test_no_schedule_of_faults_breaks_a_promise() -> None:
     for seed in range(SCHEDULES):
         seen.update(run(seed))
     # Without these the schedules prove nothing.
-    for place in ("takeover", "fence", "gap", "lost", "archive", "ambiguous commit"):
+    for place in ("takeover", "fence", "gap", "lost", "archive", "ambiguous commit", "left"):
         assert seen[place] > SCHEDULES / 50, f"{place} was met {seen[place]} times"
 
 
