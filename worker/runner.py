@@ -126,6 +126,7 @@ class Runner:
     async def run(self, generation_id: str) -> None:
         """Claim a generation and bring it to its end; return at once when there is nothing to claim."""
         if self._draining.is_set():
+            self._hand_on(generation_id)  # the broker gave it to the one who leaves
             return
         self._claiming += 1
         late = self.late
