@@ -27,7 +27,7 @@ token: $(RUN) ## print a token for the instance in DATA_DIR: make token USER=ali
 test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= ARGS=]
+chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= JOBS= ARGS=]
 	@exec $(PYTHON) -m tests.chaos $(ARGS)
 
 $(PEERS): bench/requirements.txt constraints.txt dev/venv.sh | $(DEV)

@@ -1,4 +1,4 @@
-"""``make chaos [SEED= SECONDS=]``, or one scenario: ``python -m tests.chaos --scenario worker-killed --seed 7``."""
+"""``make chaos [SEED= SECONDS= JOBS=]``, or some of it: ``python -m tests.chaos --scenario worker-killed --seed 7``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dev.process import CannotRun
-from tests.chaos import report
+from tests.chaos import lanes, report
 from tests.chaos.plants import PLANTS
 from tests.chaos.rig import Rig
 from tests.chaos.runner import Outcome, run
@@ -27,9 +27,13 @@ DEFAULT_TIMES = {"LEASE_SECONDS": "30", "HEARTBEAT_SECONDS": "5", "SWEEP_SECONDS
 
 def main() -> int:
     options = _options()
-    OUT.mkdir(parents=True, exist_ok=True)
-    outcomes = asyncio.run(_all(options))
-    for path in report.write(OUT, outcomes, append=options.append):
+    options.out.mkdir(parents=True, exist_ok=True)
+    names, plants = _chosen(options)
+    if options.jobs > 1:
+        outcomes = lanes.run(names, plants, options, sys.argv[1:])
+    else:
+        outcomes = asyncio.run(_all(names, plants, options))
+    for path in report.write(options.out, outcomes, append=options.append):
         print(f"report: {path}")
     bad = [outcome for outcome in outcomes if not outcome.good]
     print(
@@ -49,15 +53,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="tokens a second of each answer")
     parser.add_argument("--full", action="store_true", help="the long form of each fault")
     parser.add_argument("--default-times", action="store_true", help="lease 30 s, heartbeat 5 s")
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS") or 1), help="rigs side by side")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the report goes")
     parser.add_argument("--append", action="store_true", help="add to the last report")
     parser.add_argument("--keep", action="store_true", help="keep logs and data")
     return parser.parse_args()
 
 
-async def _all(options: argparse.Namespace) -> list[Outcome]:
+def _chosen(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The scenarios and the planted bugs that were asked for; without a word everything."""
     everything = not options.plant and not options.scenario
     plants = [*PLANTS] if everything or options.plant == ["all"] else options.plant or []
-    names = [*SCENARIOS, "mix"] if everything else options.scenario or []
+    return [*SCENARIOS, "mix"] if everything else options.scenario or [], plants
+
+
+async def _all(names: list[str], plants: list[str], options: argparse.Namespace) -> list[Outcome]:
     chosen = [mix(options.seconds) if name == "mix" else SCENARIOS[name] for name in names]
     chosen = [sized(scenario, options.generations, options.tokens, options.rate) for scenario in chosen]
     if options.default_times:
@@ -98,7 +108,7 @@ async def _rig_life(scenarios: list[Scenario], options: argparse.Namespace) -> t
     try:
         async with Rig(directory, options.seed, scenarios[0].build) as rig:
             for scenario in scenarios:
-                outcome = await run(rig, scenario, options.seed, OUT, quick=not options.full, keep=options.keep)
+                outcome = await run(rig, scenario, options.seed, options.out, quick=not options.full, keep=options.keep)
                 outcomes.append(outcome)
                 tell(outcome)
                 await rig.heal()
@@ -109,7 +119,7 @@ async def _rig_life(scenarios: list[Scenario], options: argparse.Namespace) -> t
     except Exception:
         return outcomes, traceback.format_exc()
     finally:
-        _keep_logs(directory, keep=options.keep)
+        _keep_logs(directory, options.out, keep=options.keep)
     return outcomes, None
 
 
@@ -158,8 +168,8 @@ def _broken(scenario: Scenario, seed: int, reason: str) -> Outcome:
     return Outcome(scenario.name, scenario.number, scenario.promise, seed, "failed", violations=[reason])
 
 
-def _keep_logs(directory: Path, *, keep: bool) -> None:
-    logs = OUT / "logs" / time.strftime("%H%M%S")
+def _keep_logs(directory: Path, out: Path, *, keep: bool) -> None:
+    logs = out / "logs" / time.strftime("%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
         shutil.copy(log, logs)

@@ -1,0 +1,86 @@
+"""Rigs side by side: the same scenarios with the same seed, dealt out to processes of their own.
+
+Each lane is ``python -m tests.chaos`` with its share and a report of its own; what it prints, it prints as it happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.plants import PLANTS
+from tests.chaos.runner import Outcome
+from tests.chaos.scenarios import SCENARIOS
+
+# Seconds on an idle machine, roughly; what is not named takes about half a minute. A plant has a rig of its own.
+_USUAL = 30.0
+_PLANT = 45.0
+_SECONDS = {
+    "two-zombies": 45.0,
+    "rolling-restarts": 65.0,
+    "web-killed": 40.0,
+    "postgres-stopped": 45.0,
+    "postgres-frozen": 50.0,
+    "postgres-disk-full": 50.0,
+    "redis-disk-full": 45.0,
+    "clocks-off": 40.0,
+    "provider-troubled": 35.0,
+}
+
+
+def run(
+    names: Sequence[str], plants: Sequence[str], options: argparse.Namespace, arguments: Sequence[str]
+) -> list[Outcome]:
+    """Everything that was chosen, in ``options.jobs`` lanes; what a lane did not report has failed."""
+    work = [(_weight(name, options), ("--scenario", name)) for name in names]
+    work += [(_PLANT, ("--plant", name)) for name in plants]
+    started = []
+    for number, share in enumerate(_dealt(work, options.jobs)):
+        out = options.out / f"lane-{number}"
+        out.mkdir(parents=True, exist_ok=True)
+        out.joinpath("report.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.chaos", *_common(arguments), "--jobs", "1", "--out", str(out)]
+        started.append((share, out, subprocess.Popen([*command, *(word for words in share for word in words)])))
+    outcomes: list[Outcome] = []
+    for share, out, process in started:
+        process.wait()
+        outcomes += _reported(share, out, options.seed)
+    return outcomes
+
+
+def _weight(name: str, options: argparse.Namespace) -> float:
+    return options.seconds + 25.0 if name == "mix" else _SECONDS.get(name, _USUAL)
+
+
+def _dealt(work: Sequence[tuple[float, tuple[str, str]]], lanes: int) -> list[list[tuple[str, str]]]:
+    """The longest first, each to the lane that is free first."""
+    filled: list[tuple[float, list[tuple[str, str]]]] = [(0.0, []) for _ in range(min(lanes, len(work)))]
+    for seconds, words in sorted(work, key=lambda item: -item[0]):
+        lightest = min(range(len(filled)), key=lambda lane: filled[lane][0])
+        load, share = filled[lightest]
+        filled[lightest] = (load + seconds, [*share, words])
+    return [share for _, share in filled]
+
+
+def _common(arguments: Sequence[str]) -> list[str]:
+    """The command line without what is dealt out."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--scenario", "--plant", "--jobs", "--out"):
+        parser.add_argument(name, action="append")
+    parser.add_argument("--append", action="store_true")
+    return parser.parse_known_args(list(arguments))[1]
+
+
+def _reported(share: Sequence[tuple[str, str]], out: Path, seed: int) -> list[Outcome]:
+    report = out / "report.json"
+    outcomes = [Outcome(**row) for row in json.loads(report.read_text())] if report.exists() else []
+    known = {outcome.scenario for outcome in outcomes}
+    for kind, name in share:
+        if (name if kind == "--scenario" else f"plant {name}") not in known:
+            number = 100 if name in PLANTS else SCENARIOS[name].number if name in SCENARIOS else 25
+            outcomes.append(Outcome(name, number, "", seed, "failed", violations=["its lane ended before it"]))
+    return outcomes
