@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests.browser.scripted import ScriptedServer
+from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack
 
 OUT = Path(__file__).resolve().parents[2] / "out" / "browser"
@@ -60,8 +61,9 @@ def chromium() -> Iterator[Browser]:
 class Site:
     """The deployment, and its API as the tests use it to look behind the page."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, upstream: FakeUpstream) -> None:
         self.stack = stack
+        self.upstream = upstream
         self.worker = stack.worker()
         self.web = stack.web()
         self.url = self.web.url
@@ -74,6 +76,13 @@ class Site:
     def restart_web(self) -> None:
         """New web processes, as in a deploy: the old ones break their streams and leave."""
         self.web.signal(signal.SIGHUP)
+
+    def behave(self, **behaviour: Any) -> None:
+        """How the model ``fake`` answers from now on (tests/fakes/upstream.py)."""
+        body = json.dumps(behaviour).encode()
+        address = self.upstream.base_url.removesuffix("/v1") + "/fake/defaults"
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method="PUT")
+        urllib.request.urlopen(request, timeout=5).close()
 
     def get(self, path: str, user: str) -> Any:
         """An answer of the API as JSON, or its status when it refuses."""
@@ -114,12 +123,14 @@ def site(
 ) -> Iterator[Site]:
     """Worker and web server on stores of their own, for all tests; every test has users of its own."""
     postgres.clone_database(migrated_template, "browser")
-    stack = Stack(tmp_path_factory.mktemp("browser"), postgres.url("browser"), valkey.url())
-    try:
-        yield Site(stack)
-    finally:
-        stack.stop()
-        postgres.drop_database("browser")
+    with FakeUpstream() as upstream:
+        models = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "browser", "DEFAULT_MODEL": "offline"}
+        stack = Stack(tmp_path_factory.mktemp("browser"), postgres.url("browser"), valkey.url(), **models)
+        try:
+            yield Site(stack, upstream)
+        finally:
+            stack.stop()
+            postgres.drop_database("browser")
 
 
 class Visitor:

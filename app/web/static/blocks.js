@@ -118,7 +118,7 @@ function list(lines, at, depth) {
     const mine = match && match[2].at(-1) === kind && match[1].length < indent.length + 2 && !RULE.test(lines[end]);
     if (!mine) break;
     const { body, end: next, blankBefore } = itemLines(lines, end, match);
-    items.push(item(body, depth, lines.slice(end, next).join('\n')));
+    items.push(new Item(body, depth + 1, lines.slice(end, next).join('\n')));
     const another = next < lines.length && ITEM.test(lines[next]);
     loose ||= blankBefore && another && ITEM.exec(lines[next])[2].at(-1) === kind;
     end = next;
@@ -155,12 +155,34 @@ function itemLines(lines, at, [whole, indent, marker, gap]) {
   return { body, end, blankBefore: blanks > 0 };
 }
 
-function item(body, depth, raw) {
-  const task = TASK.exec(body[0]);
-  if (task) body[0] = body[0].slice(task[0].length);
-  const blocks = parseBlocks(body, depth + 1);
-  const loose = blocks.some((block, i) => i > 0 && block.type === 'paragraph' && isBlank(body[block.start - 1]));
-  return { type: 'item', task: task ? task[1] !== ' ' : null, blocks, loose, raw };
+// An item of a list. Its blocks are parsed when somebody asks: of a long list that grows, only the last one is drawn.
+class Item {
+  type = 'item';
+  #body;
+  #depth;
+  #blocks = null;
+
+  constructor(body, depth, raw) {
+    const task = TASK.exec(body[0]);
+    if (task) body[0] = body[0].slice(task[0].length);
+    this.task = task ? task[1] !== ' ' : null;
+    this.raw = raw;
+    this.#body = body;
+    this.#depth = depth;
+    this.loose = body.some(isBlank) && this.#hasGap();
+  }
+
+  get blocks() {
+    return (this.#blocks ??= parseBlocks(this.#body, this.#depth));
+  }
+
+  set blocks(blocks) {
+    this.#blocks = blocks;
+  }
+
+  #hasGap() {
+    return this.blocks.some((block, i) => i > 0 && block.type === 'paragraph' && isBlank(this.#body[block.start - 1]));
+  }
 }
 
 function isTable(lines, at) {
@@ -177,9 +199,24 @@ function table(lines, at) {
   let end = at + 2;
   const rows = [];
   for (; end < lines.length && !isBlank(lines[end]) && !interrupts(lines[end]); end += 1) {
-    rows.push({ type: 'row', cells: align.map((_, i) => cells(lines[end])[i] ?? ''), align, raw: lines[end] });
+    rows.push(new Row(lines[end], align));
   }
   return { type: 'table', align, head: cells(lines[at]), rows, end };
+}
+
+// Like an item, a row is taken apart when it is drawn.
+class Row {
+  type = 'row';
+
+  constructor(raw, align) {
+    this.raw = raw;
+    this.align = align;
+  }
+
+  get cells() {
+    const found = cells(this.raw);
+    return this.align.map((_, i) => found[i] ?? '');
+  }
 }
 
 /** The cells of a table's line. */

@@ -104,6 +104,7 @@ const FAMILIES = [
 const BY_NAME = new Map(FAMILIES.flatMap((family) => family.names.split(' ').map((name) => [name, family])));
 const NUMBER = /^(?:0[xXbBoO][\da-fA-F_]+|\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)/;
 const LONGEST_LINE = 2000; // beyond it, colour helps nobody
+const GROUP = 50; // lines that are laid out together: of a long program only the last ones are, as it grows
 
 /**
  * One line as [kind, text] pieces. `state` is what the line before left open ('' or the closing mark); returns
@@ -227,10 +228,17 @@ export class CodeView {
         '\n',
       );
       if (old) old.node.replaceWith(node);
-      else this.#code.append(node);
+      else this.#group(i).append(node);
       this.#lines[i] = { text: line, after, node };
       state = after;
     });
     for (const extra of this.#lines.splice(next.length)) extra.node.remove();
+    while (this.#code.childElementCount > Math.ceil(next.length / GROUP)) this.#code.lastChild.remove();
+  }
+
+  #group(line) {
+    const at = Math.floor(line / GROUP);
+    if (!this.#code.children[at]) this.#code.append(h('span', { class: 'lines' }));
+    return this.#code.children[at];
   }
 }

@@ -19,11 +19,15 @@ import { CodeView } from './code.js';
 import { h } from './dom.js';
 import { parseInline } from './inline.js';
 
+const LONG = 4000; // characters of a paragraph
+const MANY_ROWS = 150; // beyond them the columns of a table share its width evenly: looking for the best takes too long
+
 /** A growing Markdown text inside `root`. */
 export class MarkdownView {
   #root;
   #text = '';
   #blocks = [];
+  #pen = null; // where the next word will stand
   #settled = 0; // characters before the last two blocks: they cannot change any more
 
   constructor(root) {
@@ -33,7 +37,7 @@ export class MarkdownView {
 
   /** Draw `text`; `live` while more is to come. */
   show(text, { live = false } = {}) {
-    const grown = live && text.startsWith(this.#text);
+    const grown = text.startsWith(this.#text);
     const from = grown ? this.#settled : 0;
     const kept = grown ? this.#blocks.filter((block) => block.offset < from) : [];
     const tail = withOffsets(text, from);
@@ -42,7 +46,22 @@ export class MarkdownView {
     this.#blocks = next;
     this.#text = text;
     this.#settled = next.length > 2 ? next.at(-2).offset : 0;
+    this.#markPen(live);
   }
+
+  // An attribute of one element: a rule about everything inside a live answer would have all of it styled anew.
+  #markPen(live) {
+    const place = live ? penPlace(this.#root.lastElementChild) : null;
+    if (place === this.#pen) return;
+    this.#pen?.removeAttribute('data-pen');
+    place?.setAttribute('data-pen', '');
+    this.#pen = place;
+  }
+}
+
+function penPlace(node) {
+  if (node?.matches('ul, ol')) return penPlace(node.lastElementChild?.lastElementChild);
+  return node?.matches('p, h3, h4, h5, h6') ? node : null;
 }
 
 function withOffsets(text, from) {
@@ -82,6 +101,7 @@ function same(before, block) {
 function adopt(block, before) {
   block.node = before.node;
   block.view = before.view;
+  block.pieces = before.pieces;
   if (before.blocks) block.blocks = before.blocks;
   if (before.items) block.items = before.items;
   if (before.rows) block.rows = before.rows;
@@ -90,7 +110,12 @@ function adopt(block, before) {
 const inline = (text, live) => renderInline(parseInline(text, live));
 
 const RENDER = {
-  paragraph: (block) => (looksLikeTable(block) ? provisionalTable(block) : h('p', {}, inline(block.text, block.live))),
+  paragraph(block) {
+    if (looksLikeTable(block)) return provisionalTable(block);
+    block.pieces = pieces(block.text);
+    if (block.pieces.length === 1) return h('p', {}, inline(block.text, block.live));
+    return h('p', {}, block.pieces.map((text, i) => piece(text, block.live && i === block.pieces.length - 1)));
+  },
   // An answer stands below the page's own headings; models begin with one sign or two, and mean the same.
   heading: (block) =>
     h(
@@ -139,7 +164,7 @@ const RENDER = {
     );
     return h(
       'div',
-      { class: 'table', tabindex: '0', role: 'region', 'aria-label': 'Table' },
+      { class: block.rows.length > MANY_ROWS ? 'table long' : 'table', tabindex: '0', role: 'region', 'aria-label': 'Table' },
       h('table', {}, h('thead', {}, head), body),
     );
   },
@@ -154,6 +179,12 @@ const RENDER = {
 const PATCH = {
   paragraph(before, block) {
     if (looksLikeTable(before) || looksLikeTable(block)) return false;
+    block.pieces = pieces(block.text);
+    if (before.pieces.length > 1 && block.pieces.length > 1) {
+      growPieces(before, block);
+      return true;
+    }
+    if (block.pieces.length > 1) return false;
     before.node.replaceChildren(...inline(block.text, block.live));
     return true;
   },
@@ -181,9 +212,36 @@ const PATCH = {
   table(before, block) {
     if (before.head.join('|') !== block.head.join('|') || before.align.join() !== block.align.join()) return false;
     reconcile(before.node.querySelector('tbody'), before.rows, block.rows, block.live);
+    before.node.classList.toggle('long', block.rows.length > MANY_ROWS);
     return true;
   },
 };
+
+// A paragraph without an end is drawn piece by piece: what stands before the last one is not looked at again. Marks that
+// reach over the border of two pieces stay signs.
+function pieces(text) {
+  const found = [];
+  for (let at = 0, cut; at < text.length || !found.length; at = cut) {
+    const border = text.length - at > LONG ? text.slice(at + LONG).search(/\s/) : -1;
+    cut = border < 0 ? text.length : at + LONG + border + 1;
+    found.push(text.slice(at, cut));
+  }
+  return found;
+}
+
+const piece = (text, live) => h('span', { class: 'piece' }, inline(text, live));
+
+function growPieces(before, block) {
+  const { node, pieces: old } = before;
+  block.pieces.forEach((text, i) => {
+    const last = i === block.pieces.length - 1;
+    if (text === old[i] && !last && i !== old.length - 1) return;
+    const fresh = piece(text, block.live && last);
+    if (node.children[i]) node.children[i].replaceWith(fresh);
+    else node.append(fresh);
+  });
+  while (node.children.length > block.pieces.length) node.lastChild.remove();
+}
 
 // A table's first line arrives before the line that makes it a table: draw it as one at once.
 function looksLikeTable(block) {

@@ -2,9 +2,13 @@
 
 import { copyButton, h, icon, iconButton } from './dom.js';
 import { MarkdownView } from './markdown.js';
+import { Pace } from './pace.js';
+import { Reasoning } from './reasoning.js';
 import { Transcript } from './stream.js';
+import { ToolList } from './tools.js';
 
 const CATCHING_UP = 1500; // milliseconds
+const STEP = 6_000; // characters that are drawn at once: more would hold up the page
 const LIVE = new Set(['queued', 'running']);
 const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
@@ -125,7 +129,7 @@ function stamp(at) {
   return h('time', { datetime: date.toISOString(), title: full.format(date) }, time.format(date));
 }
 
-/** An answer. `receive` takes the events of stream.js; drawing happens at most once a frame. */
+/** An answer. `receive` takes the events of stream.js; drawing happens in steps that do not hold up the page. */
 export class Answer {
   id = null;
   generationId = null;
@@ -134,32 +138,29 @@ export class Answer {
   #transcript = new Transcript();
   #status;
   #notice = h('div', { class: 'notice', role: 'note', hidden: true });
-  #reasoning;
-  #tools = h('div', { class: 'tools' });
+  #reasoning = new Reasoning();
+  #tools = new ToolList();
   #body = h('div', { class: 'body', dir: 'auto' });
   #waiting = h('div', { class: 'waiting', hidden: true }, icon('flow'), h('span', {}));
   #ending = h('div', { class: 'ending', hidden: true });
   #footer = h('footer', {});
   #view;
-  #drawn = null;
-  #frame = null;
+  #drawn = { text: '', busy: null };
+  #pace = new Pace(() => this.#draw());
   #onRetry;
-  #onDraw;
   #meta;
   #variants = new Variants();
   #catchingUp = 0;
 
-  constructor(message, { onDraw = () => {}, onRetry = null } = {}) {
+  constructor(message, { onRetry = null } = {}) {
     this.id = message.message_id ?? null;
     this.generationId = message.generation_id ?? null;
     this.#status = message.status ?? 'completed';
     this.#meta = { model: message.model, usage: message.usage, at: message.last_updated ?? message.created_at };
-    this.#onDraw = onDraw;
     this.#onRetry = onRetry;
     this.#transcript.text = message.content ?? '';
     this.#transcript.reasoning = message.reasoning ?? '';
     for (const tool of message.tools ?? []) this.#transcript.tools.set(tool.call_id, tool);
-    this.#reasoning = new Reasoning();
     this.#view = new MarkdownView(this.#body);
     this.node = h(
       'article',
@@ -167,7 +168,7 @@ export class Answer {
       h('h2', { class: 'sr-only' }, 'Answer'),
       this.#notice,
       this.#reasoning.node,
-      this.#tools,
+      this.#tools.node,
       this.#body,
       this.#waiting,
       this.#ending,
@@ -204,8 +205,8 @@ export class Answer {
     this.#transcript.add(event);
     const handler = this.#events[event.type];
     handler?.(event);
-    if (event.type === 'done' || event.type === 'final') this.#draw();
-    else this.#frame ??= requestAnimationFrame(() => this.#draw());
+    if (event.type === 'done' || event.type === 'final') this.#pace.now();
+    else this.#pace.ask();
   }
 
   /** Say what it is doing while nothing is to be seen. */
@@ -262,34 +263,31 @@ export class Answer {
   }
 
   #draw() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = null;
-    const { text, reasoning } = this.#transcript;
-    const live = this.live;
+    const { text, reasoning, tools } = this.#transcript;
+    const { live } = this;
     // After a refresh the log is read from its start: what is shown already does not shrink while that lasts.
-    if (live && text.length < (this.#drawn?.text.length ?? 0) && performance.now() < this.#catchingUp) return;
-    if (this.#drawn?.text !== text || this.#drawn?.live !== live) this.#view.show(text, { live });
+    if (live && text.length < this.#drawn.text.length && performance.now() < this.#catchingUp) return;
+    const part = this.#step(text);
+    const busy = live || part.length < text.length;
+    if (this.#drawn.text !== part || this.#drawn.busy !== busy) this.#view.show(part, { live: busy });
     this.#reasoning.show(reasoning, live && text === '');
-    this.#drawTools();
+    this.#tools.show(tools);
     this.#waiting.hidden = !live || text !== '';
-    this.node.classList.toggle('live', live);
-    this.node.setAttribute('aria-busy', String(live));
-    if (this.#drawn?.live !== live) this.#drawFooter(live);
-    this.#drawn = { text, live };
-    this.#onDraw();
+    this.node.classList.toggle('live', busy);
+    this.node.setAttribute('aria-busy', String(busy));
+    if (this.#drawn.busy !== busy) this.#drawFooter(busy);
+    this.#drawn = { text: part, busy };
+    if (part.length < text.length) this.#pace.ask();
   }
 
-  #drawTools() {
-    const { tools } = this.#transcript;
-    if (!tools.size) return;
-    const signature = [...tools.values()].map(({ call_id: id, state }) => id + state).join();
-    if (signature === this.#tools.dataset.signature) return;
-    this.#tools.dataset.signature = signature;
-    this.#tools.replaceChildren(...[...tools.values()].map(toolRow));
+  // As much of the text as is drawn this time: what is drawn, and a step more.
+  #step(text) {
+    const { length } = this.#drawn.text;
+    return text.length > length + STEP && text.startsWith(this.#drawn.text) ? text.slice(0, length + STEP) : text;
   }
 
-  #drawFooter(live) {
-    if (live) {
+  #drawFooter(busy) {
+    if (busy) {
       this.#footer.replaceChildren();
       return;
     }
@@ -304,75 +302,5 @@ export class Answer {
       h('span', {}, words),
       stamp(at),
     );
-  }
-}
-
-const TOOL_STATES = { started: 'running', finished: 'done', failed: 'failed' };
-
-function toolRow({ tool, state, arguments: given, result }) {
-  const name = h(
-    'summary',
-    {},
-    icon('tool'),
-    h('code', {}, tool),
-    h('span', { class: 'state' }, TOOL_STATES[state] ?? state),
-    icon('chevron'),
-  );
-  const block = (label, text) => (text ? [h('p', { class: 'label' }, label), h('pre', { tabindex: '0' }, pretty(text))] : []);
-  return h('details', { class: `tool ${state}` }, name, block('Arguments', given), block('Result', result));
-}
-
-function pretty(text) {
-  try {
-    return JSON.stringify(typeof text === 'string' ? JSON.parse(text) : text, null, 2);
-  } catch {
-    return String(text);
-  }
-}
-
-/** The model's thoughts, folded away; the line says whether it is still thinking. */
-class Reasoning {
-  #label = h('span', {});
-  #body = h('div', {});
-  #view = new MarkdownView(this.#body);
-  #text = null;
-  #since = null;
-  #thinking = null;
-
-  constructor() {
-    this.node = h(
-      'details',
-      { class: 'reasoning', hidden: true },
-      h('summary', {}, this.#label, icon('chevron')),
-      this.#body,
-    );
-    this.node.addEventListener('toggle', () => this.#render());
-  }
-
-  show(text, thinking) {
-    if (!text) {
-      this.node.hidden = true;
-      return;
-    }
-    this.node.hidden = false;
-    if (thinking) this.#since ??= performance.now();
-    if (thinking !== this.#thinking) {
-      this.#thinking = thinking;
-      this.node.classList.toggle('thinking', thinking);
-      this.#label.textContent = thinking ? 'Thinking…' : this.#past();
-    }
-    if (text === this.#text) return;
-    this.#text = text;
-    this.#render();
-  }
-
-  #past() {
-    const seconds = this.#since === null ? 0 : Math.round((performance.now() - this.#since) / 1000);
-    return seconds > 1 ? `Thought for ${seconds} s` : 'Reasoning';
-  }
-
-  // Folded text costs nothing until it is looked at.
-  #render() {
-    if (this.node.open) this.#view.show(this.#text ?? '', { live: this.#thinking });
   }
 }

@@ -123,6 +123,8 @@ export class Transcript {
       case 'snapshot':
         this.text = event.text;
         this.reasoning = event.reasoning ?? '';
+        // They belong to the answer that is replaced.
+        if (event.reason === 'restart') this.tools = new Map();
         break;
       case 'token':
         this.text += event.content;

@@ -1,0 +1,50 @@
+/** The model's thoughts, folded away; the line says whether it is still thinking. */
+
+import { h, icon } from './dom.js';
+import { MarkdownView } from './markdown.js';
+
+export class Reasoning {
+  #label = h('span', {});
+  #body = h('div', {});
+  #view = new MarkdownView(this.#body);
+  #text = null;
+  #since = null;
+  #thinking = null;
+
+  constructor() {
+    this.node = h(
+      'details',
+      { class: 'reasoning', hidden: true },
+      h('summary', {}, this.#label, icon('chevron')),
+      this.#body,
+    );
+    this.node.addEventListener('toggle', () => this.#render());
+  }
+
+  show(text, thinking) {
+    if (!text) {
+      this.node.hidden = true;
+      return;
+    }
+    this.node.hidden = false;
+    if (thinking) this.#since ??= performance.now();
+    if (thinking !== this.#thinking) {
+      this.#thinking = thinking;
+      this.node.classList.toggle('thinking', thinking);
+      this.#label.textContent = thinking ? 'Thinking…' : this.#past();
+    }
+    if (text === this.#text) return;
+    this.#text = text;
+    this.#render();
+  }
+
+  #past() {
+    const seconds = this.#since === null ? 0 : Math.round((performance.now() - this.#since) / 1000);
+    return seconds > 1 ? `Thought for ${seconds} s` : 'Reasoning';
+  }
+
+  // Folded text costs nothing until it is looked at.
+  #render() {
+    if (this.node.open) this.#view.show(this.#text ?? '', { live: this.#thinking });
+  }
+}

@@ -1,0 +1,92 @@
+/** The tools that an answer used: a line for each, behind it what went in and what came out. */
+
+import { h, icon } from './dom.js';
+
+const STATES = { started: 'running', finished: 'done', failed: 'failed' };
+const GLIMPSE = 60; // characters of the arguments that the line shows
+
+/** Rows keep their place, and stay open, while their calls change. */
+export class ToolList {
+  node = h('div', { class: 'tools' });
+
+  #rows = new Map(); // call id → row
+
+  /** Show these calls ({call_id, tool, state, arguments, result}) and no others. */
+  show(calls) {
+    for (const [id, row] of this.#rows) if (!calls.has(id)) this.#forget(id, row);
+    for (const [id, call] of calls) this.#row(id).show(call);
+  }
+
+  #row(id) {
+    if (!this.#rows.has(id)) {
+      const row = new Row();
+      this.#rows.set(id, row);
+      this.node.append(row.node);
+    }
+    return this.#rows.get(id);
+  }
+
+  #forget(id, row) {
+    this.#rows.delete(id);
+    row.node.remove();
+  }
+}
+
+class Row {
+  #name = h('code', {});
+  #glimpse = h('span', { class: 'glimpse', dir: 'auto' });
+  #state = h('span', { class: 'state' });
+  #sign = h('span', { class: 'sign' });
+  #details = h('div', {});
+  #shown = null;
+
+  constructor() {
+    const line = h('summary', {}, this.#sign, this.#name, this.#glimpse, this.#state, icon('chevron'));
+    this.node = h('details', { class: 'tool' }, line, this.#details);
+  }
+
+  show(call) {
+    if (call === this.#shown) return;
+    this.#shown = call;
+    const { tool, state, arguments: given, result } = call;
+    this.node.className = `tool ${state}`;
+    this.#sign.replaceChildren(icon(state === 'started' ? 'flow' : state === 'failed' ? 'alert' : 'tool'));
+    this.#name.textContent = tool;
+    this.#glimpse.textContent = glimpse(given);
+    this.#state.textContent = STATES[state] ?? state;
+    this.#details.replaceChildren(
+      ...block('Arguments', given),
+      ...block(state === 'failed' ? 'Failure' : 'Result', result),
+    );
+  }
+}
+
+function block(label, value) {
+  if (value === null || value === undefined || value === '') return [];
+  return [h('p', { class: 'label' }, label), h('pre', { tabindex: '0', role: 'region', 'aria-label': label }, pretty(value))];
+}
+
+// Arguments arrive piece by piece: what is no JSON yet is shown as it stands.
+function parsed(value) {
+  try {
+    return typeof value === 'string' ? JSON.parse(value) : value;
+  } catch {
+    return value;
+  }
+}
+
+function pretty(value) {
+  const known = parsed(value);
+  return typeof known === 'string' ? known : JSON.stringify(known, null, 2);
+}
+
+// `place: Bergen, days: 3`
+function glimpse(value) {
+  const known = parsed(value);
+  if (!known || typeof known !== 'object') return '';
+  const plain = (each) => (typeof each === 'object' ? JSON.stringify(each) : String(each));
+  const words = Object.entries(known)
+    .map(([name, each]) => `${name}: ${plain(each)}`)
+    .join(', ');
+  return words.length > GLIMPSE ? `${words.slice(0, GLIMPSE)}…` : words;
+}

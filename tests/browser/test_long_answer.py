@@ -1,0 +1,130 @@
+"""An answer of 200 kB of Markdown is written while somebody reads: the page must not stutter.
+
+What is measured is the time that a task of the page's main thread runs on the processor, from a trace of the browser
+(``tdur``). The wall clock of a machine that does other things at the same time says more about those: a task that is
+put aside for 60 ms looks long and is not. What ``PerformanceObserver`` saw (wall clock) is printed beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import Site, Visitor
+
+Visit = Callable[..., Visitor]
+LENGTH = 200_000
+LONGEST = 100.0  # milliseconds
+CATEGORIES = ["toplevel", "devtools.timeline", "blink.user_timing"]
+
+OBSERVE = """
+() => {
+  window.longTasks = [];
+  new PerformanceObserver((list) => list.getEntries().forEach((entry) => window.longTasks.push(entry.duration)))
+    .observe({type: 'longtask', buffered: true});
+}
+"""
+# Inside the page: a locator asked again and again walks through all of a long page, and that is what would be measured.
+ANSWERED = """
+() => new Promise((resolve) => {
+  const answered = () => {
+    const answer = [...document.querySelectorAll('.answer')].at(-1);
+    return answer && answer.getAttribute('aria-busy') === 'false' && resolve();
+  };
+  setInterval(answered, 200);
+})
+"""
+WORDS = "tide harbour lantern **salt** *slow* `rope` keel [chart](https://example.com/chart) gull anchor mist".split()
+
+
+def prose(seed: int, words: int) -> str:
+    """A paragraph of so many words, with marks in it."""
+    return " ".join(WORDS[(seed * 7 + i * i + i) % len(WORDS)] for i in range(words)) + "."
+
+
+def chapter(n: int) -> str:
+    """Everything an answer consists of, once."""
+    code = "\n".join(f"def step_{i}(x: int) -> int:\n    return x * {i}  # turn {n}" for i in range(6))
+    rows = "\n".join(f"| {n}.{i} | `{i * n}` | {prose(i, 4)} |" for i in range(8))
+    items = "\n".join(f"- {prose(n + i, 9)}\n  - {prose(i, 5)}" for i in range(4))
+    return (
+        f"## Part {n}\n\n{prose(n, 60)}\n\n{prose(n + 3, 40)}\n\n{items}\n\n```python\n{code}\n```\n\n"
+        f"| no | sum | remark |\n|---|---:|---|\n{rows}\n\n> {prose(n + 5, 25)}\n\n1. {prose(n, 12)}\n2. {prose(n, 8)}\n\n"
+    )
+
+
+def mixed() -> str:
+    """Like a very long answer."""
+    return "".join(map(chapter, range(1, 200)))[:LENGTH]
+
+
+def one_block_of_code() -> str:
+    """A whole program."""
+    lines = (f"    total_{i} = compute(total_{i - 1}, 'step {i}')  # and on\n" for i in itertools.count(1))
+    return "Here it is:\n\n```python\n" + "".join(itertools.islice(lines, 4000))[: LENGTH - 30]
+
+
+def one_list() -> str:
+    """A list without an end."""
+    return "".join(f"- {prose(i, 9)}\n" for i in range(3500))[:LENGTH]
+
+
+def one_table() -> str:
+    """A table without an end."""
+    rows = "".join(f"| {i} | {prose(i, 5)} | `{i * i}` |\n" for i in range(4000))
+    return ("| no | words | square |\n|---|---|---:|\n" + rows)[:LENGTH]
+
+
+def one_paragraph() -> str:
+    """Somebody who never comes to the point."""
+    return prose(1, 40_000)[:LENGTH]
+
+
+@pytest.fixture
+def traced(chromium: Browser) -> Iterator[Callable[[Page], Callable[[], list[float]]]]:
+    """Begin a trace of a page; the result ends it: milliseconds of processor time of each task, longest first."""
+
+    def begin(page: Page) -> Callable[[], list[float]]:
+        chromium.start_tracing(page=page, categories=CATEGORIES)
+        return lambda: tasks(json.loads(chromium.stop_tracing())["traceEvents"], page)
+
+    return begin
+
+
+def tasks(events: list[dict[str, Any]], page: Page) -> list[float]:
+    """Of the renderer that was busiest: the others belong to the browser's own pages."""
+    mains = {
+        (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
+    }
+    spent: dict[tuple[int, int], list[float]] = {main: [] for main in mains}
+    for event in events:
+        place = (event["pid"], event["tid"])
+        if place in spent and event["name"] in ("RunTask", "ThreadControllerImpl::RunTask") and "tdur" in event:
+            spent[place].append(event["tdur"] / 1000)
+    return sorted(max(spent.values(), key=sum), reverse=True)
+
+
+@pytest.mark.parametrize("text", [mixed, one_block_of_code, one_list, one_table, one_paragraph])
+def test_a_long_answer_streams_without_stuttering(
+    visit: Visit, site: Site, traced: Any, text: Callable[[], str]
+) -> None:
+    whole = text()
+    assert len(whole) > LENGTH * 0.9
+    site.behave(text=whole, piece=80, rate=1000)
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/fake/new")
+    alice.page.evaluate(OBSERVE)
+    end = traced(alice.page)
+    alice.send("Tell me everything")
+    alice.page.evaluate(ANSWERED)
+    spent = end()
+    seen = sorted(alice.page.evaluate("window.longTasks"), reverse=True)
+    print(f"{text.__name__}: processor {[round(ms) for ms in spent[:8]]} ms of {sum(spent):.0f} in {len(spent)} tasks;")
+    print(f"  wall clock above 50 ms {[round(ms) for ms in seen[:8]]}")
+    assert spent[0] < LONGEST, spent[:10]
+    assert site.messages(alice.conversation, alice.name)[-1]["content"] == whole
