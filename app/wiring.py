@@ -29,6 +29,7 @@ from app.services.starting import Starter
 from app.services.takeover import Takeover
 from app.services.tickets import Tickets
 from app.services.titles import Titles
+from app.services.transfer import Transfer
 from app.store.database import Database
 from app.upstream import Upstream
 
@@ -57,6 +58,7 @@ class Resources:
     responses: Responses
     chats: Chats
     searcher: Searcher
+    transfer: Transfer
     tickets: Tickets
     titles: Titles
 
@@ -111,6 +113,7 @@ def build(settings: Settings) -> Resources:
         responses=Responses(database, generations, conversations, reader),
         chats=Chats(database, generations),
         searcher=Searcher(database),
+        transfer=Transfer(database),
         tickets=Tickets(database),
         titles=Titles(database, log),
     )

@@ -18,6 +18,7 @@ from app.api import (
     shapes,
     tickets,
     tracing,
+    transfer,
 )
 from app.api.aisdk import chat as aisdk
 from app.api.identity import Verifier
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
-    for module in (generations, messages, conversations, feeds, search, account, tickets):
+    for module in (generations, messages, conversations, feeds, search, transfer, account, tickets):
         app.register_api(module.routes)
     for module in (responses, openai_conversations, chat, models, aisdk):
         app.register_api(module.routes)

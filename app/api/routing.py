@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_type_hints
 
+from flask import request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
@@ -71,15 +72,17 @@ class Routes(APIBlueprint):
         limit: Limit | None = None,
         refusals: tuple[int, ...] = (),
         opens: Opens | None = None,
+        largest_body: int | None = None,
     ) -> Callable[[View], View]:
         """Register a view. It is called with what it asks for by name: caller, path, query, header, body.
 
-        ``opens``: the route is a stream that a ticket opens in place of a token.
+        ``opens``: the route is a stream that a ticket opens in place of a token. ``largest_body``: bytes, where that is
+        not what the deployment allows everywhere.
         """
 
         def register(view: View) -> View:
             declare = getattr(self, method)
-            guarded = guard(view, access, limit, opens)
+            guarded = guard(view, access, limit, opens, largest_body)
             statuses = {*_implied(view, access, limit), *refusals}
             declare(
                 rule,
@@ -99,7 +102,11 @@ def public(view: View) -> View:
 
 
 def guard(
-    view: Callable[..., Any], access: Access, limit: Limit | None, opens: Opens | None = None
+    view: Callable[..., Any],
+    access: Access,
+    limit: Limit | None,
+    opens: Opens | None = None,
+    largest_body: int | None = None,
 ) -> Callable[..., Any]:
     """The view behind its checks: who, how often, and then what."""
     wanted = _parameters(view)
@@ -115,6 +122,8 @@ def guard(
             given["caller"] = found
         if limit is not None:
             getattr(process.limits, limit)()
+        if largest_body is not None:
+            request.max_content_length = largest_body
         given |= _read(wanted, path)
         return view(**{name: value for name, value in given.items() if name in wanted})
 
@@ -192,8 +201,8 @@ def _describe(answer: Answer) -> dict[str, Any]:
 
 
 def _content(answer: Answer) -> dict[str, Any]:
-    if answer.content_type == EVENT_STREAM:
-        return {EVENT_STREAM: {"schema": {"type": "string"}}}
+    if answer.content_type.startswith("text/"):
+        return {answer.content_type: {"schema": {"type": "string"}}}
     if answer.model is None:
         return {}
     return {answer.content_type: {"schema": {"$ref": f"#/components/schemas/{answer.model.__name__}"}}}

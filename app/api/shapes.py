@@ -143,6 +143,15 @@ class MessagePage(BaseModel):
     next_seq: int | None
 
 
+class ExportedConversation(BaseModel):
+    """A conversation with all its branches. What it consists of, the body of `POST /conversations/import` says."""
+
+    format: Literal["unbroken.conversation"]
+    version: Literal[1]
+    conversation: dict[str, Any]
+    messages: list[dict[str, Any]]
+
+
 class SearchHit(BaseModel):
     """A message that was found; or a conversation by its title, when message_id and role are null."""
 
@@ -225,6 +234,7 @@ ALL: tuple[type[BaseModel], ...] = (
     ConversationPage,
     MessagePage,
     SearchPage,
+    ExportedConversation,
     ConversationStatus,
     ModelList,
     Account,

@@ -357,6 +357,17 @@ def messages(tx: Tx, conversation_id: str, after_seq: int, limit: int) -> list[M
     return [Message(**row._mapping) for row in rows]
 
 
+def messages_named(tx: Tx, message_ids: Sequence[str]) -> list[Message]:
+    """Those of these messages that there are, in order."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_MESSAGE} FROM messages m LEFT JOIN generations g ON g.message_id = m.id
+            WHERE m.id = ANY(CAST(:ids AS uuid[])) ORDER BY m.seq""",
+        ids=list(message_ids),
+    )
+    return [Message(**row._mapping) for row in rows]
+
+
 def branch_page(
     tx: Tx, conversation_id: str, message_id: str, after_seq: int, limit: int
 ) -> tuple[str | None, list[Message]]:

@@ -1,0 +1,269 @@
+"""A conversation that leaves and comes back is the same; what is none is refused, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask_openapi3.openapi import OpenAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.events import Token, Tool
+from app.wiring import Resources
+from tests.factories import add_conversation, insert, new_id, owner
+
+from .conftest import Hand, Person, row_counts
+
+IMPORT = "/api/v1/conversations/import"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+NAMES = st.text(st.sampled_from("abcxyz_-/:é"), min_size=1, max_size=20)
+TIMES = st.integers(0, 10**15).map(
+    lambda us: (datetime(1971, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat()
+)
+TOKENS = st.integers(0, 10**12)
+ITEMS = st.one_of(
+    st.none(),
+    st.fixed_dictionaries({"type": st.just("function_call"), "call_id": NAMES, "name": NAMES, "arguments": TEXTS}),
+    st.fixed_dictionaries({"type": st.just("function_call_output"), "call_id": NAMES, "output": TEXTS}),
+    st.builds(
+        lambda text: {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}, TEXTS
+    ),
+)
+
+
+def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of these fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """An exported conversation, with branches, as we would write it: what says nothing is left out."""
+    messages = []
+    for number in range(1, draw(st.integers(1, 8)) + 1):
+        earlier = st.integers(1, number - 1) if number > 1 else st.none()
+        messages.append(
+            {
+                "parent": draw(st.none() | earlier),
+                "role": draw(st.sampled_from(["user", "assistant"])),
+                "status": draw(st.sampled_from(["completed", "error", "cancelled"])),
+                "content": draw(TEXTS),
+                "created_at": draw(TIMES),
+                **draw(
+                    optional(
+                        reasoning=TEXTS.filter(bool),
+                        model=NAMES,
+                        client_msg_id=NAMES,
+                        metadata=st.dictionaries(NAMES, TEXTS, min_size=1, max_size=3),
+                        usage=optional(input_tokens=TOKENS, output_tokens=TOKENS, cost=st.floats(0, 1e6)).filter(bool),
+                        items=st.lists(ITEMS, min_size=1, max_size=3),
+                        tools=st.lists(
+                            st.fixed_dictionaries(
+                                {
+                                    "call_id": NAMES,
+                                    "tool": NAMES,
+                                    "state": st.sampled_from(["started", "finished", "failed"]),
+                                    "arguments": TEXTS,
+                                    "result": st.none() | TEXTS,
+                                }
+                            ),
+                            min_size=1,
+                            max_size=2,
+                        ),
+                    )
+                ),
+            }
+        )
+    past = {
+        "title": draw(st.none() | NAMES),
+        "model": draw(st.none() | NAMES),
+        "metadata": draw(st.dictionaries(NAMES, TEXTS, max_size=3)),
+        "created_at": draw(TIMES),
+        "archived_at": draw(st.none() | TIMES),
+    }
+    return {"format": "unbroken.conversation", "version": 1, "conversation": past, "messages": messages}
+
+
+def canonical(document: dict[str, Any]) -> dict[str, Any]:
+    """The same with every time as a point in time."""
+
+    def times(part: dict[str, Any]) -> dict[str, Any]:
+        return {n: datetime.fromisoformat(v) if n.endswith("_at") and v else v for n, v in part.items()}
+
+    messages = [times(message) for message in document["messages"]]
+    return {**document, "conversation": times(document["conversation"]), "messages": messages}
+
+
+def bring(person: Person, document: dict[str, Any]) -> dict[str, Any]:
+    answer = person.post(IMPORT, json=document)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json
+    assert answer.headers["Location"].endswith(f"/api/v1/conversations/{found['id']}")
+    return found
+
+
+def take(person: Person, conversation_id: str, **query: str) -> Any:
+    answer = person.get(f"/api/v1/conversations/{conversation_id}/export", query_string=query)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def sample() -> dict[str, Any]:
+    """A small document."""
+    at = "2026-01-01T00:00:00Z"
+    messages = [
+        {"parent": None, "role": "user", "status": "completed", "content": "Hello", "created_at": at},
+        {"parent": 1, "role": "assistant", "status": "completed", "content": "Hi", "created_at": at},
+    ]
+    past = {"title": "T", "model": None, "metadata": {}, "created_at": at, "archived_at": None}
+    return {"format": "unbroken.conversation", "version": 1, "conversation": past, "messages": messages}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(document=documents())
+def test_what_was_brought_in_is_taken_out_the_same_and_again_byte_for_byte(app: OpenAPI, document: dict[str, Any]):
+    person = Person(app.test_client(), "traveller")
+    first = take(person, bring(person, document)["id"])
+    assert canonical(json.loads(first.data)) == canonical(document)
+    again = take(person, bring(person, first.json)["id"])
+    assert again.data == first.data
+
+
+def test_a_conversation_held_here_goes_through_and_can_be_continued(alice: Person, bob: Person, resources: Resources):
+    made = alice.start("one", metadata={"colour": "blue"})
+    hand = Hand(resources, made["generation"]["id"])
+    hand.say(Token("tick"), Tool("c1", "clock", "finished", "{}", "noon"))
+    hand.finish()
+    again = alice.post(f"/api/v1/messages/{made['generation']['message_id']}/regenerate").json
+    Hand(resources, again["generation"]["id"]).run("tock")
+    exported = take(alice, made["conversation"]["id"])
+    assert exported.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert [m["parent"] for m in exported.json["messages"]] == [None, 1, 1]
+    theirs = bring(bob, exported.json)
+    assert take(bob, theirs["id"]).data == exported.data
+    items = bob.get(f"/api/v1/conversations/{theirs['id']}/messages").json["items"]
+    assert [m["content"] for m in items] == ["one", "tick", "tock"]
+    assert items[1]["parent_id"] == items[2]["parent_id"] == items[0]["message_id"]
+    assert items[0]["metadata"] == {"colour": "blue"}
+    assert bob.get("/api/v1/conversations").json["items"][0]["preview"] == "tock"
+    more = bob.start("two", conversation_id=theirs["id"])
+    assert more["message"]["parent_id"] == items[2]["message_id"]
+
+
+def test_an_answer_in_the_making_comes_back_as_cancelled(alice: Person):
+    exported = take(alice, alice.start("wait")["conversation"]["id"]).json
+    assert exported["messages"][1]["status"] == "queued"
+    again = take(alice, bring(alice, exported)["id"]).json
+    assert again["messages"][1]["status"] == "cancelled"
+
+
+def test_markdown_is_one_branch_to_be_read(alice: Person, resources: Resources):
+    made = alice.start("What is it?", model="offline-fast")
+    conversation = made["conversation"]["id"]
+    Hand(resources, made["generation"]["id"]).run("A **tick**.")
+    again = alice.post(f"/api/v1/messages/{made['generation']['message_id']}/regenerate").json
+    Hand(resources, again["generation"]["id"]).run("A tock.")
+    alice.patch(f"/api/v1/conversations/{conversation}", json={"title": "Clocks"})
+    newest = take(alice, conversation, format="md")
+    assert newest.content_type == "text/markdown; charset=utf-8"
+    assert newest.text.startswith("# Clocks\n\n## You\n")
+    assert "A tock." in newest.text
+    assert "tick" not in newest.text
+    other = take(alice, conversation, format="md", branch=made["generation"]["message_id"]).text
+    assert "## offline-fast" in other
+    assert "A **tick**." in other
+    assert "tock" not in other
+
+
+def test_what_is_not_there_or_not_ones_own_is_not_exported(alice: Person, bob: Person):
+    path = f"/api/v1/conversations/{alice.start()['conversation']['id']}/export"
+    assert bob.get(path).status_code == 404
+    assert bob.get(path, query_string={"format": "md"}).status_code == 404
+    assert alice.get(path, query_string={"format": "md", "branch": new_id()}).status_code == 404
+    assert alice.get(path, query_string={"format": "pdf"}).status_code == 422
+
+
+def test_a_huge_conversation_leaves_in_parts(alice: Person, resources: Resources, module_database_url: str):
+    user = alice.get("/api/v1/me").json["id"]
+    with owner(module_database_url) as cursor:
+        conversation, parent = add_conversation(cursor, user)
+        for seq in range(2, 8):
+            values = {"id": new_id(), "conversation_id": conversation, "user_id": user, "parent_id": parent, "seq": seq}
+            insert(cursor, "messages", {**values, "role": "user", "status": "completed", "content": "x" * 2_000_000})
+            parent = values["id"]
+    answer = alice.get(f"/api/v1/conversations/{conversation}/export", buffered=False)
+    sizes = [len(part) for part in answer.response]
+    assert sum(sizes) > 12_000_000
+    assert max(sizes) < 2_100_000
+
+
+def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    document = sample()
+    change(document)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda d: d.update(version=2), "version"),
+        (lambda d: d.update(format="other"), "format"),
+        (lambda d: d.update(messages=[]), "messages"),
+        (lambda d: d.update(messages=[d["messages"][0]] * 10_001), "messages"),
+        (lambda d: d["messages"][0].update(parent=1), "messages"),
+        (lambda d: d["messages"][0].update(parent=2), "messages"),
+        (lambda d: d["messages"][1].update(parent=3), "messages"),
+        (lambda d: d["messages"][1].update(parent=0), "messages.1.parent"),
+        (lambda d: d["messages"][1].update(parent="1"), "messages.1.parent"),
+        (lambda d: d["messages"][1].update(role="system"), "messages.1.role"),
+        (lambda d: d["messages"][1].update(content="a\0b"), "messages.1.content"),
+        (lambda d: d["messages"][1].update(content="\ud800"), "messages.1.content"),
+        (lambda d: d["messages"][1].update(content="x" * 4_000_001), "messages.1.content"),
+        (lambda d: d["messages"][1].update(created_at="2999-01-01T00:00:00Z"), "messages.1.created_at"),
+        (lambda d: d["messages"][1].update(created_at="2026-01-01T00:00:00"), "messages.1.created_at"),
+        (lambda d: d["messages"][1].update(created_at="0001-01-01T00:00:00+14:00"), "messages.1.created_at"),
+        (lambda d: d["messages"][1].update(created_at=17), "messages.1.created_at"),
+        (lambda d: d["messages"][1].update(usage={"input_tokens": -1}), "messages.1.usage.input_tokens"),
+        (lambda d: d["messages"][1].update(usage={"other": 1}), "messages.1.usage.other"),
+        (lambda d: d["messages"][1].update(tools=[{"call_id": "a"}]), "messages.1.tools.0.tool"),
+        (lambda d: d["messages"][1].update(items=[{"type": "strange"}]), "messages.1.items.0.type"),
+        (lambda d: d["messages"][1].update(items=[{"type": "item_reference", "id": "a"}]), "messages.1.items.0"),
+        (lambda d: d["messages"][1].update(items=[{"type": "function_call"}]), "messages.1.items.0.call_id"),
+        (lambda d: d["messages"][1].update(extra=1), "messages.1.extra"),
+        (lambda d: d["conversation"].update(title=""), "conversation.title"),
+        (lambda d: d["conversation"].update(metadata={"a": 1}), "conversation.metadata.a"),
+    ],
+)
+def test_what_is_no_conversation_is_refused_by_name_and_leaves_nothing(
+    alice: Person, resources: Resources, change: Callable[[dict[str, Any]], object], field: str
+):
+    before = row_counts(resources)
+    body = json.dumps(broken(change))
+    refused = alice.post(IMPORT, data=body, content_type="application/json")
+    assert refused.status_code == 422, refused.text
+    assert refused.json["errors"][0]["field"] == field
+    assert row_counts(resources) == before
+
+
+def test_an_import_may_be_larger_than_a_message_and_not_without_end(make_app: Any):
+    app = make_app(max_body_bytes=2048)
+    person = Person(app.test_client(), "mover")
+    document = sample()
+    document["messages"][1]["content"] = "x" * 100_000
+    bring(person, document)
+    too_large = person.post(IMPORT, data=b"[" + b" " * (33 * 1024 * 1024), content_type="application/json")
+    assert too_large.status_code == 413
+    assert person.post("/api/v1/generations", json={"message": "x" * 3000}).status_code == 413
+
+
+def test_an_import_counts_as_a_new_conversation(make_app: Any):
+    person = Person(make_app(ratelimit_new_conversations="1/minute").test_client(), "collector")
+    bring(person, sample())
+    refused = person.post(IMPORT, json=sample())
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(person.get("/api/v1/conversations").json["items"]) == 1
