@@ -39,7 +39,17 @@ ANSWERED = """
   setInterval(answered, 200);
 })
 """
-WORDS = "tide harbour lantern **salt** *slow* `rope` keel [chart](https://example.com/chart) gull anchor mist".split()
+WORDS = (
+    "tide",
+    "harbour",
+    "**salt**",
+    "*slow*",
+    "`rope`",
+    "keel",
+    "[chart](https://example.com/chart)",
+    "gull",
+    "mist",
+)
 
 
 def prose(seed: int, words: int) -> str:
@@ -54,7 +64,8 @@ def chapter(n: int) -> str:
     items = "\n".join(f"- {prose(n + i, 9)}\n  - {prose(i, 5)}" for i in range(4))
     return (
         f"## Part {n}\n\n{prose(n, 60)}\n\n{prose(n + 3, 40)}\n\n{items}\n\n```python\n{code}\n```\n\n"
-        f"| no | sum | remark |\n|---|---:|---|\n{rows}\n\n> {prose(n + 5, 25)}\n\n1. {prose(n, 12)}\n2. {prose(n, 8)}\n\n"
+        f"| no | sum | remark |\n|---|---:|---|\n{rows}\n\n"
+        f"> {prose(n + 5, 25)}\n\n1. {prose(n, 12)}\n2. {prose(n, 8)}\n\n"
     )
 
 

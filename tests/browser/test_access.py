@@ -1,0 +1,113 @@
+"""For everybody: axe-core finds nothing serious on any view, in either light."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.axe import faults
+from tests.browser.conftest import Site, Visitor
+
+Visit = Callable[..., Visitor]
+TEXT = (
+    "## Rain\n\nIt **may** rain, see [the chart](https://e.com/c).\n\n```python\nrain = True  # for now\n```\n\n"
+    "| day | rain |\n|---|---:|\n| Monday | 3 |\n\n> Take a coat.\n\n- [x] coat\n- [ ] hat\n\n1. Look\n2. Go"
+)
+
+
+class Inspection:
+    """Collects what is wrong, so that one run shows all of it."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+        self.found: list[str] = []
+
+    def look(self, view: str) -> None:
+        # Colours that are just being faded in are nobody's colours.
+        self.visitor.page.wait_for_timeout(350)
+        for fault in faults(self.visitor.page):
+            self.found += [f"{view}: {fault['id']}: {where[:300]}" for where in fault["where"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_on_any_view(visit: Visit, site: Site, scheme: str) -> None:
+    alice = visit(signed_in=False, color_scheme=scheme)
+    page = alice.page
+    inspection = Inspection(alice)
+    alice.go("/")
+    page.get_by_label("Development token").fill("hello")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    inspection.look("door")
+
+    site.behave(text=TEXT, rate=0, reasoning=20)
+    alice.enter()
+    inspection.look("new chat")
+    alice.go("/m/fake/new")
+    alice.send("Will it rain?")
+    alice.is_answered()
+    alice.answer.get_by_text("Reasoning").click()
+    alice.answer.get_by_role("button", name="Answer again").click()
+    expect(alice.answer.get_by_text("2 of 2")).to_be_visible()
+    alice.is_answered()
+    inspection.look("answer")
+    page.get_by_role("button", name="Edit message").click()
+    inspection.look("edit")
+    page.keyboard.press("Escape")
+
+    alice.send("And tomorrow?")
+    expect(page.get_by_role("article", name="Answer")).to_have_count(2)
+    alice.is_answered()
+    site.behave(tokens=200, rate=20)
+    alice.send("And then?")
+    expect(page.get_by_role("article", name="Answer")).to_have_count(3)
+    alice.has_grown()
+    inspection.look("streaming")
+    page.get_by_role("button", name="Stop the answer").click()
+    alice.is_answered()
+    inspection.look("stopped")
+    site.behave(status=400, error_message="The upstream refuses.")
+    alice.send("And after that?")
+    expect(page.get_by_role("article", name="Answer")).to_have_count(4)
+    alice.is_answered()
+    inspection.look("failed")
+
+    page.get_by_role("heading", level=1).get_by_role("button").click()
+    inspection.look("menu of the conversation")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=re.compile("Account and settings")).click()
+    inspection.look("menu of the account")
+    page.get_by_role("menuitem", name="Archived conversations").click()
+    inspection.look("archived")
+    page.keyboard.press("Control+/")
+    inspection.look("shortcuts")
+    page.keyboard.press("Escape")
+    alice.go("/nowhere")
+    inspection.look("nothing here")
+    assert inspection.found == []
+
+
+def test_nothing_serious_on_a_phone(visit: Visit, site: Site) -> None:
+    alice = visit(size="phone", signed_in=False)
+    inspection = Inspection(alice)
+    conversation = site.finished(alice.name, "In the pocket")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}")
+    expect(alice.answer).to_be_visible()
+    inspection.look("conversation")
+    alice.page.get_by_role("button", name="Show conversations").click()
+    inspection.look("list")
+    assert inspection.found == []
+
+
+def test_planted_faults_are_found(module_page: Page) -> None:
+    module_page.evaluate(
+        """() => {
+          const faint = Object.assign(document.createElement('p'), {textContent: 'hard to read'});
+          faint.setAttribute('style', 'color: #bbb; background: #fff');
+          document.body.append(document.createElement('input'), document.createElement('button'), faint);
+        }"""
+    )
+    assert {"label", "button-name", "color-contrast"} <= {fault["id"] for fault in faults(module_page)}
