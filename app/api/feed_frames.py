@@ -54,6 +54,11 @@ def notice(name: str, fields: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _json({"type": name, **fields}))
 
 
+def presence(conversation_id: str, connections: int) -> bytes:
+    """How many connections follow a conversation's feed."""
+    return notice("presence", {"conversation_id": conversation_id, "connections": connections})
+
+
 def _replayed(line: Line) -> bytes:
     name, body = _said(line)
     shown = "message.replay" if name in _REPLAYED else name

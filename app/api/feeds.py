@@ -20,6 +20,7 @@ from app.domain.cursor import Cursor
 from app.domain.errors import MalformedInput
 from app.relay.book import Book
 from app.services.feeds import Replay
+from app.services.tickets import FEED
 
 routes = Routes("feeds", __name__, "/api/v1", "What happens, as it happens")
 
@@ -51,7 +52,7 @@ def follow_conversation(caller: Caller, path: ConversationPath, query: FeedQuery
     return _respond(caller, conversation_id, process.live.conversation_feeds, replay, conversation_id)
 
 
-@routes.route_for("get", "/feed", access="user", limit="reads", answers=(_FEED,))
+@routes.route_for("get", "/feed", access="user", limit="reads", answers=(_FEED,), opens=lambda path: FEED)
 def follow_everything(caller: Caller, query: FeedQuery, header: StreamHeaders) -> Response:
     """Follow all conversations of the user in one stream. Its events have numbers of their own."""
     process = web()
@@ -64,7 +65,12 @@ def _respond(caller: Caller, key: str, book: Book, replay: Replay, conversation_
     with streams.place_for(process, caller) as place:
         retry = streams.RETRY if streams.asked_by_event_source() else b""
         opening = retry + feed_frames.opening(replay, conversation_id, connection_id)
-        return streams.follow(process, caller, place, key, Cursor(1, replay.top), opening, book=book)
+        left = process.live.presence.join(key) if conversation_id else _nobody_told
+        return streams.follow(process, caller, place, key, Cursor(1, replay.top), opening, book=book, left=left)
+
+
+def _nobody_told() -> None:
+    """Following everything is following nothing in particular."""
 
 
 def _replay(header: StreamHeaders, query: FeedQuery, read: Callable[[int], Replay]) -> Replay:

@@ -13,11 +13,13 @@ from app.config import Settings
 from app.domain.commands import User
 from app.domain.cursor import Cursor
 from app.eventlog.places import PlaceBook
+from app.eventlog.presence import PresenceBook
 from app.ops.health import Health
 from app.ops.metrics import GENERATIONS_STARTED
 from app.relay.book import Book
 from app.relay.hub import Hub
 from app.relay.places import Places
+from app.relay.presence import Presence
 from app.relay.stream import Streams
 from app.services.dispatch import Sweeper
 from app.services.feeds import CONVERSATION, USER, FeedReader
@@ -46,6 +48,7 @@ class Live:
     hub: Hub
     conversation_feeds: Book
     user_feeds: Book
+    presence: Presence
     streams: Streams
     sweeper: Sweeper
     health: Health
@@ -77,6 +80,9 @@ class Live:
                 last=None,
                 page=FEED_PAGE,
             ),
+            presence=Presence(
+                PresenceBook(resources.redis, settings.redis_namespace, resources.bell), feed_frames.presence
+            ),
             streams=Streams(hub, places),
             sweeper=Sweeper(
                 resources.database,
@@ -96,6 +102,7 @@ class Live:
         self.sweeper.stop()
         self.hub.close()
         self.places.close()
+        self.presence.close()
         self.resources.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -85,13 +85,14 @@ def follow(
     opening: bytes,
     *,
     book: Book | None = None,
+    left: Callable[[], None] = lambda: None,
     render: Render | None = None,
     heartbeat: bytes = sse.HEARTBEAT,
     headers: Iterable[tuple[str, str]] = sse.HEADERS,
 ) -> Response:
     """The response that follows a log in a place taken before: a generation's, unless ``book`` has another kind.
 
-    ``render`` gives it the form of another protocol.
+    ``left`` is called when nobody follows it any more. ``render`` gives it the form of another protocol.
     """
     live = process.live
     user_id = caller.user.id
@@ -99,6 +100,7 @@ def follow(
     def release() -> None:
         STREAMS_OPEN.dec()
         live.places.leave(user_id, place)
+        left()
 
     STREAMS_OPEN.inc()
     stream = EventStream(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from flask import Response
 from pydantic import Field, model_validator
 
@@ -16,15 +18,16 @@ routes = Routes("tickets", __name__, "/api/v1", "Streams for clients that can se
 
 
 class TicketBody(Body):
-    """What the ticket is to open: exactly one of the two."""
+    """What the ticket is to open: exactly one of the three."""
 
     generation_id: Id | None = Field(None, description="A generation's stream, also as a response of /v1")
     conversation_id: Id | None = Field(None, description="A conversation's feed")
+    feed: Literal[True] | None = Field(None, description="The feed of everything")
 
     @model_validator(mode="after")
     def _is_one(self) -> TicketBody:
-        if (self.generation_id is None) == (self.conversation_id is None):
-            raise ValueError("exactly one of generation_id and conversation_id is needed")
+        if [self.generation_id, self.conversation_id, self.feed].count(None) != 2:
+            raise ValueError("exactly one of generation_id, conversation_id and feed is needed")
         return self
 
 
@@ -41,7 +44,9 @@ def issue_stream_ticket(caller: Caller, body: TicketBody) -> Response:
     tickets = web().resources.tickets
     if body.generation_id is not None:
         ticket = tickets.for_generation(caller.user, body.generation_id, caller.expires_at)
+    elif body.feed:
+        ticket = tickets.for_feed(caller.user, caller.expires_at)
     else:
-        assert body.conversation_id is not None, "one of the two is given"
+        assert body.conversation_id is not None, "one of the three is given"
         ticket = tickets.for_conversation(caller.user, body.conversation_id, caller.expires_at)
     return render.answer({"ticket": ticket.text, "expires_at": ticket.expires_at})

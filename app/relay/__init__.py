@@ -8,6 +8,7 @@ reader    a follower with a socket
 subscription, ear   the raw connection that hears what is published, and what keeps it alive
 hub       one thread that moves all of it
 stream    one response, with two doors: a socket handed to the hub, or an ordinary generator
+presence  how many others follow a feed
 places    how many streams there may be
 worker    the gunicorn worker that can hand a socket over
 """

@@ -21,6 +21,8 @@ OPEN_SECONDS = 60.0
 REOPEN_SECONDS = 900.0
 # 256 bits, as text for an address.
 _BYTES = 32
+# What a ticket for the feed of everything is asked to open; its row names the user themselves.
+FEED = "feed"
 _LONGEST = 100
 
 
@@ -60,12 +62,18 @@ class Tickets:
                 raise NotFound
             return _issue(tx, user, conversation_id, token_expires_at)
 
+    def for_feed(self, user: User, token_expires_at: float) -> Ticket:
+        """A ticket for the feed of everything this user has."""
+        with self._database.user(user.id) as tx:
+            return _issue(tx, user, user.id, token_expires_at)
+
     def admit(self, text: str, object_id: str) -> Admission | None:
-        """Who may open the stream of ``object_id`` by this ticket; None when it does not open it."""
+        """Who may open the stream of ``object_id``, or FEED, by this ticket; None when it does not open it."""
         if not 0 < len(text) <= _LONGEST:
             return None
         with self._database.system() as tx:
-            holder = tickets.use(tx, _digest(text), object_id, OPEN_SECONDS, REOPEN_SECONDS)
+            opens = None if object_id == FEED else object_id
+            holder = tickets.use(tx, _digest(text), opens, OPEN_SECONDS, REOPEN_SECONDS)
         if holder is None:
             return None
         return Admission(User(holder.user_id, holder.subject), holder.token_expires_at.timestamp())

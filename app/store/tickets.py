@@ -35,15 +35,17 @@ def add(tx: Tx, digest: bytes, user_id: str, object_id: str, token_expires_at: f
     return expires_at
 
 
-def use(tx: Tx, digest: bytes, object_id: str, open_seconds: float, reopen_seconds: float) -> Holder | None:
+def use(tx: Tx, digest: bytes, object_id: str | None, open_seconds: float, reopen_seconds: float) -> Holder | None:
     """Open the stream with a ticket: its holder, or None when it does not open this stream, or not any more.
 
+    ``object_id`` None: the stream of everything its user has.
     It has to be used first within ``open_seconds`` of its issue; after that it is good for ``reopen_seconds`` of it.
     """
     row = fetch_one(
         tx,
         """UPDATE stream_tickets t SET opened_at = coalesce(t.opened_at, now()) FROM users u
-           WHERE t.digest = :digest AND CAST(t.object AS text) = lower(:object) AND u.id = t.user_id
+           WHERE t.digest = :digest
+             AND CAST(t.object AS text) = coalesce(lower(:object), CAST(t.user_id AS text)) AND u.id = t.user_id
              AND t.token_expires_at > now()
              AND t.created_at > now() - make_interval(
                  secs => CASE WHEN t.opened_at IS NULL THEN :open_seconds ELSE :reopen_seconds END)

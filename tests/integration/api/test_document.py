@@ -72,6 +72,7 @@ def _try(app: OpenAPI, operation: APIOperation, mode: GenerationMode) -> None:
         assume(not (isinstance(case.body, dict) and case.body.get("stream")))
         if isinstance(case.query, dict):
             case.query.pop("wait", None)
+            case.query.pop("stream", None)
         if mode is GenerationMode.POSITIVE and case.path_parameters:
             # Ids out of the blue are only ever unknown.
             real = _ids(person.start(), native=operation.path.startswith("/api/"))

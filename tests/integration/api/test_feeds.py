@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from time import sleep, time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+import redis
+from flask.testing import FlaskClient
+from flask_openapi3.openapi import OpenAPI
+from werkzeug.test import TestResponse
 
+from app.eventlog import presence as shared_presence
+from app.eventlog.bell import Bell
+from app.eventlog.presence import PresenceBook
+from app.relay import hub
+from app.relay.stream import StreamBroken
 from app.wiring import Resources
-from tests.integration.api.conftest import Hand, Person
+from dev.server import free_port
+from tests.integration.api.conftest import Hand, Person, token
 
 
 @dataclass
@@ -26,17 +37,21 @@ class Said:
 
 
 @contextmanager
-def following(person: Person, path: str, **options: Any) -> Iterator[Iterator[Said]]:
-    """The events of a feed, as they come."""
+def following(person: Person, path: str, *, presence: bool = False, **options: Any) -> Iterator[Iterator[Said]]:
+    """The events of a feed, as they come; ``presence`` comes when it likes, and only for who asks for it."""
     answer = person.get(path, **options)
     assert answer.status_code == 200, answer.text
+    feed = parsed(answer, presence=presence)
     try:
-        yield parsed(answer.iter_encoded())
+        yield feed
     finally:
+        # Also what iterates over it: the connection lives as long.
+        feed.close()
         answer.close()
 
 
-def parsed(pieces: Iterator[bytes]) -> Iterator[Said]:
+def parsed(answer: TestResponse, *, presence: bool = False) -> Generator[Said, None, None]:
+    pieces = answer.iter_encoded()
     buffer = b""
     for piece in pieces:
         buffer += piece
@@ -46,7 +61,9 @@ def parsed(pieces: Iterator[bytes]) -> Iterator[Said]:
             found = {name.decode(): value for name, value in fields}
             if "data" in found:
                 number = int(found["id"]) if "id" in found else None
-                yield Said(found.get("event", b"message").decode(), number, json.loads(found["data"]))
+                said = Said(found.get("event", b"message").decode(), number, json.loads(found["data"]))
+                if presence or said.name != "presence":
+                    yield said
 
 
 def up_to(feed: Iterator[Said], name: str) -> list[Said]:
@@ -255,3 +272,102 @@ def test_nobody_hears_of_others(alice: Person, bob: Person, resources: Resources
         Hand(resources, alice.start("a secret")["generation"]["id"]).run("yes")
         mine = bob.start("my own")
         assert next(feed).data["conversation_id"] == mine["conversation"]["id"]
+
+
+@pytest.mark.parametrize("where", ["events", "feed"])
+def test_a_ticket_opens_a_feed_and_its_reconnects_and_no_other(
+    alice: Person, bob: Person, anybody: FlaskClient, where: str
+) -> None:
+    conversation_id, other = (alice.start()["conversation"]["id"] for _ in range(2))
+    wanted = {"conversation_id": conversation_id} if where == "events" else {"feed": True}
+    paths = {"events": events_of(conversation_id), "feed": "/api/v1/feed"}
+    ticket = alice.post("/api/v1/stream-tickets", json=wanted).json["ticket"]
+    for cursor in ("0", "1"):
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": cursor}
+        answer = anybody.get(f"{paths[where]}?ticket={ticket}", headers=headers)
+        seen = up_to(parsed(answer), "replay.end")
+        answer.close()
+        assert next(one.id for one in seen if one.id) == int(cursor) + 1
+    others = [events_of(other), paths["feed" if where == "events" else "events"]]
+    assert [anybody.get(f"{path}?ticket={ticket}").status_code for path in others] == [401, 401]
+
+
+def test_a_feed_counts_as_a_stream_of_its_user(make_app: Any) -> None:
+    app = make_app(max_streams_per_user=2)
+    alice = Person(app.test_client(), "alice")
+    conversation_id = alice.start()["conversation"]["id"]
+    with following(alice, "/api/v1/feed") as one, following(alice, events_of(conversation_id)) as two:
+        next(one)
+        next(two)
+        refused = alice.get("/api/v1/feed")
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) > 0
+    with following(alice, "/api/v1/feed") as again:
+        next(again)
+
+
+def test_a_feed_ends_when_its_token_does(app: OpenAPI, alice: Person) -> None:
+    brief = Person(
+        app.test_client(), alice.subject, {"Authorization": f"Bearer {token(alice.subject, exp=time() + 2)}"}
+    )
+    with following(brief, "/api/v1/feed") as feed:
+        assert up_to(feed, "message")[-1].data == {"type": "auth", "detail": "token expired"}
+        with pytest.raises(StreamBroken):
+            next(feed)
+
+
+def test_those_who_follow_a_conversation_are_told_how_many_they_are(alice: Person) -> None:
+    conversation_id = alice.start()["conversation"]["id"]
+    with following(alice, events_of(conversation_id), presence=True) as first:
+        assert up_to(first, "presence")[-1].data["connections"] == 1
+        with following(alice, events_of(conversation_id), presence=True) as second:
+            assert next(first).data == {"type": "presence", "conversation_id": conversation_id, "connections": 2}
+            told = up_to(second, "presence")[-1]
+            assert (told.id, told.data["connections"]) == (None, 2)
+        assert next(first).data["connections"] == 1
+
+
+def test_who_has_died_is_not_counted_for_long_and_no_key_stays(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_presence, "TTL_SECONDS", 0.3)
+    client = redis.Redis.from_url(redis_url, socket_timeout=5)
+    book = PresenceBook(client, "test", Bell(client, "test"))
+    assert book.count("c", ["dead"]) == (1, 0)
+    assert book.count("c", ["alive"]) == (2, 1)
+    assert client.pttl("test:{c}:presence") > 0
+    sleep(0.4)
+    assert book.count("c", ["alive"]) == (1, 0)
+    sleep(0.4)
+    assert client.keys("*") == []
+
+
+def test_without_redis_a_feed_is_served_from_postgresql(make_app: Any) -> None:
+    app = make_app(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    alice = Person(app.test_client(), "alice")
+    conversation_id = alice.start()["conversation"]["id"]
+    with following(alice, events_of(conversation_id)) as feed:
+        assert [one.id for one in up_to(feed, "replay.end") if one.id] == [1, 2]
+        alice.patch(f"/api/v1/conversations/{conversation_id}", json={"title": "Still here"})
+        assert next(feed).data["title"] == "Still here"
+
+
+def test_a_ring_nobody_heard_is_made_up_for(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bell, "ring", lambda self, keys: None)
+    monkeypatch.setattr(hub, "IDLE_SECONDS", 0.5)
+    alice = Person(make_app().test_client(), "alice")
+    conversation_id = alice.start()["conversation"]["id"]
+    with following(alice, events_of(conversation_id) + "?from_seq=2", presence=True) as feed:
+        up_to(feed, "presence")
+        for title in ("one", "two"):
+            alice.patch(f"/api/v1/conversations/{conversation_id}", json={"title": title})
+        assert [(one.id, one.data["title"]) for one in (next(feed), next(feed))] == [(3, "one"), (4, "two")]
+
+
+def test_an_item_that_is_taken_out_is_not_told_again(alice: Person) -> None:
+    made = alice.post("/v1/conversations", json={"items": [{"role": "user", "content": "a secret"}]}).json["id"]
+    conversation_id = str(UUID(made.removeprefix("conv_")))
+    item = alice.get(f"/v1/conversations/{made}/items").json["data"][0]["id"]
+    alice.delete(f"/v1/conversations/{made}/items/{item}")
+    with following(alice, events_of(conversation_id)) as feed:
+        seen = up_to(feed, "replay.end")
+    assert [one.name for one in seen if one.id] == ["message.replay", "message.deleted"]
+    assert "secret" not in json.dumps([one.data for one in seen])
