@@ -392,7 +392,7 @@ def due(tx: Tx, limit: int, lease: float, late: float = 0.0, grace: float = 0.0)
             FROM due WHERE g.id = due.id RETURNING g.id""",
         limit=limit,
         lease=lease,
-        late=late,
+        late=max(late, grace),
         grace=grace,
     )
     return [row.id for row in rows]

@@ -203,3 +203,13 @@ def test_the_answers_of_a_conversation_are_handed_out_one_after_the_other(resour
     assert sweeper(resources, []).sweep() == [first.generation.id]
     claim(resources, first.generation.id).speak(1).finish()
     assert sweeper(resources, []).sweep() == [second.generation.id]
+
+
+def test_who_only_rings_lets_those_look_first_who_claim(resources: Resources, alice: User) -> None:
+    """Also at an expired lease, whose grace counts from its end (found by the chaos rig)."""
+    hand = claim(resources, start(resources, alice).generation.id, lease=10)
+    let_pass(resources.database, 11)
+    heard: list[str] = []
+    assert sweeper(resources, heard, grace=5).sweep() == []
+    let_pass(resources.database, 5)
+    assert sweeper(resources, heard, grace=5).sweep() == heard == [hand.id]
