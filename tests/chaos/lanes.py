@@ -1,6 +1,7 @@
 """Rigs side by side: the same scenarios with the same seed, dealt out to processes of their own.
 
 Each lane is ``python -m tests.chaos`` with its share and a report of its own; what it prints, it prints as it happens.
+Promises about seconds are looked at first, in a lane that has the machine for itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from tests.chaos.plants import PLANTS
 from tests.chaos.runner import Outcome
 from tests.chaos.scenarios import SCENARIOS
+
+# What a lane is told: ("--scenario", name) or ("--plant", name).
+Share = list[tuple[str, str]]
 
 # Seconds on an idle machine, roughly; what is not named takes about half a minute. A plant has a rig of its own.
 _USUAL = 30.0
@@ -38,27 +42,31 @@ def run(
     """Everything that was chosen, in ``options.jobs`` lanes; what a lane did not report has failed."""
     work = [(_weight(name, options), ("--scenario", name)) for name in names]
     work += [(_PLANT, ("--plant", name)) for name in plants]
-    started = []
-    for number, share in enumerate(_dealt(work, options.jobs)):
-        out = options.out / f"lane-{number}"
-        out.mkdir(parents=True, exist_ok=True)
-        out.joinpath("report.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "tests.chaos", *_common(arguments), "--jobs", "1", "--out", str(out)]
-        started.append((share, out, subprocess.Popen([*command, *(word for words in share for word in words)])))
+    alone = [words for _, words in work if words[1] in SCENARIOS and SCENARIOS[words[1]].timed]
+    together = [item for item in work if item[1] not in alone]
     outcomes: list[Outcome] = []
-    for share, out, process in started:
-        process.wait()
-        outcomes += _reported(share, out, options.seed)
+    for shares in ([alone] if alone else [], _dealt(together, options.jobs)):
+        lanes = [_start(share, options.out / f"lane-{share[0][1]}", arguments) for share in shares]
+        for share, out, process in lanes:
+            process.wait()
+            outcomes += _reported(share, out, options.seed)
     return outcomes
+
+
+def _start(share: Share, out: Path, arguments: Sequence[str]) -> tuple[Share, Path, subprocess.Popen[bytes]]:
+    out.mkdir(parents=True, exist_ok=True)
+    out.joinpath("report.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tests.chaos", *_common(arguments), "--jobs", "1", "--out", str(out)]
+    return share, out, subprocess.Popen([*command, *(word for words in share for word in words)])
 
 
 def _weight(name: str, options: argparse.Namespace) -> float:
     return options.seconds + 25.0 if name == "mix" else _SECONDS.get(name, _USUAL)
 
 
-def _dealt(work: Sequence[tuple[float, tuple[str, str]]], lanes: int) -> list[list[tuple[str, str]]]:
+def _dealt(work: Sequence[tuple[float, tuple[str, str]]], lanes: int) -> list[Share]:
     """The longest first, each to the lane that is free first."""
-    filled: list[tuple[float, list[tuple[str, str]]]] = [(0.0, []) for _ in range(min(lanes, len(work)))]
+    filled: list[tuple[float, Share]] = [(0.0, []) for _ in range(min(lanes, len(work)))]
     for seconds, words in sorted(work, key=lambda item: -item[0]):
         lightest = min(range(len(filled)), key=lambda lane: filled[lane][0])
         load, share = filled[lightest]
@@ -75,7 +83,7 @@ def _common(arguments: Sequence[str]) -> list[str]:
     return parser.parse_known_args(list(arguments))[1]
 
 
-def _reported(share: Sequence[tuple[str, str]], out: Path, seed: int) -> list[Outcome]:
+def _reported(share: Share, out: Path, seed: int) -> list[Outcome]:
     report = out / "report.json"
     outcomes = [Outcome(**row) for row in json.loads(report.read_text())] if report.exists() else []
     known = {outcome.scenario for outcome in outcomes}

@@ -120,7 +120,7 @@ class Rig:
         self.webs: list[Member] = []
         self.workers: list[Member] = []
         self.disks: list[Path] = []
-        # What processes hold after their first work: pools and threads come with it.
+        # What processes hold after their first scenario: pools and threads come with it.
         self.warm: dict[str, Footprint] = {}
 
     # --- life
@@ -371,13 +371,13 @@ class Rig:
         return jwt.encode({**claims, "jti": uuid4().hex}, self.secret, algorithm="HS256")
 
     def footprints(self) -> dict[str, Footprint]:
-        """Of every worker process and web process, by name and number."""
+        """Of every worker process and web process, by name and process id."""
         found = {}
         for member in self.members:
             pids = member.children if member.port else [member.pid]
-            for number, pid in enumerate(sorted(pids)):
+            for pid in pids:
                 if seen := footprint(pid):
-                    found[f"{member.name}#{number}"] = seen
+                    found[f"{member.name}#{pid}"] = seen
         return found
 
 

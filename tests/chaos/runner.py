@@ -51,7 +51,8 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     rng = random.Random(f"{seed} {scenario.name}")
     for proxy in rig.proxies.all.values():
         proxy.counts.clear()
-    dump = Dump(before=rig.warm)
+    dump = Dump(before=dict(rig.warm))
+    there = set(rig.footprints())
     load = Load(rig.service(), scenario.plan, history, rng)
     load.start()
     strike = Strike(rig, load, rng, quick)
@@ -66,7 +67,8 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
         await rig.heal()
     else:
         await _look(rig, load, dump, with_redis=True)
-    rig.warm = rig.warm or dump.after
+    # One that was there all the time has done all kinds of work; one that has just started would seem to grow.
+    rig.warm = {name: held for name, held in dump.after.items() if name in there} | rig.warm
     calls = read_provider_log(rig.provider_log, history.run)
     counts = dict(rig.proxies.counts())
     evidence = Evidence(history, calls, dump, scenario.allowed, counts)

@@ -37,6 +37,7 @@ class Scenario:
     lasting: bool = False
     judge: Judge | None = None
     within: float | None = None
+    timed: bool = False  # its promise is about seconds: nothing else should run beside it
     patience: float = 90.0  # seconds after healing in which everything must be over, beyond what the provider takes
     needs: Callable[[], str | None] = lambda: None
 
@@ -63,7 +64,12 @@ async def calm(strike: Strike) -> None:
 
 
 @scenario(
-    1, "worker-killed", "Others go on within lease and sweep; nobody loses a token", covers=("takeover",), within=8
+    1,
+    "worker-killed",
+    "Others go on within lease and sweep; nobody loses a token",
+    covers=("takeover",),
+    within=8,
+    timed=True,
 )
 async def worker_killed(strike: Strike) -> None:
     await strike.under_way()
@@ -157,6 +163,7 @@ def _back_in_two_seconds(evidence: Evidence) -> str | None:
     plan=Plan(tokens=360),
     allowed=Allowed(calls=1),
     judge=_back_in_two_seconds,
+    timed=True,
 )
 async def web_killed(strike: Strike) -> None:
     await strike.under_way(0.15)
@@ -172,6 +179,7 @@ async def web_killed(strike: Strike) -> None:
     "A worker that is told to leave gives its answers back: the next goes on within three seconds",
     covers=("takeover",),
     within=3,
+    timed=True,
 )
 async def worker_leaves(strike: Strike) -> None:
     await strike.under_way(0.15)
