@@ -25,7 +25,8 @@ class SearchQuery(Query):
     """What to look for."""
 
     q: Question = Field(
-        description='Words that must all be there; "a phrase", this or that, -without. The last word may be unfinished',
+        description='Words that must all be there; "a phrase", this or that, -without. Of the last word the '
+        "beginning will do, in titles and the newest thousand messages",
     )
     limit: int = Field(20, ge=1, le=50)
     cursor: Text | None = Field(None, max_length=200, description="next_cursor of the page before")

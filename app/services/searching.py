@@ -40,7 +40,7 @@ class Searcher:
         with self._database.user(user.id) as tx:
             query = search.parse(tx, command.question)
             ending = ":*" if _is_unfinished(command.question, query.text) else ""
-            hits = search.find(tx, query.text + ending, command.limit + 1, before) if query.text else []
+            hits = search.find(tx, query.text, query.text + ending, command.limit + 1, before) if query.text else []
         shown = hits[: command.limit]
         words = words_of(query.positive + ending)
         items = [Found(hit, excerpt(hit.text, words)) for hit in shown]

@@ -44,17 +44,22 @@ def parse(tx: Tx, question: str) -> Query:
     return Query(row.text, row.positive)
 
 
-def find(tx: Tx, query: str, limit: int, before: tuple[datetime, str] | None) -> list[Hit]:
-    """Up to ``limit`` hits of the transaction's user, newest first, older than ``before`` (at, id)."""
+def find(tx: Tx, query: str, begun: str, limit: int, before: tuple[datetime, str] | None) -> list[Hit]:
+    """Up to ``limit`` hits of the transaction's user, newest first, older than ``before`` (at, id).
+
+    ``begun`` is the query with an unfinished word; it is looked for in titles and the newest thousand messages.
+    """
     at, item_id = before or _NEWEST
     rows = fetch(
         tx,
         """SELECT h.conversation_id, h.message_id, m.role, c.title, h.at,
                CASE WHEN h.message_id IS NULL THEN c.title ELSE left(m.content, :chars) END AS text
-           FROM search_mine(CAST(:query AS tsquery), CAST(:at AS timestamptz), CAST(:id AS uuid), :limit) h
+           FROM search_mine(CAST(:query AS tsquery), CAST(:begun AS tsquery), CAST(:at AS timestamptz),
+               CAST(:id AS uuid), :limit) h
            JOIN conversations c ON c.id = h.conversation_id LEFT JOIN messages m ON m.id = h.message_id
            ORDER BY h.at DESC, coalesce(h.message_id, h.conversation_id) DESC LIMIT :limit""",
         query=query,
+        begun=begun,
         at=at,
         id=item_id,
         limit=limit,

@@ -8,11 +8,15 @@ branch_labels = None
 depends_on = None
 
 # Words as they are written, in small letters: people write in more languages than a stemmer knows.
-# The owner is one more word, so that one index finds the words of one user. No parser makes a word with a "=" in it.
+# The owner, and the owner with the month, are words too, so that one index finds the words of one user in one month.
+# No parser makes a word with a "=" in it.
 # Only the beginning of a very long text: a tsvector ends at a megabyte, and more words than these may not fit.
 SEARCH = """
+CREATE FUNCTION month_of(at timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    CAST(extract(year FROM at AT TIME ZONE 'UTC') * 12 + extract(month FROM at AT TIME ZONE 'UTC') AS integer);
 ALTER TABLE messages ADD COLUMN search tsvector GENERATED ALWAYS AS (
-    array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple', left(content, 100000))) STORED;
+    array_to_tsvector(ARRAY['=' || CAST(user_id AS text) || '/' || CAST(month_of(created_at) AS text)])
+    || to_tsvector('simple', left(content, 100000))) STORED;
 ALTER TABLE conversations ADD COLUMN search tsvector GENERATED ALWAYS AS (
     array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple', coalesce(title, ''))) STORED;
 CREATE INDEX messages_search ON messages USING gin (search);
@@ -22,50 +26,69 @@ CREATE INDEX messages_of_user ON messages (user_id, created_at DESC, id DESC);
 
 -- Row-level security keeps the operator @@ out of every index: it is not leakproof. So the index is read as the owner
 -- of the tables, in the name the transaction has, and gives ids only; who asks reads the rows under his own policies.
--- The newest thousand messages are looked through first: that is quick for a word which is everywhere, and a word
--- which is not found there often enough is rare enough for the index.
-CREATE FUNCTION search_mine(query tsquery, before timestamptz, before_id uuid, most integer)
+-- The newest thousand messages are looked through, which is quick for a word that is everywhere and for who has no
+-- more; then the index is asked for a month, two, four, eight, so that few requests read all that was ever said.
+-- begun is the query with the beginning of a word in it: an index would collect what everybody wrote that begins so.
+CREATE FUNCTION search_mine(query tsquery, begun tsquery, before timestamptz, before_id uuid, most integer)
 RETURNS TABLE (conversation_id uuid, message_id uuid, at timestamptz)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE ROWS 50 SECURITY DEFINER SET search_path = public SET enable_seqscan = off AS $$
+#variable_conflict use_column
 DECLARE
     me CONSTANT uuid := nullif(current_setting('app.user_id', true), '')::uuid;
-    mine CONSTANT tsquery := CAST('''=' || CAST(me AS text) || '''' AS tsquery) && query;
+    mine CONSTANT text := '''=' || CAST(me AS text);
     found integer;
-    looked integer;
+    added integer;
+    months integer := 1;
+    last_at timestamptz;
+    last_id uuid;
 BEGIN
     IF me IS NULL OR numnode(query) = 0 THEN
         RETURN;
     END IF;
-    RETURN QUERY EXECUTE
-        'SELECT c.id, NULL::uuid, c.last_message_at FROM conversations c
-         WHERE c.title IS NOT NULL AND c.search @@ $1 AND (c.last_message_at, c.id) < ($2, $3)
-         ORDER BY c.last_message_at DESC, c.id DESC LIMIT $4' USING mine, before, before_id, most;
-    RETURN QUERY EXECUTE
-        'SELECT r.conversation_id, r.id, r.created_at FROM (
-             SELECT m.conversation_id, m.id, m.created_at, m.search FROM messages m
-             WHERE m.user_id = $1 AND (m.created_at, m.id) < ($3, $4)
-             ORDER BY m.created_at DESC, m.id DESC LIMIT 1000
-         ) r WHERE r.search @@ $2 ORDER BY r.created_at DESC, r.id DESC LIMIT $5'
-        USING me, mine, before, before_id, most;
+    RETURN QUERY
+        WITH hits AS MATERIALIZED (
+            SELECT c.id, c.last_message_at FROM conversations c
+            WHERE c.title IS NOT NULL AND c.search @@ (CAST(mine || '''' AS tsquery) && begun)
+        )
+        SELECT h.id, NULL::uuid, h.last_message_at FROM hits h WHERE (h.last_message_at, h.id) < (before, before_id)
+        ORDER BY h.last_message_at DESC, h.id DESC LIMIT most;
+    RETURN QUERY
+        WITH newest AS MATERIALIZED (
+            SELECT m.conversation_id, m.id, m.created_at, m.search FROM messages m
+            WHERE m.user_id = me AND (m.created_at, m.id) < (before, before_id)
+            ORDER BY m.created_at DESC, m.id DESC LIMIT 1000
+        )
+        SELECT n.conversation_id, n.id, n.created_at FROM newest n WHERE n.search @@ begun
+        ORDER BY n.created_at DESC, n.id DESC LIMIT most;
     GET DIAGNOSTICS found = ROW_COUNT;
-    IF found >= most THEN
-        RETURN;
+    IF found < most THEN
+        SELECT m.created_at, m.id INTO last_at, last_id FROM messages m
+        WHERE m.user_id = me AND (m.created_at, m.id) < (before, before_id)
+        ORDER BY m.created_at DESC, m.id DESC OFFSET 999 LIMIT 1;
     END IF;
-    EXECUTE 'SELECT count(*) FROM (
-             SELECT FROM messages m WHERE m.user_id = $1 AND (m.created_at, m.id) < ($2, $3) LIMIT 1000
-         ) r' INTO looked USING me, before, before_id;
-    IF looked < 1000 THEN
-        RETURN;
-    END IF;
-    RETURN QUERY EXECUTE
-        'WITH hits AS MATERIALIZED (
-             SELECT m.conversation_id, m.id, m.created_at FROM messages m WHERE m.search @@ $1
-         )
-         SELECT * FROM hits WHERE (created_at, id) < ($2, $3)
-         ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5' USING mine, before, before_id, most - found, found;
+    WHILE last_at IS NOT NULL LOOP
+        RETURN QUERY
+            WITH hits AS MATERIALIZED (
+                SELECT m.conversation_id, m.id, m.created_at FROM messages m
+                WHERE m.search @@ ((
+                    SELECT CAST(string_agg(mine || '/' || month_of(last_at) - back || '''', ' | ') AS tsquery)
+                    FROM generate_series(0, months - 1) back
+                ) && query)
+            )
+            SELECT h.conversation_id, h.id, h.created_at FROM hits h WHERE (h.created_at, h.id) < (last_at, last_id)
+            ORDER BY h.created_at DESC, h.id DESC LIMIT most - found;
+        GET DIAGNOSTICS added = ROW_COUNT;
+        found := found + added;
+        EXIT WHEN found >= most;
+        SELECT max(m.created_at), 'ffffffff-ffff-ffff-ffff-ffffffffffff' INTO last_at, last_id FROM messages m
+        WHERE m.user_id = me AND m.created_at < (
+            date_trunc('month', last_at AT TIME ZONE 'UTC') - make_interval(months => months - 1)
+        ) AT TIME ZONE 'UTC';
+        months := months * 2;
+    END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION search_mine(tsquery, timestamptz, uuid, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION search_mine(tsquery, timestamptz, uuid, integer) TO unbroken_app;
+REVOKE ALL ON FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer) TO unbroken_app;
 """
 
 # Prices are per million tokens. A model that is not enabled is not asked any more, and its name is not free.
@@ -127,9 +150,10 @@ def downgrade() -> None:
         DELETE FROM models WHERE name = 'offline-tools';
         ALTER TABLE models DROP CONSTRAINT models_price, DROP COLUMN label, DROP COLUMN description, DROP COLUMN tools,
             DROP COLUMN input_price, DROP COLUMN output_price, DROP COLUMN currency;
-        DROP FUNCTION search_mine(tsquery, timestamptz, uuid, integer);
+        DROP FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer);
         DROP INDEX messages_of_user;
         CREATE INDEX messages_of_user ON messages (user_id);
         ALTER TABLE messages DROP COLUMN search;
         ALTER TABLE conversations DROP COLUMN search;
+        DROP FUNCTION month_of(timestamptz);
     """)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_pages_are_complete_also_behind_the_newest_thousand(alice: Person, modul
         conversation, _ = add_conversation(cursor, user)
         for n in range(1, 2500):
             words = ["common"] + ["rare"] * (n % 300 == 0) + ["old"] * (n < 1200)
-            at = f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z"
+            at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=17 * n)
             add_message(cursor, conversation, user, seq=n + 1, content=" ".join([f"n{n}", *words]), created_at=at)
     numbers = {q: [int(hit["snippet"].split()[0][1:]) for hit in search(alice, q, limit=50)] for q in ("rare", "old")}
     assert numbers["rare"] == [2400, 2100, 1800, 1500, 1200, 900, 600, 300]
