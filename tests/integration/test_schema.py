@@ -20,14 +20,17 @@ from app.domain.cursor import START
 from app.domain.events import Snapshot, encode, pack
 from app.domain.generation import MOVES, Status
 from app.services.finishing import Ending
-from app.store import checkpoints, conversations, generations
+from app.store import checkpoints, conversations, feed, generations
 from app.store.database import Database, Tx, execute, fetch, fetch_one
 from dev.postgres import Postgres
 from tests.conftest import ROOT, migrate
-from tests.factories import add_conversation, add_generation, add_message, add_user, ending, new_id, owner
+from tests.factories import add_conversation, add_generation, add_message, add_user, ending, insert, new_id, owner
 from tests.stack import Stack, until
 
-USER_TABLES = {"users", "conversations", "messages", "generations", "generation_chunks", "generation_archives"}
+USER_TABLES = {
+    "users", "conversations", "messages", "generations", "generation_chunks", "generation_archives", "feeds",
+    "feed_events",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +130,10 @@ def two(database_url: str) -> tuple[str, str]:
                 "INSERT INTO generation_archives (generation_id, user_id, revisions, body) VALUES (%s, %s, '[]', %s)",
                 (finished, user, f"{name} secret".encode()),
             )
+            cursor.execute("INSERT INTO feeds VALUES (%s, 1)", (user,))
+            insert(
+                cursor, "feed_events", {"user_id": user, "seq": 1, "conversation_id": new_id(), "type": "message.new"}
+            )
             users.append(user)
     return users[0], users[1]
 
@@ -154,6 +161,8 @@ def test_a_user_deletes_and_changes_only_own_rows_even_without_where(
         "generations": "worker = 'x'",
         "generation_chunks": "body = 'x'",
         "generation_archives": "body = 'x'",
+        "feeds": "seq = 5",
+        "feed_events": "type = 'x'",
     }[table]
     before = rows_of(database_url, table, bob)
     with database.user(alice) as tx:
@@ -192,7 +201,9 @@ def test_the_user_of_one_transaction_is_not_the_next_ones(database_url: str, two
     database.close()
 
 
-@pytest.mark.parametrize("table", ["conversations", "messages", "generations", "generation_chunks"])
+@pytest.mark.parametrize(
+    "table", ["conversations", "messages", "generations", "generation_chunks", "feeds", "feed_events"]
+)
 def test_a_user_cannot_add_rows_for_another_or_give_them_away(
     database: Database, database_url: str, two: tuple[str, str], table: str
 ) -> None:
@@ -371,6 +382,11 @@ def crowded(module_database_url: str) -> Iterator[tuple[Database, dict[str, str]
                 1, 1, 9, repeat('0', 64), now(), gen_random_uuid()::text, ''
             FROM messages m WHERE role = 'assistant';
             INSERT INTO generation_archives SELECT id, user_id, '[[1, 2]]', %s FROM generations;
+            INSERT INTO feed_events (user_id, seq, conversation_id, conversation_seq, type, message_id)
+            SELECT m.user_id, row_number() OVER (PARTITION BY m.user_id ORDER BY m.id), m.conversation_id, m.seq,
+                'message.new', m.id FROM messages m;
+            INSERT INTO feeds SELECT user_id, max(seq) FROM feed_events GROUP BY user_id;
+            UPDATE conversations SET feed_seq = 6;
         """,
             (pack([b"a", b"b"]),),
         )
@@ -418,7 +434,7 @@ def plans(tx: Tx, ask: Callable[[], Any]) -> str:
     return "\n".join(lines)
 
 
-BIG = ("conversations", "messages", "generations", "generation_chunks", "generation_archives")
+BIG = ("conversations", "messages", "generations", "generation_chunks", "generation_archives", "feed_events")
 Ask = Callable[[Tx, dict[str, str]], Any]
 
 
@@ -457,6 +473,22 @@ def listing(**fields: Any) -> Ask:
             lambda tx, ids: conversations.change(tx, ids["conversation"], ChangeConversation(title="x")),
             "conversations_pkey",
             id="change",
+        ),
+        pytest.param(
+            lambda tx, ids: feed.of_conversation(tx, ids["conversation"], 2, 200),
+            "feed_events_of_conversation",
+            id="feed of a conversation",
+        ),
+        pytest.param(lambda tx, ids: feed.of_user(tx, ids["user"], 500, 50), "feed_events_pkey", id="feed of a user"),
+        pytest.param(
+            lambda tx, ids: feed.tops_of_conversations(tx, [ids["conversation"]]),
+            "conversations_pkey",
+            id="end of a feed",
+        ),
+        pytest.param(
+            lambda tx, ids: feed.forget_bodies(tx, ids["conversation"]),
+            "feed_events_of_conversation",
+            id="forget a feed",
         ),
     ],
 )
