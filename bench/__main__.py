@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import journey, relay, report, worker
+from bench import database, growth, journey, path, relay, report, resume, worker
 from bench.figures import Run
 from bench.machine import describe
 from bench.stores import stores
@@ -16,6 +16,10 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "journey": journey.run,
     "relay": relay.run,
     "worker": worker.run,
+    "path": path.run,
+    "database": database.run,
+    "resume": resume.run,
+    "growth": growth.run,
 }
 
 

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import uuid4
 
 from app.store import generations
+from bench import servers
+from bench.machine import listens
 from bench.stores import CannotMeasure, Stores, need
 from bench.tools import compiled, local
 from dev.process import Program, wait_until
@@ -30,7 +32,8 @@ class Target:
     paths: list[str]
     header: str = "-"
     namespace: str = "bench"
-    extra: dict[str, float] = field(default_factory=dict)
+    # Where tokens are posted to besides Redis; 0: nowhere.
+    publish_port: int = 0
 
 
 @contextmanager
@@ -105,12 +108,31 @@ def starlette_hub(stores: Stores, count: int) -> Iterator[Target]:
     yield from _serve("starlette hub", (sys.executable, *argv), port, stores, count)
 
 
+@contextmanager
+def raw_hub(stores: Stores, count: int) -> Iterator[Target]:
+    """The best Python peer: raw ASGI on uvicorn, and what comes together is sent together."""
+    need("uvicorn")
+    port = free_port()
+    argv = ("-m", "uvicorn", "--port", str(port), "--log-level=error", "--no-access-log", "bench.peers.raw_hub:app")
+    yield from _serve("raw hub", (sys.executable, *argv), port, stores, count)
+
+
+@contextmanager
+def nchan(stores: Stores, count: int) -> Iterator[Target]:
+    """Nchan: the producer posts every token to nginx."""
+    with servers.nchan(stores) as (pid, port):
+        ids = [str(n) for n in range(count)]
+        yield Target(pid, port, ids, [f"/{n}" for n in ids], publish_port=port)
+
+
 DESIGNS = {
     "unbroken": product,
     "c hub": c_hub,
     "naive gthread": naive_gthread,
     "naive gevent": naive_gevent,
     "starlette hub": starlette_hub,
+    "raw asgi hub": raw_hub,
+    "nchan": nchan,
 }
 
 
@@ -126,15 +148,9 @@ def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: i
     environment = {**local(), "REDIS_URL": stores.redis_url}
     process = Program(name, argv, log, environment).start()
     try:
-        if not wait_until(lambda: _listens(port), 20):
+        if not wait_until(lambda: listens(port), 20):
             raise CannotMeasure(f"it did not start: {log.read_text()[-300:]}")
         ids = [str(n) for n in range(count)]
         yield Target(process.pid, port, ids, [f"/{n}" for n in ids])
     finally:
         process.kill()
-
-
-def _listens(port: int) -> bool:
-    listening = f":{port:04X} 00000000:0000 0A"
-    with open("/proc/net/tcp") as table:
-        return any(listening in line for line in table)

@@ -3,15 +3,18 @@
     python -m bench.producer '{"redis_url": …, "namespace": …, "ids": […], "rate": 50, "seconds": 5}'
 
 For every design alike it appends to real logs with the product's own script, which also publishes: what is kept in
-Redis is no difference between relays. Prints a line of JSON with how many were said.
+Redis is no difference between relays. With "publish_port" each token is posted to Nchan as well.
+Prints a line of JSON with how many were said.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import redis
@@ -40,23 +43,46 @@ def opened(client: redis.Redis, namespace: str, ids: list[str]) -> Callable[[int
     return command
 
 
+class Posts:
+    """One connection to Nchan; requests are written together, answers are read away."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        Thread(target=self._discard, daemon=True).start()
+
+    def send(self, posts: list[tuple[int, bytes]]) -> None:
+        """Post each text to its generation."""
+        head = b"POST /publish/%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b"
+        self._socket.sendall(b"".join(head % (generation, len(text), text) for generation, text in posts))
+
+    def _discard(self) -> None:
+        while self._socket.recv(1 << 20):
+            pass
+
+
 def main() -> None:
     plan = json.loads(sys.argv[1])
     client = redis.Redis.from_url(plan["redis_url"], socket_timeout=30)
     ids, rate, seconds = plan["ids"], plan["rate"], plan["seconds"]
     command = opened(client, plan["namespace"], ids)
+    nchan = Posts(plan["publish_port"]) if plan.get("publish_port") else None
     print("ready", flush=True)
     sys.stdin.readline()
     total, said, began = int(len(ids) * rate * seconds), 0, time.monotonic()
     while said < total:
         due = min(int((time.monotonic() - began) * len(ids) * rate) + 1, total)
-        pipe = client.pipeline(transaction=False)
+        pipe, posts = client.pipeline(transaction=False), list[tuple[int, bytes]]()
         for index in range(said, due):
             generation, number = index % len(ids), index // len(ids)
             text = f"~{generation}:{number}:{time.monotonic_ns()}~"
-            pipe.execute_command(*command(generation, number, encode(Token(text))))
+            payload = encode(Token(text))
+            pipe.execute_command(*command(generation, number, payload))
+            posts.append((generation, payload))
         if due > said:
             pipe.execute()
+            if nchan:
+                nchan.send(posts)
         said = due
         time.sleep(TICK_SECONDS)
     print(json.dumps({"said": said, "seconds": time.monotonic() - began}), flush=True)

@@ -215,6 +215,7 @@ def _producer(target: Target, load: Load, stores: Stores) -> Tool:
         "ids": target.ids,
         "rate": load.rate,
         "seconds": load.seconds,
+        "publish_port": target.publish_port,
     }
     producer = Tool(sys.executable, "-m", "bench.producer", json.dumps(plan))
     producer.hear()

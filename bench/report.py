@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import asdict
+from math import log10
 from pathlib import Path
 
 from bench.figures import Run, short
@@ -15,7 +16,9 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: right }
 td:first-child, th:first-child { text-align: left } tr + tr { border-top: 1px solid #8884 }
-rect { fill: #8aa4c8 } rect.own { fill: #2f6fdd } text { fill: currentColor; font-size: 13px } .miss { color: #c2410c }
+rect { fill: #8aa4c8 } rect.own { fill: #2f6fdd } text { fill: currentColor; font-size: 13px }
+path { fill: none } .axis { stroke: #8888 } .line { stroke: #8aa4c8; stroke-width: 2 } .line.own { stroke: #2f6fdd }
+circle { fill: #8aa4c8 } circle.own { fill: #2f6fdd }
 """
 
 
@@ -70,3 +73,34 @@ def bars(values: dict[str, float], unit: str) -> str:
             f'<text x="{136 + width:.1f}" y="{y + 17}">{value:.3g} {unit}</text>'
         )
     return f'<svg role="img" width="720" height="{len(values) * height + 6}">{"".join(marks)}</svg>'
+
+
+def plot(lines: dict[str, list[tuple[float, float]]], across: str, upwards: str) -> str:
+    """A chart of lines; the horizontal axis counts in powers, the vertical one begins at zero."""
+    width, height, left, bottom = 640, 260, 56, 40
+    points = [point for line in lines.values() for point in line]
+    low, high = log10(min(x for x, _ in points)), log10(max(x for x, _ in points))
+    top = max(y for _, y in points) * 1.1 or 1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        part = (log10(x) - low) / (high - low) if high > low else 0.5
+        return left + part * (width - left - 120), height - bottom - y / top * (height - bottom - 10)
+
+    marks = [f'<path class="axis" d="M{left} 10V{height - bottom}H{width - 100}"/>']
+    for x in sorted({x for x, _ in points}):
+        at, _ = place(x, 0)
+        marks.append(f'<text x="{at:.0f}" y="{height - bottom + 16}" text-anchor="middle">{short(x)}</text>')
+    for y in (0, top / 2, top):
+        _, at = place(points[0][0], y)
+        marks.append(f'<text x="{left - 6}" y="{at + 4:.0f}" text-anchor="end">{short(y)}</text>')
+    for number, (name, line) in enumerate(lines.items()):
+        spots = [place(x, y) for x, y in sorted(line)]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
+        own = " own" if name == "unbroken" or number == 0 else ""
+        marks.append(f'<path class="line{own}" d="{path}"/>')
+        marks += [f'<circle class="dot{own}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots]
+        x, y = spots[-1]
+        marks.append(f'<text x="{x + 8:.0f}" y="{y + 4:.0f}">{html.escape(name)}</text>')
+    marks.append(f'<text x="{(left + width) / 2 - 60:.0f}" y="{height - 4}">{html.escape(across)}</text>')
+    marks.append(f'<text x="{left + 6}" y="20">{html.escape(upwards)}</text>')
+    return f'<svg role="img" width="{width}" height="{height}">{"".join(marks)}</svg>'

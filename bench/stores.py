@@ -16,6 +16,9 @@ from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests.conftest import migrate
 
+# Statistics of tables that have just been filled are not the cost of an answer.
+QUIET = {"autovacuum": "off"}
+
 
 class CannotMeasure(Exception):
     """Why a design is left out here."""
@@ -38,7 +41,7 @@ class Stores:
 def stores() -> Iterator[Stores]:
     """Started, migrated, and taken away again."""
     with tempfile.TemporaryDirectory(prefix="unbroken-bench-") as folder:
-        postgres, valkey = Postgres(Path(folder) / "postgres"), Valkey(Path(folder) / "valkey")
+        postgres, valkey = Postgres(Path(folder) / "postgres", settings=QUIET), Valkey(Path(folder) / "valkey")
         try:
             postgres.start()
             valkey.start()

@@ -17,6 +17,11 @@ def stream(generation: int) -> Response:
     return Response(events(generation), mimetype="text/event-stream")
 
 
+@app.get("/<int:generation>/replay")
+def replay(generation: int) -> Response:
+    return Response(past(generation), mimetype="text/event-stream")
+
+
 def events(generation: int) -> Iterator[bytes]:
     with redis.Redis(connection_pool=pool).pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(f"bench:{{{generation}}}:live")
@@ -24,3 +29,8 @@ def events(generation: int) -> Iterator[bytes]:
         for message in channel.listen():
             position, _, payload = message["data"].partition(b" ")
             yield b"data: %b\nid: %b\n\n" % (payload, position)
+
+
+def past(generation: int) -> Iterator[bytes]:
+    for position, fields in redis.Redis(connection_pool=pool).xrange(f"bench:{{{generation}}}:log"):
+        yield b"data: %b\nid: %b\n\n" % (fields[b"e"], position)

@@ -1,0 +1,224 @@
+"""Coming back: how long 5,000 tokens take to be there again, for one reader and for a hundred at once."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from app.domain import sse
+from app.domain.cursor import Cursor
+from app.domain.events import Entry, Mark, Snapshot, Token, encode, number
+from app.domain.transcript import Transcript
+from app.eventlog.log import RedisLog
+from app.services.finishing import Ending
+from app.store import generations
+from app.store.generations import Claimed
+from bench import report, servers
+from bench.designs import Target, naive_gevent, naive_gthread
+from bench.figures import Figure, Run, ratios
+from bench.machine import OTHER_CORE, SERVER_CORE, pin
+from bench.stores import CannotMeasure, Stores, clear
+from bench.tools import compiled
+from tests.stack import Stack
+
+TOKENS = 5000
+LAST = f"id: 1-{TOKENS}\n"
+SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where 5,000 tokens can be had: the first reader finds ``paths`` that nobody has asked for yet."""
+
+    pid: int
+    port: int
+    paths: list[str]
+    header: str = "-"
+    until: str = LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Milliseconds: for one reader whom nobody has preceded, for one when others did, for the last of a hundred."""
+
+    design: str
+    first: float
+    one: float
+    hundred: float
+    bytes: int
+
+
+def run(run: Run) -> None:
+    """While the answer is made, and after its end with nothing left in Redis."""
+    print(f"\nResuming {TOKENS:,} tokens, in milliseconds", flush=True)
+    rounds = run.rounds(list(DESIGNS), 1 if run.quick else 3, lambda name: _told(measure(name, run)))
+    own = [outcome.one for outcome in rounds["unbroken"]]
+    for peer, most in (("naive gthread", 1 / 25), ("resumable-stream", 1 / 2), ("nginx, a file", 4.0)):
+        if rounds.get(peer):
+            run.add(Figure("resume of 5,000 tokens", ratios(own, [o.one for o in rounds[peer]]), most, peer))
+    if rounds.get("naive gthread"):
+        hundred = ratios([o.hundred for o in rounds["unbroken"]], [o.hundred for o in rounds["naive gthread"]])
+        run.add(Figure("100 resumes at once, last done", hundred, 1 / 30, "naive gthread"))
+    middle = {name: done[len(done) // 2] for name, done in rounds.items() if done}
+    rows = [
+        [name, f"{o.first:.2f}", f"{o.one:.2f}", f"{o.hundred:.0f}", f"{o.bytes / 1000:.0f}"]
+        for name, o in middle.items()
+    ]
+    run.data["resume"] = {name: [vars_of(o) for o in done] for name, done in rounds.items()}
+    head = ["", "nobody came before", "somebody did", "a hundred at once", "kB"]
+    bars = report.bars({name: outcome.one for name, outcome in middle.items()}, "ms")
+    run.sections.append((f"Resuming {TOKENS:,} tokens, in milliseconds", bars + report.table(head, rows)))
+
+
+def vars_of(outcome: Outcome) -> dict[str, Any]:
+    """For the report."""
+    return {name: getattr(outcome, name) for name in outcome.__slots__}
+
+
+def measure(name: str, run: Run) -> Outcome:
+    """Raises CannotMeasure."""
+    clear(run.stores)
+    firsts = 3 if run.quick else 8
+    with DESIGNS[name](run.stores, firsts + 1) as place:
+        pin(place.pid, SERVER_CORE)
+        pin(run.stores.redis_pid, OTHER_CORE)
+        # The server's own beginnings are over when the first is counted.
+        _fetch(place, place.paths[0], 1, 2)
+        first = [_fetch(place, path, 1, 1)["ms"][0] for path in place.paths[1:]]
+        path = place.paths[-1]
+        one, hundred = _fetch(place, path, 1, 8 if run.quick else 30), _fetch(place, path, 100, 1 if run.quick else 3)
+    if one["unequal"] or hundred["unequal"] or one["events"] < TOKENS:
+        run.fault(f"resume, {name}: {one['events']} events, {hundred['unequal']} of a hundred got another number")
+    return Outcome(name, median(first), median(one["ms"]), median(hundred["ms"]), one["bytes"])
+
+
+def _told(outcome: Outcome) -> Outcome:
+    print(
+        f"  {outcome.design:<20} first {outcome.first:8.2f}  then {outcome.one:8.2f}  a hundred {outcome.hundred:8.1f}"
+        f"  {outcome.bytes / 1000:5.0f} kB",
+        flush=True,
+    )
+    return outcome
+
+
+def _fetch(place: Place, path: str, at_once: int, rounds: int) -> dict[str, Any]:
+    argv = [str(compiled("fetch")), str(place.port), path, place.header, place.until, str(at_once), str(rounds)]
+    command = ["taskset", "-c", str(_core(OTHER_CORE)), *argv]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        # As long at least: what is told of it is too good.
+        return {"ms": [SECONDS * 1000.0], "events": TOKENS, "bytes": 0, "unequal": 0}
+    if done.returncode:
+        raise CannotMeasure(done.stderr.strip() or f"exit code {done.returncode}")
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def _core(core: int) -> int:
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[core % len(cores)]
+
+
+def _payloads() -> list[bytes]:
+    return [encode(Snapshot("", "start", 1)), *(encode(Token(f" word{n}")) for n in range(1, TOKENS + 1))]
+
+
+@contextmanager
+def live(stores: Stores, count: int) -> Iterator[Place]:
+    """Unbroken, while the answers are made: their logs are in Redis."""
+    with _product(stores, count) as (stack, claims):
+        for claimed in claims:
+            generation_id = claimed.lease.generation_id
+            stack.resources.log.open(generation_id, 1)
+            stack.resources.log.append(generation_id, 1, 0, _payloads())
+        yield _served(stack, claims, LAST)
+
+
+@contextmanager
+def finished(stores: Stores, count: int) -> Iterator[Place]:
+    """Unbroken, long after the end: only PostgreSQL has them."""
+    with _product(stores, count) as (stack, claims):
+        payloads = [*_payloads(), encode(Mark("stop", None))]
+        transcript = Transcript.of(number(1, 0, payloads))
+        for claimed in claims:
+            stack.resources.finisher.finish(claimed, payloads, transcript, Ending("completed", "stop"), [])
+        yield _served(stack, claims, f"id: 1-{TOKENS + 2}\n")
+
+
+@contextmanager
+def _product(stores: Stores, count: int) -> Iterator[tuple[Stack, list[Claimed]]]:
+    limits = {"LEASE_SECONDS": 3600, "MAX_STREAMS_PER_USER": 100_000, "SWEEP_SECONDS": 60}
+    stack = Stack(stores.directory / uuid4().hex, stores.database_url, stores.redis_url, **limits)
+    try:
+        ids = [stack.start(f"bench {n}", model="offline").generation.id for n in range(count)]
+        with stack.resources.database.system() as tx:
+            claims = [generations.claim(tx, generation_id, "bench", 3600, 3600) for generation_id in ids]
+        yield stack, [claimed for claimed in claims if claimed]
+    finally:
+        stack.stop()
+
+
+def _served(stack: Stack, claims: list[Claimed], until: str) -> Place:
+    web = stack.web(workers=1, WEB_THREADS=8)
+    paths = [f"/api/v1/generations/{claimed.lease.generation_id}/stream?after=0-0" for claimed in claims]
+    return Place(web.pid, int(web.url.rpartition(":")[2]), paths, f"Authorization: Bearer {stack.token()}", until)
+
+
+def naive(start: Callable[[Stores, int], Any]) -> Callable[[Stores, int], Any]:
+    """Flask: one XRANGE, and a yield for each token."""
+
+    @contextmanager
+    def place(stores: Stores, count: int) -> Iterator[Place]:
+        with start(stores, count) as target, redis.Redis.from_url(stores.redis_url, socket_timeout=30) as client:
+            target: Target
+            log = RedisLog(client, target.namespace)
+            for generation_id in target.ids:
+                log.open(generation_id, 1)
+                log.append(generation_id, 1, 0, _payloads())
+            yield Place(target.pid, target.port, [f"{path}/replay" for path in target.paths])
+
+    return place
+
+
+@contextmanager
+def file(stores: Stores, count: int) -> Iterator[Place]:
+    """nginx, and the same bytes in a file."""
+    content = b"".join(sse.frame(*entry) for entry in _entries())
+    with servers.static(stores, content) as (pid, port, path):
+        yield Place(pid, port, [path] * count)
+
+
+@contextmanager
+def resumable(stores: Stores, count: int) -> Iterator[Place]:
+    """resumable-stream: what was said is in the memory of the process that says it."""
+    with ExitStack() as stack:
+        pid, port = stack.enter_context(servers.resumable(stores))
+        for n in range(count):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("POST", f"/{n}?replay={TOKENS}")
+            connection.getresponse().read()
+        yield Place(pid, port, [f"/{n}" for n in range(count)])
+
+
+def _entries() -> list[Entry]:
+    return [Entry(Cursor(1, n), payload) for n, payload in enumerate(_payloads())]
+
+
+DESIGNS: dict[str, Callable[[Stores, int], Any]] = {
+    "unbroken": live,
+    "unbroken, finished": finished,
+    "naive gthread": naive(naive_gthread),
+    "naive gevent": naive(naive_gevent),
+    "resumable-stream": resumable,
+    "nginx, a file": file,
+}
