@@ -217,9 +217,9 @@ class Stack:
         worker.name = name
         return worker
 
-    def web(self, workers: int = 1, threads: int = 16, **settings: Any) -> Web:
-        """Start gunicorn and wait until it is ready."""
-        port = free_port()
+    def web(self, workers: int = 1, threads: int = 16, port: int | None = None, **settings: Any) -> Web:
+        """Start gunicorn and wait until it is ready. ``port``: in the place of one that was killed."""
+        port = port or free_port()
         gunicorn = ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
         own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
         web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings})

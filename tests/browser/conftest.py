@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
@@ -73,6 +74,10 @@ class Site:
         self.worker.kill()
         self.worker = self.stack.worker()
 
+    def return_web(self) -> None:
+        """A new web server at the address of the one that was killed."""
+        self.web = self.stack.web(port=urlsplit(self.url).port)
+
     def restart_web(self) -> None:
         """New web processes, as in a deploy: the old ones break their streams and leave."""
         self.web.signal(signal.SIGHUP)
@@ -91,13 +96,19 @@ class Site:
     def post(self, path: str, user: str, body: dict[str, Any]) -> Any:
         return self._ask("POST", path, user, body)
 
+    def patch(self, path: str, user: str, body: dict[str, Any]) -> Any:
+        return self._ask("PATCH", path, user, body)
+
+    def delete(self, path: str, user: str) -> Any:
+        return self._ask("DELETE", path, user)
+
     def _ask(self, method: str, path: str, user: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.stack.token(user)}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                return json.load(response)
+                return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -122,15 +133,21 @@ def site(
     postgres: Postgres, valkey: Valkey, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """Worker and web server on stores of their own, for all tests; every test has users of its own."""
-    postgres.clone_database(migrated_template, "browser")
+    yield from deployed(postgres, valkey, migrated_template, tmp_path_factory.mktemp("browser"))
+
+
+def deployed(postgres: Postgres, valkey: Valkey, template: str, directory: Path) -> Iterator[Site]:
+    """Worker and web server with a database of their own. ``fake`` is a model that does what a test wants."""
+    database = directory.name
+    postgres.clone_database(template, database)
     with FakeUpstream() as upstream:
         models = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "browser", "DEFAULT_MODEL": "offline"}
-        stack = Stack(tmp_path_factory.mktemp("browser"), postgres.url("browser"), valkey.url(), **models)
+        stack = Stack(directory, postgres.url(database), valkey.url(), **models)
         try:
             yield Site(stack, upstream)
         finally:
             stack.stop()
-            postgres.drop_database("browser")
+            postgres.drop_database(database)
 
 
 class Visitor:
@@ -224,6 +241,11 @@ class Visitor:
 @pytest.fixture
 def visit(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
     """Makes visitors, signed in unless ``signed_in=False``. None of them may meet an error in the console."""
+    yield from visiting(chromium, site, request)
+
+
+def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
+    """The same for a deployment of another fixture."""
     visitors: list[Visitor] = []
 
     def make(name: str = "alice", *, size: str = "desk", signed_in: bool = True, **options: Any) -> Visitor:

@@ -65,7 +65,7 @@ const part = encodeURIComponent;
 
 export const me = (bearer) => read('/me', { bearer });
 export const models = () => read('/models');
-export const search = (q, signal) => read(`/search${query({ q })}`, { signal });
+export const search = (q, { cursor, signal } = {}) => read(`/search${query({ q, cursor })}`, { signal });
 
 export const conversations = ({ cursor, limit = 30, archived } = {}, signal) =>
   read(`/conversations${query({ limit, cursor, archived: archived ? 'true' : undefined })}`, { signal });
@@ -92,21 +92,7 @@ export const regenerate = async (id, body) => (await send('POST', `/messages/${p
 export const edit = async (id, body) => (await send('POST', `/messages/${part(id)}/edit`, { body })).json();
 
 /** A conversation as a file, `format` md or json. */
-export async function exportConversation(id, format) {
-  const accept = format === 'md' ? 'text/markdown, */*' : 'application/json';
-  try {
-    return await (await send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept })).blob();
-  } catch (problem) {
-    if (problem.status !== 404) throw problem;
-    return composeExport(id, format);
-  }
-}
-
-// For a server that does not export yet: the same from its messages. Without the conversation this is a 404, too.
-async function composeExport(id, format) {
-  const [about, items] = await Promise.all([conversation(id), messages(id)]);
-  if (format === 'json')
-    return new Blob([JSON.stringify({ conversation: about, messages: items }, null, 2)], { type: 'application/json' });
-  const parts = items.map(({ role, content }) => `## ${role === 'user' ? 'You' : 'Answer'}\n\n${content}`);
-  return new Blob([[`# ${about.title ?? 'Conversation'}`, ...parts].join('\n\n') + '\n'], { type: 'text/markdown' });
-}
+export const exportConversation = async (id, format) =>
+  (await send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept: '*/*' })).blob();
+/** A conversation from such a file, parsed. */
+export const importConversation = async (body) => (await send('POST', '/conversations/import', { body })).json();

@@ -44,6 +44,12 @@ export class Branches {
     if (next) this.#chosen.set(parent, next);
   }
 
+  /** Show the branch that a message stands on. */
+  reveal(id) {
+    for (let at = this.#messages.get(id); at; at = this.#messages.get(at.parent_id))
+      this.#chosen.set(at.parent_id ?? null, at.message_id);
+  }
+
   /** Back to the newest everywhere: something new was just said there. */
   forget() {
     this.#chosen.clear();

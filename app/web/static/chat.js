@@ -9,12 +9,14 @@ import * as drafts from './drafts.js';
 import { Answer, Question } from './message.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
+import { Presence } from './presence.js';
 import { expire, tell, token } from './session.js';
 import { randomId } from './stream.js';
 import { Thread } from './thread.js';
 import { beginTogether, followTogether } from './together.js';
 
 const LONGEST_NAME = 60;
+const TROUBLE = new Set(['waiting', 'offline']);
 const TITLE_PAUSES = [1200, 4000, 12_000];
 const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error: 'The answer failed' };
 
@@ -22,6 +24,7 @@ export class Chat {
   #app; // router, sidebar, models, actions
   #model;
   #id = null;
+  #messages = new Map(); // id → message, as the server says
   #branches = new Branches();
   #entries = []; // Question and Answer as shown, in order
   #readers = new Map(); // Answer → reader of stream.js
@@ -33,6 +36,7 @@ export class Chat {
   #menu;
   #heading;
   #thread = new Thread();
+  #presence = new Presence(this.#left.signal);
   #hasTitle = false;
 
   constructor(place, app) {
@@ -53,7 +57,7 @@ export class Chat {
     this.node = h(
       'div',
       { class: 'chat' },
-      h('header', {}, app.navButton(), this.#heading, h('div', { class: 'spring' }), this.#chip.node),
+      h('header', {}, app.navButton(), this.#heading, h('div', { class: 'spring' }), this.#presence.node, this.#chip.node),
       this.#thread.node,
       h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
@@ -100,6 +104,24 @@ export class Chat {
     }
   }
 
+  /** What the feed says about this conversation. Hearing something twice changes nothing. */
+  hear(event) {
+    const { type, message_id: id, parent_id: parent } = event;
+    if (type === 'conversation.updated' && event.title) this.#titled(event.title);
+    else if (type === 'message.deleted') {
+      if (this.#messages.delete(id)) this.#spread();
+    } else if (type === 'message.new' || type === 'message.updated') {
+      // A message whose parent was never seen here would stand beside everything.
+      if (parent !== null && !this.#messages.has(parent)) this.sync();
+      else this.#merge([event]);
+    }
+  }
+
+  /** Whether other people's news arrive. Said when no answer has something to say about the connection. */
+  noteFeed(state) {
+    if (!this.#readers.size) this.#chip.show(TROUBLE.has(state.name) ? state : null);
+  }
+
   focus() {
     this.#composer.focus();
   }
@@ -137,12 +159,29 @@ export class Chat {
     this.rename(nameOf(about));
     this.#app.sidebar.touch(this.#id, about);
     this.#merge(messages);
-    this.#thread.toEnd();
+    if (!this.#reveal(this.#app.router.part)) this.#thread.toEnd();
+    this.#presence.watch(this.#id);
+  }
+
+  // Show a message that was searched for. Returns whether it is here.
+  #reveal(id) {
+    if (!this.#messages.has(id)) return false;
+    this.#branches.reveal(id);
+    this.#arrange();
+    const entry = this.#entries.find((each) => each.id === id);
+    if (entry) this.#thread.reveal(entry.node);
+    return Boolean(entry);
   }
 
   // Bring the thread to what the server says, keeping what already stands.
   #merge(messages) {
-    this.#branches.update(messages.filter(({ role }) => role === 'user' || role === 'assistant'));
+    for (const message of messages) this.#messages.set(message.message_id, message);
+    this.#spread();
+  }
+
+  #spread() {
+    const shown = [...this.#messages.values()].filter(({ role }) => role === 'user' || role === 'assistant');
+    this.#branches.update(shown.sort((one, other) => one.seq - other.seq));
     this.#arrange();
   }
 
@@ -178,12 +217,15 @@ export class Chat {
     return known;
   }
 
-  #optimistic({ role, client_msg_id: clientId }) {
-    return (
-      role === 'user' &&
-      clientId &&
-      this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId)
-    );
+  // What stands here already, and the server has only now given a name.
+  #optimistic({ role, client_msg_id: clientId, parent_id: parent, message_id: id, generation_id: generation }) {
+    if (role === 'user')
+      return clientId && this.#entries.find((entry) => entry instanceof Question && entry.clientId === clientId);
+    const answer = this.#entries[this.#entries.findIndex((entry) => entry.id === parent) + 1];
+    if (!(answer instanceof Answer) || answer.id !== null) return null;
+    answer.id = id;
+    answer.generationId = generation;
+    return answer;
   }
 
   #question(message) {
@@ -288,6 +330,7 @@ export class Chat {
   // The conversation exists now: /new becomes /c/<id> without showing anything anew.
   #settle(id, message) {
     this.#id = id;
+    this.#presence.watch(id);
     this.#app.sidebar.add({ id, title: null, asked: message, model: this.#model, has_active_generation: true });
     if (this.#left.signal.aborted) return;
     this.#composer.settle(this.#draftPlace());
@@ -359,7 +402,7 @@ export class Chat {
     const busy = this.#readers.size > 0;
     this.#composer.busy = busy;
     this.#app.busy(busy);
-    if (!busy) this.#chip.show(null);
+    if (!busy) this.noteFeed(this.#app.feed.state);
   }
 
   #receive(answer, event) {
@@ -376,7 +419,7 @@ export class Chat {
   async #askForTitle([pause, ...pauses]) {
     if (pause === undefined || this.#hasTitle) return;
     await new Promise((resolve) => setTimeout(resolve, pause));
-    if (this.#hasTitle || this.#left.signal.aborted || !token()) return;
+    if (this.#hasTitle || this.#app.feed.live || this.#left.signal.aborted || !token()) return;
     const { title } = await api.conversation(this.#id).catch(() => ({}));
     if (title) this.#titled(title);
     else await this.#askForTitle(pauses);
@@ -395,6 +438,7 @@ export class Chat {
   }
 
   #retryNow() {
+    this.#app.feed.retryNow();
     for (const reader of this.#readers.values()) reader.retryNow();
   }
 

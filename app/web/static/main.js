@@ -3,11 +3,13 @@
 import * as api from './api.js';
 import { Chat } from './chat.js';
 import { announce, h, icon, iconButton } from './dom.js';
+import { Feed } from './feed.js';
 import { confirmDialog, openMenu, promptDialog, shortcutsDialog, somethingOpen } from './overlay.js';
-import { newPath, place, Router } from './router.js';
+import { conversationPath, newPath, place, Router } from './router.js';
 import * as session from './session.js';
 import { Sidebar } from './sidebar.js';
 import { expiredText, signInView } from './signin.js';
+import { bringIn, save } from './transfer.js';
 
 const THEME = 'unbroken.theme';
 const NAV = 'unbroken.nav';
@@ -53,6 +55,15 @@ class Workspace {
       onclick: () => this.#openAccount(),
     });
     this.sidebar = new Sidebar(this, this.#account);
+    this.feed = new Feed({
+      url: '/api/v1/feed',
+      token: session.token,
+      share: `unbroken.feed.${session.userId()}`,
+      onEvent: (event) => this.#happened(event),
+      onMissed: () => this.#catchUp(),
+      onState: (state) => this.#chat?.noteFeed(state),
+      onSignedOut: (used) => session.expire(used),
+    });
     this.scrim = h('div', { class: 'scrim', onclick: () => this.toggleNav(false) });
     const skip = h('button', { type: 'button', class: 'skip', onclick: () => this.focus() }, 'Skip to writing');
     this.node = h('div', { class: 'workspace' }, skip, this.sidebar.node, this.scrim, this.#view);
@@ -155,6 +166,7 @@ class Workspace {
 
   /** Nobody is signed in any more. */
   close() {
+    this.feed.stop();
     this.#chat?.leave();
     this.#chat = null;
   }
@@ -169,8 +181,8 @@ class Workspace {
         icon: 'archive',
         action: () => this.#try(() => this.#archive(id, !archived)),
       },
-      { label: 'Save as Markdown', icon: 'download', action: () => this.#try(() => this.#save(conversation, 'md')) },
-      { label: 'Save as JSON', icon: 'download', action: () => this.#try(() => this.#save(conversation, 'json')) },
+      { label: 'Save as Markdown', icon: 'download', action: () => this.#try(() => save(conversation, 'md')) },
+      { label: 'Save as JSON', icon: 'download', action: () => this.#try(() => save(conversation, 'json')) },
       null,
       { label: 'Delete', icon: 'trash', danger: true, action: () => this.#delete(conversation) },
     ];
@@ -218,15 +230,14 @@ class Workspace {
     });
   }
 
-  async #save({ id, title }, format) {
-    const url = URL.createObjectURL(await api.exportConversation(id, format));
-    const name =
-      title
-        .replace(/[^\p{L}\p{N}]+/gu, '-')
-        .replace(/^-|-$/g, '')
-        .slice(0, 60) || 'conversation';
-    h('a', { href: url, download: `${name}.${format}` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  async #import() {
+    await this.#try(async () => {
+      const conversation = await bringIn();
+      if (!conversation) return;
+      this.sidebar.add(conversation);
+      this.router.go(conversationPath(conversation.id, this.models.chosen(conversation.model)));
+      announce('Brought in');
+    });
   }
 
   async #try(action) {
@@ -265,6 +276,7 @@ class Workspace {
       choose('Dark', 'dark'),
       null,
       { label: 'Archived conversations', icon: 'archive', action: () => this.sidebar.showArchived(true) },
+      { label: 'Bring in a saved conversation', icon: 'upload', action: () => this.#import() },
       { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
       null,
       { label: 'Sign out', icon: 'out', action: () => session.signOut() },
@@ -276,14 +288,28 @@ class Workspace {
     if (type === 'deleted') {
       this.sidebar.remove(conversation);
       if (this.#chat?.id === conversation) this.router.go(newPath(), { replace: true });
-    } else if (type === 'changed') {
+    } else if (type === 'changed' && !this.feed.live) {
       this.sidebar.refresh();
       if (this.#chat?.id && this.#chat.id === conversation) this.#chat.sync();
     }
   }
 
+  // What happened to any of the user's conversations, here or elsewhere.
+  #happened(event) {
+    this.sidebar.hear(event);
+    if (event.conversation_id !== this.#chat?.id) return;
+    if (event.type === 'conversation.deleted') {
+      this.router.go(newPath(), { replace: true });
+      toast('This conversation was deleted elsewhere.');
+    } else this.#chat.hear(event);
+  }
+
   #returned() {
-    if (document.hidden || !session.token() || Date.now() - this.#synced < STALE) return;
+    if (document.hidden || !session.token() || this.feed.live || Date.now() - this.#synced < STALE) return;
+    this.#catchUp();
+  }
+
+  #catchUp() {
     this.#synced = Date.now();
     this.sidebar.refresh();
     this.#chat?.sync();

@@ -41,13 +41,18 @@ export class Router {
   /** Go to an address of the page. */
   go(path, { replace = false } = {}) {
     if (replace) history.replaceState(null, '', path);
-    else if (path !== location.pathname) history.pushState(null, '', path);
+    else if (path !== location.pathname + location.hash) history.pushState(null, '', path);
     this.refresh();
   }
 
   /** Change the address under what is shown, without showing anything else. */
   rename(path) {
     history.replaceState(null, '', path);
+  }
+
+  /** What the address points at in what it shows: the id of a message, or ''. */
+  get part() {
+    return location.hash.slice(1);
   }
 
   /** Show the current address again. */
@@ -70,6 +75,6 @@ export class Router {
     const url = new URL(link.href);
     if (url.origin !== location.origin || place(url.pathname).name === 'nowhere') return;
     event.preventDefault();
-    this.go(url.pathname);
+    this.go(url.pathname + url.hash);
   }
 }

@@ -5,9 +5,9 @@ import { nameOf } from './chat.js';
 import { h, icon, iconButton } from './dom.js';
 import { openMenu } from './overlay.js';
 import { conversationPath } from './router.js';
+import { marked, Search } from './search.js';
 
 const DAY = 86_400_000;
-const SEARCH_PAUSE = 180;
 
 export class Sidebar {
   #app;
@@ -18,8 +18,8 @@ export class Sidebar {
   #loading = null;
   #archived = false;
   #current = null;
-  #found = null; // results of a search, or null
-  #searching = null;
+  #found = null; // {hits, more} of a search, or null
+  #asked = new Set(); // conversations that are being fetched
   #list = h('nav', { class: 'list', 'aria-label': 'Conversations', onkeydown: (event) => this.#key(event) });
   #end = h('div', { class: 'end' });
   #heading = h('div', { class: 'archived', hidden: true });
@@ -27,14 +27,10 @@ export class Sidebar {
 
   constructor(app, account) {
     this.#app = app;
-    this.#search = h('input', {
-      type: 'search',
-      placeholder: 'Search',
-      'aria-label': 'Search conversations',
-      autocomplete: 'off',
-      spellcheck: 'false',
-      oninput: () => this.#typed(),
-      onkeydown: (event) => event.key === 'Escape' && this.#clearSearch(event),
+    this.#search = new Search({
+      onFound: (result) => this.#show(result),
+      atHand: (words) => this.#atHand(words),
+      onLeave: () => app.focus(),
     });
     const scroller = h('div', { class: 'scroller' }, this.#heading, this.#list, this.#end);
     this.node = h(
@@ -47,7 +43,7 @@ export class Sidebar {
         iconButton('panel', 'Hide conversations', () => app.toggleNav(false)),
       ),
       h('a', { href: '/new', class: 'new' }, icon('plus'), h('span', {}, 'New chat')),
-      h('label', { class: 'search' }, icon('search'), this.#search),
+      h('label', { class: 'search' }, icon('search'), this.#search.input),
       scroller,
       account,
     );
@@ -59,7 +55,6 @@ export class Sidebar {
 
   focusSearch() {
     this.#search.focus();
-    this.#search.select();
   }
 
   /** Mark the open conversation. */
@@ -74,6 +69,7 @@ export class Sidebar {
     if (first) this.#list.replaceChildren(bones());
     try {
       const page = await api.conversations({ archived: this.#archived });
+      if (page.feed_seq !== undefined) queueMicrotask(() => this.#app.feed.begin(page.feed_seq));
       const ids = page.items.map(({ id }) => id);
       for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
       if (first || !page.next_cursor)
@@ -95,7 +91,8 @@ export class Sidebar {
 
   /** A conversation has just been made here. */
   add(conversation) {
-    this.#items.set(conversation.id, { last_updated: new Date().toISOString(), ...conversation });
+    const known = this.#items.get(conversation.id);
+    this.#items.set(conversation.id, { last_message_at: new Date().toISOString(), ...conversation, ...known });
     this.#order = [conversation.id, ...this.#order.filter((id) => id !== conversation.id)];
     this.#draw();
     this.#list.querySelector('a')?.classList.add('fresh');
@@ -107,16 +104,67 @@ export class Sidebar {
     if (!item) return;
     Object.assign(item, fields);
     if (fields.has_active_generation) {
-      item.last_updated = new Date().toISOString();
+      item.last_message_at = new Date().toISOString();
       this.#order = [id, ...this.#order.filter((other) => other !== id)];
     }
     this.#draw();
   }
 
+  /** What the feed says. Hearing something twice changes nothing. */
+  hear(event) {
+    const { type, conversation_id: id } = event;
+    const item = this.#items.get(id);
+    if (type === 'conversation.deleted') this.remove(id);
+    else if (type === 'conversation.updated' && event.archived !== this.#archived) this.remove(id);
+    else if (!item) this.#fetch(id);
+    else if (type === 'conversation.updated')
+      this.touch(id, { title: event.title, model: event.model, archived: event.archived });
+    else if (type === 'generation.updated') this.#answering(item, event.generation_id, true);
+    else if (type === 'message.new' || type === 'message.updated') this.#said(item, event);
+  }
+
+  #said(item, { type, role, status, generation_id: generation, created_at: at }) {
+    if (role === 'assistant')
+      this.#answering(item, generation, type === 'message.new' && (status === 'queued' || status === 'running'));
+    else if (type === 'message.new' && at >= (item.last_message_at ?? '')) {
+      item.last_message_at = at;
+      this.#order = [item.id, ...this.#order.filter((other) => other !== item.id)];
+      this.#draw();
+    }
+  }
+
+  // Several answers of a conversation may wait for one another.
+  #answering(item, generation, begun) {
+    item.answers ??= new Set();
+    if (begun) item.answers.add(generation);
+    else item.answers.delete(generation);
+    item.has_active_generation = item.answers.size > 0;
+    this.#draw();
+  }
+
+  // Begun on another device, or not loaded yet.
+  async #fetch(id) {
+    if (this.#asked.has(id)) return;
+    this.#asked.add(id);
+    const found = await api.conversation(id).catch(() => null);
+    this.#asked.delete(id);
+    if (!found || found.archived !== this.#archived || this.#isBeyond(found)) return;
+    this.#items.set(id, { ...found, ...this.#items.get(id) });
+    if (!this.#order.includes(id)) this.#order.push(id);
+    this.#order.sort((one, other) => when(this.#items.get(other)) - when(this.#items.get(one)));
+    this.#draw();
+  }
+
+  // Older than what is loaded: scrolling on brings it.
+  #isBeyond(found) {
+    const last = this.#items.get(this.#order.at(-1));
+    return this.#more && last && when(found) < when(last);
+  }
+
   remove(id) {
     this.#items.delete(id);
     this.#order = this.#order.filter((other) => other !== id);
-    this.#found = this.#found?.filter((other) => other.id !== id) ?? null;
+    if (this.#found) this.#found.hits = this.#found.hits.filter((hit) => hit.conversation_id !== id);
     this.#draw();
   }
 
@@ -150,42 +198,17 @@ export class Sidebar {
 
   // --- search --------------------------------------------------------------------------------------------------
 
-  #typed() {
-    clearTimeout(this.#searching?.timer);
-    this.#searching?.abort.abort();
-    const words = this.#search.value.trim();
-    if (!words) return this.#show(null);
-    const abort = new AbortController();
-    this.#searching = { abort, timer: setTimeout(() => this.#find(words, abort.signal), SEARCH_PAUSE) };
-    return undefined;
+  // Titles at hand are better than nothing while the server cannot search.
+  #atHand(words) {
+    const small = words.toLowerCase();
+    const items = [...this.#items.values()];
+    return items
+      .filter((item) => `${item.title ?? ''} ${item.preview ?? ''}`.toLowerCase().includes(small))
+      .map((item) => ({ conversation_id: item.id, message_id: null, title: item.title, snippet: nameOf(item) }));
   }
 
-  async #find(words, signal) {
-    try {
-      const { items } = await api.search(words, signal);
-      this.#show(items.map(foundConversation));
-    } catch {
-      if (signal.aborted) return;
-      // Titles at hand are better than nothing while the server cannot search.
-      const small = words.toLowerCase();
-      this.#show(
-        [...this.#items.values()].filter((item) =>
-          `${item.title ?? ''} ${item.preview ?? ''}`.toLowerCase().includes(small),
-        ),
-      );
-    }
-  }
-
-  #clearSearch(event) {
-    event.preventDefault();
-    event.stopPropagation();
-    this.#search.value = '';
-    this.#show(null);
-    this.#app.focus();
-  }
-
-  #show(found) {
-    this.#found = found && [...new Map(found.map((item) => [item.id, item])).values()];
+  #show(result) {
+    this.#found = result && { ...result, hits: newestOfEach(result.hits) };
     this.#draw();
   }
 
@@ -193,36 +216,41 @@ export class Sidebar {
 
   #draw() {
     const focused = document.activeElement?.closest?.('.list a')?.dataset.id;
-    const items = this.#found ?? this.#order.map((id) => this.#items.get(id));
-    const groups = this.#found ? [['', items]] : grouped(items);
-    this.#list.replaceChildren(
-      ...groups
-        .flatMap(([name, members]) => [
-          name && h('h2', {}, name),
-          h(
-            'ul',
-            {},
-            members.map((item) => this.#row(item)),
-          ),
-        ])
-        .filter(Boolean),
-    );
-    if (!items.length) this.#list.replaceChildren(h('p', { class: 'nothing' }, this.#emptiness()));
+    if (this.#found) this.#drawFound(this.#found);
+    else this.#drawList(this.#order.map((id) => this.#items.get(id)));
     if (focused) this.#list.querySelector(`a[data-id="${CSS.escape(focused)}"]`)?.focus();
   }
 
+  #drawList(items) {
+    const rows = (members) => members.map((item) => this.#row(item));
+    const section = ([name, members]) => [h('h2', {}, name), h('ul', {}, rows(members))];
+    if (items.length) this.#list.replaceChildren(...grouped(items).flatMap(section));
+    else this.#list.replaceChildren(h('p', { class: 'nothing' }, this.#emptiness()));
+  }
+
+  #drawFound({ hits, more }) {
+    const known = ({ conversation_id: id, title }) => ({ id, title, ...this.#items.get(id) });
+    const rows = hits.map((hit) => this.#row(known(hit), hit));
+    const next = more && h('button', { type: 'button', class: 'link', onclick: more }, 'More');
+    this.#list.replaceChildren(
+      rows.length ? h('ul', {}, rows) : h('p', { class: 'nothing' }, 'Nothing found.'),
+      next ? h('p', { class: 'nothing' }, next) : '',
+    );
+  }
+
   #emptiness() {
-    if (this.#found) return 'Nothing found.';
     return this.#archived ? 'Nothing is archived.' : 'Your conversations will be here.';
   }
 
-  #row(item) {
+  // `hit`: what a search found in it.
+  #row(item, hit = null) {
     const name = nameOf(item);
+    const path = conversationPath(item.id, this.#app.models.chosen(item.model));
     const link = h(
       'a',
-      { href: conversationPath(item.id, this.#app.models.chosen(item.model)), 'data-id': item.id, title: name },
-      h('span', { class: 'name', dir: 'auto' }, name),
-      item.snippet ? h('span', { class: 'snippet', dir: 'auto' }, item.snippet) : null,
+      { href: hit?.message_id ? `${path}#${hit.message_id}` : path, 'data-id': item.id, title: name },
+      h('span', { class: 'name', dir: 'auto' }, hit && !hit.message_id ? marked(hit) : name),
+      hit?.message_id ? h('span', { class: 'snippet', dir: 'auto' }, marked(hit)) : null,
       item.has_active_generation
         ? h(
             'span',
@@ -256,15 +284,10 @@ function mark(link, current) {
   else link.removeAttribute('aria-current');
 }
 
-// A hit is a conversation, or a message in one.
-function foundConversation(hit) {
-  const conversation = hit.conversation ?? hit;
-  const snippet = hit.snippet ?? hit.headline ?? hit.excerpt ?? hit.preview ?? '';
-  return {
-    ...conversation,
-    id: hit.conversation_id ?? conversation.id,
-    snippet: snippet.replace(/<\/?(?:b|mark|em)>/g, ''),
-  };
+// A conversation is found once, by the newest of its messages that fit.
+function newestOfEach(hits) {
+  const known = new Set();
+  return hits.filter(({ conversation_id: id }) => !known.has(id) && known.add(id));
 }
 
 const when = (item) =>

@@ -49,6 +49,15 @@ export class Thread {
     this.node.scrollTo({ top: this.node.scrollHeight, behavior: glide ? 'smooth' : 'instant' });
   }
 
+  /** Show one of the nodes, and that it is this one. */
+  reveal(node) {
+    this.#following = false;
+    this.jump.hidden = false;
+    node.classList.add('found');
+    node.addEventListener('animationend', () => node.classList.remove('found'), { once: true });
+    node.scrollIntoView({ block: 'start', behavior: 'instant' });
+  }
+
   #scrolled() {
     if (performance.now() < this.#gliding) return;
     const { scrollHeight, scrollTop, clientHeight } = this.node;

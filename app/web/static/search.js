@@ -1,0 +1,93 @@
+/** Search in everything one has written and read: hits with the words that were found marked. */
+
+import * as api from './api.js';
+import { announce, h } from './dom.js';
+
+const PAUSE = 200; // milliseconds without a key
+const SHORTEST = 2; // characters that are worth asking for
+
+export class Search {
+  input;
+  #onFound;
+  #atHand;
+  #timer = null;
+  #abort = new AbortController();
+
+  /**
+   * `onFound(result)`: {hits, more} or null when nothing is searched for. `atHand(words)`: hits among what is loaded,
+   * for a server that cannot be asked just now.
+   */
+  constructor({ onFound, atHand, onLeave }) {
+    this.#onFound = onFound;
+    this.#atHand = atHand;
+    this.input = h('input', {
+      type: 'search',
+      placeholder: 'Search',
+      'aria-label': 'Search conversations',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      maxlength: '200',
+      oninput: () => this.#typed(),
+      onkeydown: (event) => {
+        if (event.key !== 'Escape') return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.clear();
+        onLeave();
+      },
+    });
+  }
+
+  focus() {
+    this.input.focus();
+    this.input.select();
+  }
+
+  clear() {
+    this.#forget();
+    this.input.value = '';
+    this.#onFound(null);
+  }
+
+  #forget() {
+    clearTimeout(this.#timer);
+    this.#abort.abort();
+    this.#abort = new AbortController();
+  }
+
+  #typed() {
+    this.#forget();
+    const words = this.input.value.trim();
+    if (words.length < SHORTEST) {
+      this.#onFound(null);
+      return;
+    }
+    const { signal } = this.#abort;
+    this.#timer = setTimeout(() => this.#find(words, signal), PAUSE);
+  }
+
+  async #find(words, signal, cursor = null, before = []) {
+    try {
+      const { items, next_cursor: next } = await api.search(words, { cursor, signal });
+      if (signal.aborted) return;
+      const hits = [...before, ...items];
+      if (!cursor) announce(hits.length ? `${hits.length}${next ? ' or more' : ''} found` : 'Nothing found');
+      this.#onFound({ hits, more: next ? () => this.#find(words, signal, next, hits) : null });
+    } catch {
+      if (!signal.aborted && !cursor) this.#onFound({ hits: this.#atHand(words), more: null });
+    }
+  }
+}
+
+/** Pieces of a snippet, what was found in it marked. Positions count characters, not halves of them. */
+export function marked({ snippet, highlights = [] }) {
+  const signs = [...(snippet ?? '')];
+  const pieces = [];
+  let at = 0;
+  for (const [from, to] of highlights) {
+    pieces.push(signs.slice(at, from).join(''), h('mark', {}, signs.slice(from, to).join('')));
+    at = to;
+  }
+  pieces.push(signs.slice(at).join(''));
+  return pieces;
+}
