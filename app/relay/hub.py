@@ -329,7 +329,8 @@ class Hub:
         elif message.startswith(NOTICE):
             self._pass_on(topic, chunk(message[len(NOTICE) :]))
         elif topic.tail.gap:
-            self.resyncs += 1
+            # Feeds are only ever rung for; that is no hole.
+            self.resyncs += topic.book.frame is None
             topic.schedule.hole(self._now)
             self._plan(topic)
 

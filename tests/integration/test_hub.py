@@ -500,3 +500,20 @@ def test_messages_of_strangers_on_the_channel_do_no_harm(place: Place) -> None:
     writer.tokens(3)
     writer.end()
     assert watcher.rest()[:3] == ["1-1", "1-2", "1-3"]
+
+
+def test_a_notice_is_sent_beside_the_log_and_only_to_those_who_read_it_as_it_is(place: Place) -> None:
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    plain, other = place.watch(hub), place.watch(hub, render=lambda cursor, payload: b"data: %d\n\n" % cursor.n)
+    plain.take(1)
+    next(other.chunks())
+    until(lambda: place.settled(hub))
+    client_of(place.url).publish("test:{g}:live", b'!data: {"type":"title","title":"Tides"}\n\n')
+    writer.tokens(3)
+    writer.end()
+    events = list(plain.events())
+    assert [event.id for event in events if event.id] == writer.ids(Cursor(1, 0))
+    assert [json.loads(event.data) for event in events if not event.id] == [{"type": "title", "title": "Tides"}]
+    assert b"title" not in b"".join(other.chunks())
+    assert hub.resyncs == 0
