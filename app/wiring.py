@@ -13,9 +13,11 @@ from app.config import Settings
 from app.eventlog.bell import Bell
 from app.eventlog.log import RedisLog
 from app.queue import Queue
+from app.services.accounting import Accounting
 from app.services.accounts import Accounts
 from app.services.catalogue import Catalogue
 from app.services.chats import Chats
+from app.services.configuring import Configurator
 from app.services.conversations import Conversations
 from app.services.dialogues import Dialogues
 from app.services.feeds import Feeds
@@ -60,6 +62,8 @@ class Resources:
     searcher: Searcher
     transfer: Transfer
     tickets: Tickets
+    accounting: Accounting
+    configurator: Configurator
     titles: Titles
 
     def close(self) -> None:
@@ -117,6 +121,8 @@ def build(settings: Settings) -> Resources:
         tickets=Tickets(database),
         titles=Titles(database, log),
     )
+        accounting=Accounting(database),
+        configurator=Configurator(database, catalogue, settings.openai_base_url is not None),
 
 
 def redis_client(url: str) -> redis.Redis:

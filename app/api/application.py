@@ -13,12 +13,14 @@ from app.api import (
     feeds,
     generations,
     messages,
+    model_admin,
     probes,
     search,
     shapes,
     tickets,
     tracing,
     transfer,
+    usage,
 )
 from app.api.aisdk import chat as aisdk
 from app.api.identity import Verifier
@@ -55,7 +57,8 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
-    for module in (generations, messages, conversations, feeds, search, transfer, account, tickets):
+    native = (generations, messages, conversations, feeds, search, transfer, usage, account, model_admin, tickets)
+    for module in native:
         app.register_api(module.routes)
     for module in (responses, openai_conversations, chat, models, aisdk):
         app.register_api(module.routes)

@@ -12,9 +12,10 @@ from app.api.fields import Id, ModelName
 from app.api.generations import PollHeaders, conditional
 from app.api.identity import Caller
 from app.api.process import web
-from app.api.reading import Body, Path, Query, Text, storable
+from app.api.reading import Body, Path, Query, Text
 from app.api.routing import Answer, Routes
 from app.domain.commands import ChangeConversation, ListConversations
+from app.domain.storable import storable
 
 LARGEST_SEQ = 2**31 - 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import inf, isfinite
+from math import inf
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from flask import request
@@ -13,11 +13,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api.errors import InvalidFields, UnsupportedMediaType
 from app.domain.errors import InvalidInput, MalformedInput, NotFound
+from app.domain.storable import storable
 
 Model = TypeVar("Model", bound=BaseModel)
-# As deep as a schema of a tool may reasonably be; far from what encoders and stacks can hold.
-DEEPEST = 60
-_LARGEST = 2**63 - 1
 
 
 class Body(BaseModel):
@@ -64,7 +62,7 @@ def read_body(model: type[Model], context: Mapping[str, Any]) -> Model:
 
 def read_query(model: type[Model]) -> Model:
     """The request's query. A parameter given twice is refused: nobody can know which one was meant."""
-    for name in model.model_fields:
+    for name in (field.alias or name for name, field in model.model_fields.items()):
         if len(request.args.getlist(name)) > 1:
             raise InvalidInput(f"{name}: given more than once", name)
     return _validate(model, request.args.to_dict(), {})
@@ -82,6 +80,11 @@ def read_path(model: type[Model], values: Mapping[str, str]) -> Model:
         return model.model_validate(dict(values))
     except ValidationError:
         raise NotFound from None
+
+
+def check(model: type[Model], value: Mapping[str, Any]) -> Model:
+    """What was put together from several places. Raises InvalidFields."""
+    return _validate(model, value, {})
 
 
 def _parse(data: bytes) -> Any:
@@ -122,44 +125,6 @@ def _say(kind: str, message: str) -> str:
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return message
-
-
-def storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot keep and UTF-8 cannot say: NUL, and halves of surrogate pairs."""
-    if "\0" in text:
-        raise ValueError("must not contain the character NUL")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain half of a surrogate pair") from None
-    return text
-
-
-def sound(value: Any) -> None:
-    """Raise ValueError for what cannot be stored or sent on: NUL, half surrogates, numbers too large, depths."""
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        level = [part for one in level for part in _parts(one)]
-        if not level:
-            return
-    raise ValueError("must not be nested so deeply")
-
-
-def _parts(value: Any) -> list[Any]:
-    match value:
-        case str():
-            storable(value)
-        case bool():
-            pass
-        case int() if abs(value) > _LARGEST:
-            raise ValueError("must not contain numbers beyond 64 bits")
-        case float() if not isfinite(value):
-            raise ValueError("must not contain numbers that are not finite")
-        case dict():
-            return [*value.keys(), *value.values()]
-        case list():
-            return value
-    return []
 
 
 def not_too_long(text: str, info: ValidationInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ from flask import Response
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
 from app.domain.events import Entry
+from app.domain.models import Price
+from app.services.accounting import Statement
 from app.services.catalogue import Offer
 from app.services.conversations import ConversationPage, ConversationStatus, MessagePage
 from app.services.generations import GenerationView
@@ -19,6 +22,7 @@ from app.services.searching import Found, FoundPage
 from app.services.starting import Started
 from app.store.conversations import Conversation, Message
 from app.store.generations import Generation
+from app.store.models import Model
 
 
 def answer(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -49,6 +53,7 @@ def generation(view: GenerationView) -> dict[str, Any]:
         "finish_reason": row.finish_reason,
         "error": row.error,
         "usage": row.usage,
+        "cost": None if row.cost is None else {"cost": _decimal(row.cost), "currency": row.currency},
         "latency_ms": _latency(row),
         "metadata": row.metadata,
         "created_at": row.created_at,
@@ -177,7 +182,74 @@ def status(found: ConversationStatus) -> dict[str, Any]:
 
 def offers(found: Iterable[Offer]) -> dict[str, Any]:
     """The models that can be asked."""
-    return {"items": [{"name": o.name, "provider": o.provider, "default": o.default} for o in found]}
+    return {"items": [_offer(offer) for offer in found]}
+
+
+def _offer(offer: Offer) -> dict[str, Any]:
+    model = offer.model
+    return {
+        "name": model.name,
+        "provider": model.provider,
+        "default": offer.default,
+        "label": model.label,
+        "description": model.description,
+        "tools": model.tools,
+        "price": _price(model.price),
+    }
+
+
+def model(found: Model) -> dict[str, Any]:
+    """A model as its administrator sees it."""
+    return {
+        "name": found.name,
+        "provider": found.provider,
+        "upstream_name": found.upstream_name,
+        "label": found.label,
+        "description": found.description,
+        "system_prompt": found.system_prompt,
+        "parameters": found.parameters,
+        "on_interruption": found.on_interruption,
+        "tools": found.tools,
+        "price": _price(found.price),
+        "enabled": found.enabled,
+    }
+
+
+def models(found: Iterable[Model]) -> dict[str, Any]:
+    """All models, as their administrator sees them."""
+    return {"items": [model(one) for one in found]}
+
+
+def _price(price: Price | None) -> dict[str, str] | None:
+    if price is None:
+        return None
+    return {"input": _decimal(price.input), "output": _decimal(price.output), "currency": price.currency}
+
+
+def usage(statement: Statement) -> dict[str, Any]:
+    """What was used in a period."""
+    return {
+        "from": statement.first,
+        "to": statement.last,
+        "items": [
+            {
+                "day": day.day,
+                "model": day.model,
+                "generations": day.generations,
+                "input_tokens": day.input_tokens,
+                "output_tokens": day.output_tokens,
+                "cost": None if day.cost is None else _decimal(day.cost),
+                "currency": day.currency,
+            }
+            for day in statement.days
+        ],
+        "costs": [{"cost": _decimal(cost), "currency": currency} for currency, cost in statement.costs.items()],
+    }
+
+
+def _decimal(number: Decimal) -> str:
+    """The shortest way to write it out."""
+    return f"{number:f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:f}"
 
 
 def account(user: User, limits: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Routes(APIBlueprint):
 
     def route_for(
         self,
-        method: Literal["get", "post", "patch", "delete"],
+        method: Literal["get", "post", "put", "patch", "delete"],
         rule: str,
         *,
         access: Access,

@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Field, StringConstraints
 from app.api import render, shapes
 from app.api.identity import Caller
 from app.api.process import web
-from app.api.reading import Query, Text, storable
+from app.api.reading import Query, Text
 from app.api.routing import Answer, Routes
 from app.domain.commands import Search
+from app.domain.storable import storable
 
 routes = Routes("search", __name__, "/api/v1", "Full text search")
 

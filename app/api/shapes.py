@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -47,6 +47,13 @@ class Latency(BaseModel):
     total: int | None
 
 
+class Cost(BaseModel):
+    """An amount of money."""
+
+    cost: str
+    currency: str | None
+
+
 class Generation(BaseModel):
     """One answer in the making, or made."""
 
@@ -67,6 +74,7 @@ class Generation(BaseModel):
     finish_reason: str | None
     error: dict[str, Any] | None
     usage: dict[str, Any] | None = Field(description="input_tokens, output_tokens, and what else the provider counts")
+    cost: Cost | None = Field(description="At the model's price when it ended")
     latency_ms: Latency
     metadata: dict[str, str]
     created_at: datetime
@@ -171,6 +179,38 @@ class SearchPage(BaseModel):
     next_cursor: str | None
 
 
+class WatchedGeneration(BaseModel):
+    """A generation as an operator sees it: without what was said."""
+
+    id: Id
+    user: str = Field(description="The subject of the owner's tokens")
+    conversation_id: Id
+    message_id: Id
+    user_message_id: Id
+    model: str
+    status: Status
+    epoch: int
+    tries: int
+    dispatches: int = Field(description="How often a worker was rung for since the last one took it")
+    worker: str | None
+    lease_seconds: float | None = Field(description="Until its worker must have shown itself; below 0: it has not")
+    stuck: bool
+    attempt_log: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    last_updated: datetime
+    finished_at: datetime | None
+
+
+class WatchedPage(BaseModel):
+    """Generations of everybody, newest first."""
+
+    items: list[WatchedGeneration]
+    next_cursor: str | None
+
+
 class ConversationStatus(BaseModel):
     """Whether an answer is being made, and how far it is."""
 
@@ -184,12 +224,67 @@ class ConversationStatus(BaseModel):
     last_updated: datetime
 
 
+class ModelPrice(BaseModel):
+    """For a million tokens each, as decimal numbers."""
+
+    input: str
+    output: str
+    currency: str
+
+
 class Model(BaseModel):
     """A model that can be asked."""
 
     name: str
     provider: str
     default: bool
+    label: str | None
+    description: str | None
+    tools: list[str]
+    price: ModelPrice | None
+
+
+class ModelConfiguration(BaseModel):
+    """A model as its administrator sees it."""
+
+    name: str
+    provider: str
+    upstream_name: str
+    label: str | None
+    description: str | None
+    system_prompt: str | None
+    parameters: dict[str, Any]
+    on_interruption: list[Literal["continue", "restart", "error"]]
+    tools: list[str]
+    price: ModelPrice | None
+    enabled: bool
+
+
+class ModelConfigurations(BaseModel):
+    """All models."""
+
+    items: list[ModelConfiguration]
+
+
+class UsageDay(BaseModel):
+    """A day in UTC with one model."""
+
+    day: date
+    model: str
+    generations: int
+    input_tokens: int
+    output_tokens: int
+    cost: str | None = Field(description="A decimal number; null when nobody said what it costs")
+    currency: str | None = Field(description="Null when the provider did not say in which")
+
+
+class Usage(BaseModel):
+    """The days of a period, the newest first; and the costs of all of them, by currency."""
+
+    from_: date = Field(alias="from")
+    to: date
+    items: list[UsageDay]
+    costs: list[Cost]
 
 
 class ModelList(BaseModel):
@@ -237,6 +332,11 @@ ALL: tuple[type[BaseModel], ...] = (
     ExportedConversation,
     ConversationStatus,
     ModelList,
+    ModelConfiguration,
+    ModelConfigurations,
+    Usage,
     Account,
     StreamTicket,
+    WatchedGeneration,
+    WatchedPage,
 )

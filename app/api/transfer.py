@@ -24,9 +24,10 @@ from app.api.fields import Id, Metadata, ModelName
 from app.api.identity import Caller
 from app.api.openai import items as openai_items
 from app.api.process import web
-from app.api.reading import Body, Query, Text, sound
+from app.api.reading import Body, Query, Text
 from app.api.routing import Answer, Routes
 from app.domain.generation import TERMINAL
+from app.domain.storable import sound
 from app.services.transfer import Export, ImportConversation, ImportedMessage
 from app.store.conversations import Conversation, Message
 

@@ -30,13 +30,29 @@ class UnknownModel(InvalidInput):
         super().__init__(f"There is no model named {name[:80]!r}.", "model")
 
 
+class DisabledModel(InvalidInput):
+    """A model of this name is not asked any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model {name[:80]!r} is switched off; choose another one.", "model")
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model as a client sees it."""
 
-    name: str
-    provider: str
+    model: Model
     default: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.model.name
+
+    @property
+    def provider(self) -> str:
+        """Who answers."""
+        return self.model.provider
 
 
 class Catalogue:
@@ -68,9 +84,11 @@ class Catalogue:
         return offered[0]
 
     def find(self, name: str) -> Model:
-        """The model of this name. Raises UnknownModel when there is none."""
+        """The model of this name. Raises UnknownModel when there is none, DisabledModel when it is switched off."""
         configured = self._configured().get(name)
         if configured:
+            if not configured.enabled:
+                raise DisabledModel(name)
             return configured
         if self._upstream is not None:
             return Model(name, "openai", name)
@@ -81,8 +99,13 @@ class Catalogue:
         known = self._configured()
         upstream = [name for name in self._upstream.models() if name not in known] if self._upstream else []
         default = self._default or (upstream[0] if upstream else OFFLINE)
-        found = [Offer(m.name, m.provider, m.name == default) for m in known.values()]
-        return found + [Offer(name, "openai", name == default) for name in upstream]
+        offered = [model for model in known.values() if model.enabled]
+        offered += [Model(name, "openai", name) for name in upstream]
+        return [Offer(model, model.name == default) for model in offered]
+
+    def forget(self) -> None:
+        """Look again at the next question: something was changed. Other processes notice after FRESH_SECONDS."""
+        self._stale_at = 0.0
 
     def _configured(self) -> dict[str, Model]:
         if time.monotonic() >= self._stale_at:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import Done, Entry, encode, number
 from app.domain.transcript import Transcript, contiguous, digest
+from app.domain.usage import cost_of, priced
 from app.services.history import History, Turn, with_calls
-from app.store import checkpoints, conversations, generations
+from app.store import checkpoints, conversations, generations, models, usage
 from app.store.database import Database, Tx
 from app.store.generations import Claimed
 
@@ -84,6 +85,8 @@ class Finisher:
         lease = claimed.lease
         # The same order of locks as everywhere: conversation first.
         conversations.lock(tx, claimed.conversation_id)
+        price = models.price(tx, claimed.model)
+        cost, currency = cost_of(ending.usage, price)
         written = generations.finish(
             tx,
             lease,
@@ -93,7 +96,9 @@ class Finisher:
             finish_reason=ending.finish_reason,
             error=ending.error,
             usage=ending.usage,
-            attempts=[*claimed.attempts, *attempts],
+            attempts=priced([*claimed.attempts, *attempts], price),
+            cost=cost,
+            currency=currency,
             first_token_age=ending.first_token_age,
         )
         if not written:
@@ -111,7 +116,9 @@ class Finisher:
             tools=transcript.tool_views(),
             usage=ending.usage,
         )
-        return conversations.settle(tx, claimed.conversation_id, transcript.text)
+        version = conversations.settle(tx, claimed.conversation_id, transcript.text)
+        usage.add(tx, claimed.user_id, claimed.model, ending.usage, cost, currency)
+        return version
 
     def _is_finished(self, claimed: Claimed) -> bool:
         with self._database.system() as tx:

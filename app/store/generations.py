@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from app.domain.cursor import Cursor
@@ -38,6 +39,8 @@ class Generation:
     first_token_at: datetime | None
     finished_at: datetime | None
     last_updated: datetime
+    cost: Decimal | None
+    currency: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Checkpoint:
 
 _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.seq, g.model, g.status, g.epoch,
     g.tries, g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
-    g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated"""
+    g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated, g.cost, g.currency"""
 
 _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
     tries, cancel_at IS NOT NULL AS cancelled, CAST(extract(epoch FROM deadline - now()) AS float8) AS remaining,
@@ -358,6 +361,8 @@ def finish(
             epoch=lease.epoch,
             status=status,
             final_n=final_n,
+    cost: Decimal | None,
+    currency: str | None,
             sha256=sha256,
             finish_reason=finish_reason,
             error=as_json(error) if error is not None else None,
@@ -365,6 +370,7 @@ def finish(
             attempts=as_json(attempts),
             age=first_token_age,
         )
+                   cost = :cost, currency = :currency,
         == 1
     )
 
@@ -378,6 +384,8 @@ def due(tx: Tx, limit: int, lease: float, late: float = 0.0, grace: float = 0.0)
     """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed.
 
     ``late`` as for ``claim``; for ``grace`` seconds everything is left to others.
+            cost=cost,
+            currency=currency,
     """
     rows = fetch(
         tx,

@@ -111,7 +111,7 @@ INSERT INTO models (name, provider, upstream_name, tools)
 # moment. It outlives the conversations, whose deletion does not undo what was spent. Without a price, currency is ''.
 USAGE = """
 ALTER TABLE generations
-    ADD COLUMN cost numeric(18, 9) CHECK (cost >= 0),
+    ADD COLUMN cost numeric CHECK (cost >= 0),
     ADD COLUMN currency text;
 CREATE TABLE usage_days (
     user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
@@ -121,7 +121,7 @@ CREATE TABLE usage_days (
     generations bigint NOT NULL,
     input_tokens bigint NOT NULL,
     output_tokens bigint NOT NULL,
-    cost numeric(18, 9),
+    cost numeric,
     PRIMARY KEY (user_id, day, model, currency)
 ) WITH (fillfactor = 50);
 ALTER TABLE usage_days ENABLE ROW LEVEL SECURITY;

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from app.api.errors import InvalidFields
 from app.api.fields import ModelName, OnBusy
-from app.api.reading import Text, not_too_long, sound, storable
+from app.api.reading import Text, not_too_long
 from app.domain.commands import Said
+from app.domain.storable import sound, storable
 from app.services.chats import Ask
 
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from app.api.fields import KeyHeaders, Metadata, ModelName
-from app.api.reading import Body, Path, Query, Text, sound
+from app.api.reading import Body, Path, Query, Text
+from app.domain.storable import sound
 
 Ignored = Annotated[Any, Field(None, description="Accepted and ignored")]
 
