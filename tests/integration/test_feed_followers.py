@@ -1,0 +1,137 @@
+"""Five hundred connections follow one conversation while its answers are made and web processes come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.domain.commands import ChangeConversation
+from app.services.starting import Started
+from tests.stack import Stack, Web, until
+
+READERS = 500
+GENERATIONS = 50
+
+
+@dataclass
+class Crowd:
+    """Readers of one feed. ``web`` is where those go who have lost their connection; ``top`` is the last number."""
+
+    token: str
+    conversation_id: str
+    web: Web
+    top: int = 10**9
+    connects: int = 0
+    said: dict[int, set[str]] = field(default_factory=dict)
+
+    async def follow(self) -> list[int]:
+        """The numbers one reader got, in order, over all its connections."""
+        ids: list[int] = []
+        while not ids or ids[-1] < self.top:
+            with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+                await self._connection(ids)
+            await asyncio.sleep(0.05)
+        return ids
+
+    async def _connection(self, ids: list[int]) -> None:
+        where = urlsplit(self.web.url)
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        last = f"Last-Event-ID: {ids[-1]}\r\n" if ids else ""
+        path = f"/api/v1/conversations/{self.conversation_id}/events"
+        head = f"GET {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {self.token}\r\n{last}\r\n"
+        try:
+            writer.write(head.encode())
+            status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
+            if status != b"200":
+                return
+            self.connects += 1
+            async for number, data in events(reader):
+                ids.append(number)
+                # The true name is in the data, so that what was replayed and what was live can be compared.
+                self.said.setdefault(number, set()).add(data)
+                if number >= self.top:
+                    return
+        finally:
+            writer.close()
+
+
+async def events(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, str]]:
+    """The numbered events of a chunked body, until it breaks."""
+    buffer = b""
+    while True:
+        async with asyncio.timeout(30):
+            size = int(await reader.readuntil(b"\r\n"), 16)
+            buffer += (await reader.readexactly(size + 2))[:-2]
+        while b"\n\n" in buffer:
+            block, _, buffer = buffer.partition(b"\n\n")
+            lines = [line for line in block.split(b"\n") if not line.startswith(b":")]
+            if lines[-1].startswith(b"id: "):
+                yield int(lines[-1][4:]), lines[-2].removeprefix(b"data: ").decode()
+
+
+def run(stack: Stack, crowd: Crowd, play: Callable[[], Awaitable[None]]) -> list[list[int]]:
+    """Have everybody follow while ``play`` runs, until they have ``crowd.top``."""
+
+    async def all_of_it() -> list[list[int]]:
+        async with asyncio.timeout(180):
+            following = [asyncio.create_task(crowd.follow()) for _ in range(READERS)]
+            while crowd.connects < READERS:
+                await asyncio.sleep(0.05)
+            await play()
+            return list(await asyncio.gather(*following))
+
+    return asyncio.run(all_of_it())
+
+
+def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_happens_to_the_web(stack: Stack) -> None:
+    stack.worker(60)
+    first, second = (stack.web(MAX_STREAMS_PER_USER=5000, MAX_STREAMS=5000) for _ in range(2))
+    begun = stack.start("Let us begin", model="offline-fast")
+    crowd = Crowd(stack.token(), begun.conversation.id, first)
+    started: list[Started] = [begun]
+
+    async def ask(count: int) -> None:
+        for n in range(count):
+            started.append(await asyncio.to_thread(ask_one, n))
+            await asyncio.sleep(0.05)
+
+    def ask_one(n: int) -> Started:
+        # Some elsewhere: what happens there must not appear here.
+        where: dict[str, Any] = {"conversation_id": begun.conversation.id, "on_busy": "enqueue"} if n % 5 else {}
+        return stack.start(f"And then? {n}", model="offline-fast", **where)
+
+    async def play() -> None:
+        await ask(GENERATIONS // 3)
+        crowd.web = second
+        first.kill()
+        await ask(GENERATIONS // 3)
+        crowd.web = await asyncio.to_thread(lambda: stack.web(MAX_STREAMS_PER_USER=5000, MAX_STREAMS=5000))
+        await asyncio.to_thread(second.terminate)
+        await ask(GENERATIONS - 2 * (GENERATIONS // 3) - 1)
+        for one in started:
+            await asyncio.to_thread(stack.finished, one.generation.id, 60)
+        await asyncio.to_thread(name_it)
+
+    def name_it() -> None:
+        """The last event of all: everybody knows beforehand that it is."""
+        conversations, conversation_id = stack.resources.conversations, begun.conversation.id
+        until(lambda: conversations.get(stack.user, conversation_id).title, 20, "a title")
+        crowd.top = conversations.get(stack.user, conversation_id).feed_seq + 1
+        conversations.change(stack.user, conversation_id, ChangeConversation(title="The end"))
+
+    read = run(stack, crowd, play)
+    here = [one for one in started if one.conversation.id == begun.conversation.id]
+    assert len(started) == GENERATIONS
+    # Question, answer, its end; and two titles.
+    assert crowd.top == 3 * len(here) + 2
+    assert [ids for ids in read if ids != list(range(1, crowd.top + 1))] == []
+    assert crowd.connects >= 3 * READERS
+    assert [number for number, said in crowd.said.items() if len(said) != 1] == []
+    kinds = [json.loads(said.pop())["type"] for _, said in sorted(crowd.said.items())]
+    assert kinds.count("message.updated") == len(here)
+    assert kinds.count("conversation.updated") == 2
