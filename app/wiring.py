@@ -24,6 +24,7 @@ from app.services.feeds import Feeds
 from app.services.finishing import Finisher
 from app.services.generations import Generations
 from app.services.history import History
+from app.services.operating import Operator
 from app.services.reading import LogReader
 from app.services.responses import Responses
 from app.services.searching import Searcher
@@ -61,10 +62,11 @@ class Resources:
     chats: Chats
     searcher: Searcher
     transfer: Transfer
-    tickets: Tickets
     accounting: Accounting
     configurator: Configurator
+    tickets: Tickets
     titles: Titles
+    operator: Operator
 
     def close(self) -> None:
         """Close every connection."""
@@ -88,6 +90,15 @@ def build(settings: Settings) -> Resources:
     generations = Generations(database, takeover, finisher, log, settings.lease_seconds)
     conversations = Conversations(database, generations, catalogue)
     reader = LogReader(database, log)
+    starter = Starter(
+        database,
+        queue,
+        catalogue,
+        history,
+        generations.finish_cancel,
+        settings.max_queued,
+        settings.token_quota_per_day,
+    )
     return Resources(
         settings=settings,
         database=database,
@@ -102,15 +113,7 @@ def build(settings: Settings) -> Resources:
         reader=reader,
         bell=bell,
         feeds=Feeds(database),
-        starter=Starter(
-            database,
-            queue,
-            catalogue,
-            history,
-            generations.finish_cancel,
-            settings.max_queued,
-            settings.token_quota_per_day,
-        ),
+        starter=starter,
         generations=generations,
         conversations=conversations,
         dialogues=Dialogues(database, conversations),
@@ -118,11 +121,12 @@ def build(settings: Settings) -> Resources:
         chats=Chats(database, generations),
         searcher=Searcher(database),
         transfer=Transfer(database),
-        tickets=Tickets(database),
-        titles=Titles(database, log),
-    )
         accounting=Accounting(database),
         configurator=Configurator(database, catalogue, settings.openai_base_url is not None),
+        tickets=Tickets(database),
+        titles=Titles(database, log),
+        operator=Operator(database, generations, starter, settings.lease_seconds),
+    )
 
 
 def redis_client(url: str) -> redis.Redis:

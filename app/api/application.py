@@ -14,6 +14,7 @@ from app.api import (
     generations,
     messages,
     model_admin,
+    ops,
     probes,
     search,
     shapes,
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
-    native = (generations, messages, conversations, feeds, search, transfer, usage, account, model_admin, tickets)
+    native = (generations, messages, conversations, feeds, search, transfer, usage, account, model_admin, tickets, ops)
     for module in native:
         app.register_api(module.routes)
     for module in (responses, openai_conversations, chat, models, aisdk):

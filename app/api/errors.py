@@ -22,6 +22,7 @@ from app.domain.errors import (
     Overloaded,
     StoreDown,
     UnbrokenError,
+    WrongState,
 )
 from app.domain.generation import MoveNotAllowed
 
@@ -80,6 +81,7 @@ KINDS: dict[type[UnbrokenError], Kind] = {
     Unauthenticated: Kind(401, "unauthenticated", "No valid token"),
     Forbidden: Kind(403, "forbidden", "Not allowed"),
     NotFound: Kind(404, "not-found", "Not found"),
+    WrongState: Kind(409, "wrong-state", "Not in this state"),
     ConversationBusy: Kind(409, "conversation-busy", "The conversation is busy"),
     UnsupportedMediaType: Kind(415, "unsupported-media-type", "Unsupported media type"),
     InvalidInput: Kind(422, "invalid-field", "A field is invalid"),

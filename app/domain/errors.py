@@ -49,6 +49,10 @@ class ConversationBusy(UnbrokenError):
     """An answer is still being generated in this conversation."""
 
 
+class WrongState(UnbrokenError):
+    """The generation is in a state that does not allow this."""
+
+
 class Overloaded(UnbrokenError):
     """Too much is waiting already; try again a little later."""
 

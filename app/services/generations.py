@@ -11,11 +11,11 @@ from app.domain.attempts import total_usage, unrecorded
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
 from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound
-from app.domain.events import Snapshot, encode
+from app.domain.events import Snapshot, SnapshotReason, encode
 from app.domain.generation import QUEUED, TERMINAL
 from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
-from app.services.finishing import Ending, Finisher
+from app.services.finishing import Ending, FinalStatus, Finisher
 from app.services.takeover import Takeover
 from app.store import checkpoints, conversations, generations
 from app.store.database import Database, Tx
@@ -94,15 +94,21 @@ class Generations:
 
     def finish_cancel(self, claimed: Claimed) -> None:
         """End a generation that was claimed to be cancelled, keeping what it said so far."""
-        epoch = claimed.lease.epoch
+        self._end(claimed, "cancel", "cancelled", None)
+
+    def finish_failed(self, claimed: Claimed, error: dict[str, Any]) -> None:
+        """End a generation that was taken to fail as an error, keeping what it said so far."""
+        self._end(claimed, "takeover", "error", error)
+
+    def _end(self, claimed: Claimed, reason: SnapshotReason, status: FinalStatus, error: dict[str, Any] | None) -> None:
         frozen = self._takeover.freeze(claimed, CANCEL_PATIENCE_SECONDS)
         said = frozen.transcript
-        made = [] if said.mark else unrecorded(len(claimed.attempts), said, "cancelled")
+        made = [] if said.mark else unrecorded(len(claimed.attempts), said, status)
         usage = said.mark.usage if said.mark else total_usage([*claimed.attempts, *made])
-        snapshot = Snapshot(said.text, "cancel", said.attempt, said.reasoning)
-        said.add(Cursor(epoch, 0), snapshot)
+        snapshot = Snapshot(said.text, reason, said.attempt, said.reasoning)
+        said.add(Cursor(claimed.lease.epoch, 0), snapshot)
         payloads = [encode(snapshot)]
-        done = self._finisher.finish(claimed, payloads, said, Ending("cancelled", "cancelled", usage), made)
+        done = self._finisher.finish(claimed, payloads, said, Ending(status, status, usage, error), made)
         if frozen.opened:
             self._publish(claimed, [*payloads, done])
 

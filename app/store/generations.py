@@ -234,6 +234,20 @@ def claim_to_cancel(tx: Tx, generation_id: str, worker: str, lease: float) -> Cl
     return _claimed(row) if row else None
 
 
+def take(tx: Tx, generation_id: str, worker: str, lease: float) -> Claimed | None:
+    """Take a live generation away from whoever has it, to end it otherwise than by a cancel."""
+    row = fetch_one(
+        tx,
+        f"""UPDATE generations SET epoch = epoch + 1, status = 'running', worker = :worker, next_dispatch_at = now(),
+                started_at = coalesce(started_at, now()), lease_until = now() + make_interval(secs => :lease)
+            WHERE id = :id AND status IN ('queued', 'running') AND cancel_at IS NULL {_CLAIMED}""",
+        id=generation_id,
+        worker=worker,
+        lease=lease,
+    )
+    return _claimed(row) if row else None
+
+
 def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
     """Renew leases and add their checkpoints, all in one statement. The ids whose lease still held."""
     rows = fetch(
@@ -347,6 +361,8 @@ def finish(
     usage: dict[str, Any] | None,
     attempts: list[Any],
     first_token_age: float | None,
+    cost: Decimal | None,
+    currency: str | None,
 ) -> bool:
     """Write the end. False when the lease is not in force any more."""
     return (
@@ -354,6 +370,7 @@ def finish(
             tx,
             """UPDATE generations SET status = :status, final_epoch = epoch, final_n = :final_n, sha256 = :sha256,
                    finish_reason = :finish_reason, error = :error, usage = :usage, attempts = :attempts,
+                   cost = :cost, currency = :currency,
                    first_token_at = coalesce(first_token_at, now() - make_interval(secs => :age)),
                    finished_at = clock_timestamp(), lease_until = NULL
                WHERE id = :id AND epoch = :epoch AND status = 'running'""",
@@ -361,16 +378,15 @@ def finish(
             epoch=lease.epoch,
             status=status,
             final_n=final_n,
-    cost: Decimal | None,
-    currency: str | None,
             sha256=sha256,
             finish_reason=finish_reason,
             error=as_json(error) if error is not None else None,
             usage=as_json(usage) if usage is not None else None,
             attempts=as_json(attempts),
             age=first_token_age,
+            cost=cost,
+            currency=currency,
         )
-                   cost = :cost, currency = :currency,
         == 1
     )
 
@@ -384,8 +400,6 @@ def due(tx: Tx, limit: int, lease: float, late: float = 0.0, grace: float = 0.0)
     """Queued generations nobody came for, running ones nobody renews. Each is put off, ever longer, until claimed.
 
     ``late`` as for ``claim``; for ``grace`` seconds everything is left to others.
-            cost=cost,
-            currency=currency,
     """
     rows = fetch(
         tx,
