@@ -33,6 +33,12 @@ class ListQuery(Query):
     archived: bool = Field(False, description="The archived ones instead")
 
 
+class ActiveQuery(Query):
+    """With whom."""
+
+    model: ModelName | None = Field(None, description="Conversations begun with it; general chats when left out")
+
+
 class ConversationPath(Path):
     """Which conversation."""
 
@@ -66,6 +72,19 @@ def list_conversations(caller: Caller, query: ListQuery) -> Response:
     """The user's conversations."""
     command = ListConversations(query.limit, query.cursor, query.model, query.archived)
     return render.answer(render.conversation_page(web().resources.conversations.list(caller.user, command)))
+
+
+@routes.route_for(
+    "get",
+    "/conversations/active",
+    access="user",
+    limit="reads",
+    answers=(Answer(200, "The conversation", shapes.Conversation),),
+    refusals=(404,),
+)
+def get_active_conversation(caller: Caller, query: ActiveQuery) -> Response:
+    """The one conversation you are in with a model: last written to, and not archived."""
+    return render.answer(render.conversation(web().resources.conversations.active(caller.user, query.model)))
 
 
 @routes.route_for(

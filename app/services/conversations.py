@@ -66,6 +66,14 @@ class Conversations:
         last = items[-1] if len(found) > len(items) else None
         return ConversationPage(items, write_cursor(last.last_message_at, last.id) if last else None, top)
 
+    def active(self, user: User, model: str | None) -> Conversation:
+        """The one the user is in with this model, None: in general chats. Writing to another one makes that it."""
+        with self._database.user(user.id) as tx:
+            found = conversations.active(tx, user.id, model)
+        if found is None:
+            raise NotFound("There is no active conversation.")
+        return found
+
     def get(self, user: User, conversation_id: str) -> Conversation:
         """One conversation."""
         with self._database.user(user.id) as tx:

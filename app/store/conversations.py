@@ -149,6 +149,20 @@ def get(tx: Tx, conversation_id: str) -> Conversation | None:
     return Conversation(**row._mapping) if row else None
 
 
+def active(tx: Tx, user_id: str, model: str | None) -> Conversation | None:
+    """The conversation a user is in with a model, or in general: the one that was last written to and not archived."""
+    row = fetch_one(
+        tx,
+        f"""SELECT {_CONVERSATION} FROM conversations c
+            WHERE c.user_id = :user_id AND c.archived_at IS NULL
+              AND c.model {"= :model" if model is not None else "IS NULL"}
+            ORDER BY c.last_message_at DESC, c.id DESC LIMIT 1""",
+        user_id=user_id,
+        **({"model": model} if model is not None else {}),
+    )
+    return Conversation(**row._mapping) if row else None
+
+
 def page(
     tx: Tx,
     *,

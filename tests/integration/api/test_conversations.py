@@ -38,6 +38,24 @@ def test_a_list_shows_previews_and_filters(alice: Person):
     assert [i["id"] for i in alice.get("/api/v1/conversations?archived=true").json["items"]] == [plain]
 
 
+def test_the_active_conversation_is_the_one_last_written_to(alice: Person, bob: Person, resources: Resources):
+    active = "/api/v1/conversations/active"
+    assert alice.get(active).status_code == 404
+    first, second = alice.start("one"), alice.start("two")
+    chosen = alice.start("three", model="offline-fast")["conversation"]["id"]
+    ids = [made["conversation"]["id"] for made in (first, second)]
+    assert alice.get(active).json["id"] == ids[1]
+    assert alice.get(active, query_string={"model": "offline-fast"}).json["id"] == chosen
+    Hand(resources, first["generation"]["id"]).run("answer")
+    alice.start("more", conversation_id=ids[0])
+    assert alice.get(active).json["id"] == ids[0]
+    alice.patch(f"/api/v1/conversations/{ids[0]}", json={"archived": True})
+    assert alice.get(active).json["id"] == ids[1]
+    alice.delete(f"/api/v1/conversations/{ids[1]}")
+    assert alice.get(active).status_code == bob.get(active).status_code == 404
+    assert alice.get(active, query_string={"model": "offline"}).status_code == 404
+
+
 def test_a_title_is_given_and_taken_away(alice: Person):
     path = f"/api/v1/conversations/{alice.start()['conversation']['id']}"
     assert alice.patch(path, json={"title": "  Parrots 🦜 "}).json["title"] == "Parrots 🦜"
