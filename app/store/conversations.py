@@ -233,8 +233,7 @@ def entitle(tx: Tx, conversation_id: str, title: str) -> bool:
 
 def delete(tx: Tx, conversation_id: str) -> bool:
     """Delete a conversation with everything in it; whether it was there. That it was deleted is kept in the feed."""
-    feed.forget_bodies(tx, conversation_id)
-    feed.record(tx, conversation_id, "conversation.deleted")
+    feed.record_deletion(tx, conversation_id)
     return execute(tx, "DELETE FROM conversations WHERE id = :id", id=conversation_id) == 1
 
 

@@ -36,6 +36,7 @@ _SESSION = {
 _UNAVAILABLE = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03")
 
 Tx = Connection
+Work = Callable[[Tx, list[Any]], None]
 
 
 class Database:
@@ -78,9 +79,13 @@ class Database:
     def _begin(self) -> Iterator[Tx]:
         try:
             with self.engine.begin() as tx:
-                tx.info.pop(_ANNOUNCED, None)
+                # The connection is an old one: what a transaction that failed has left is not ours.
+                announced: set[str] = set()
+                deferred: dict[Work, list[Any]] = {}
+                tx.info.update({_ANNOUNCED: announced, _DEFERRED: deferred})
                 yield tx
-                announced = tx.info.pop(_ANNOUNCED, None)
+                for work, items in deferred.items():
+                    work(tx, items)
         except PoolTimeout as error:
             raise DatabaseDown("Every database connection is in use just now.") from error
         except DBAPIError as error:
@@ -118,9 +123,14 @@ def execute(tx: Tx, sql: str, **values: Any) -> int:
     return tx.execute(text(sql), values).rowcount
 
 
+def defer(tx: Tx, work: Work, item: Any) -> None:
+    """Have something done as the last thing before the commit: once, with all items given for it, in order."""
+    tx.info[_DEFERRED].setdefault(work, []).append(item)
+
+
 def announce(tx: Tx, *keys: str) -> None:
     """Have it said, when this transaction is committed, that something happened to these. It may be lost."""
-    tx.info.setdefault(_ANNOUNCED, set()).update(keys)
+    tx.info[_ANNOUNCED].update(keys)
 
 
 def as_json(value: Any) -> Any:
@@ -134,6 +144,7 @@ def _read_uuids_as_text(connection: Any, record: Any) -> None:
 
 
 _ANNOUNCED = "announced"
+_DEFERRED = "deferred"
 _UUID_OID = 2950
 _UUID_TEXT = new_type((_UUID_OID,), "UUID_TEXT", lambda value, cursor: value)
 _AS_USER = text("SELECT set_config('app.user_id', :id, true)")

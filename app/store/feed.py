@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from app.store.database import Tx, announce, fetch
+from app.store.database import Tx, announce, defer, fetch
 
 Kind = Literal[
     "message.new",
@@ -42,39 +42,77 @@ class Change:
 _CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archived', c.archived_at IS NOT NULL,
     'archived_at', c.archived_at, 'metadata', c.metadata, 'last_updated', c.last_updated)"""
 
-_NUMBERED = """feed AS (
-        INSERT INTO feeds AS f (user_id, seq) SELECT user_id, 1 FROM changed
-        ON CONFLICT (user_id) DO UPDATE SET seq = f.seq + 1 RETURNING f.user_id, f.seq
-    )"""
+
+class _Noted(NamedTuple):
+    conversation_id: str
+    kind: Kind
+    message_id: str | None
 
 
 def record(tx: Tx, conversation_id: str, kind: Kind, message_id: str | None = None) -> None:
-    """Number a change of a conversation; its readers are rung for after the commit."""
-    body = _CONVERSATION if kind == "conversation.updated" else "CAST(NULL AS jsonb)"
+    """Have a change of a conversation numbered at the end of this transaction; its readers are rung for afterwards.
+
+    Only then, and all at once: who changes something else of the same user waits for one statement and the commit.
+    """
+    defer(tx, _number, _Noted(conversation_id, kind, message_id))
+
+
+def record_deletion(tx: Tx, conversation_id: str) -> None:
+    """Number at once that a conversation is deleted, and keep of it only that something happened."""
+    fetch(
+        tx,
+        """UPDATE feed_events SET body = NULL, message_id = NULL WHERE conversation_id = :id
+             AND conversation_seq IS NOT NULL RETURNING 1""",
+        id=conversation_id,
+    )
+    _number(tx, [_Noted(conversation_id, "conversation.deleted", None)])
+
+
+def _number(tx: Tx, noted: Sequence[_Noted]) -> None:
+    """Give numbers to what was noted, in this order."""
+    body = _CONVERSATION if any(one.kind == "conversation.updated" for one in noted) else "CAST(NULL AS jsonb)"
     rows = fetch(
         tx,
-        f"""WITH changed AS (
-                UPDATE conversations c SET feed_seq = feed_seq + 1 WHERE id = :conversation_id
-                RETURNING user_id, feed_seq, {body} AS body
-            ), {_NUMBERED}
+        f"""WITH noted AS (
+                SELECT * FROM unnest(CAST(:conversations AS uuid[]), CAST(:kinds AS text[]), CAST(:messages AS uuid[]))
+                    WITH ORDINALITY AS noted(conversation_id, kind, message_id, place)
+            ), counted AS (
+                SELECT conversation_id, count(*) AS many FROM noted GROUP BY conversation_id
+            ), changed AS (
+                UPDATE conversations c SET feed_seq = c.feed_seq + counted.many
+                FROM counted WHERE c.id = counted.conversation_id
+                RETURNING c.id, c.user_id, c.feed_seq, counted.many, {body} AS body
+            ), feed AS (
+                INSERT INTO feeds AS f (user_id, seq) SELECT user_id, sum(many) FROM changed GROUP BY user_id
+                ON CONFLICT (user_id) DO UPDATE SET seq = f.seq + EXCLUDED.seq RETURNING f.user_id, f.seq
+            )
             INSERT INTO feed_events (user_id, seq, conversation_id, conversation_seq, type, message_id, body)
-            SELECT user_id, feed.seq, :conversation_id, changed.feed_seq, :kind, :message_id, changed.body
-            FROM changed JOIN feed USING (user_id) RETURNING user_id""",
-        conversation_id=conversation_id,
-        kind=kind,
-        message_id=message_id,
+            SELECT user_id,
+                feed.seq - count(*) OVER (PARTITION BY user_id)
+                    + row_number() OVER (PARTITION BY user_id ORDER BY place),
+                conversation_id,
+                changed.feed_seq - changed.many + row_number() OVER (PARTITION BY conversation_id ORDER BY place),
+                kind, message_id, CASE WHEN kind = 'conversation.updated' THEN body END
+            FROM noted JOIN changed ON changed.id = noted.conversation_id JOIN feed USING (user_id)
+            RETURNING user_id, conversation_id""",
+        conversations=[one.conversation_id for one in noted],
+        kinds=[one.kind for one in noted],
+        messages=[one.message_id for one in noted],
     )
     for row in rows:
-        announce(tx, conversation_id, row.user_id)
+        announce(tx, row.conversation_id, row.user_id)
 
 
 def record_running(tx: Tx, generation_id: str) -> None:
     """Number that a worker has begun an answer. The conversation is as it was: only the user's feed says so."""
     rows = fetch(
         tx,
-        f"""WITH changed AS (
+        """WITH changed AS (
                 SELECT user_id, conversation_id, message_id FROM generations WHERE id = :id
-            ), {_NUMBERED}
+            ), feed AS (
+                INSERT INTO feeds AS f (user_id, seq) SELECT user_id, 1 FROM changed
+                ON CONFLICT (user_id) DO UPDATE SET seq = f.seq + 1 RETURNING f.user_id, f.seq
+            )
             INSERT INTO feed_events (user_id, seq, conversation_id, type, message_id, body)
             SELECT user_id, feed.seq, changed.conversation_id, 'generation.updated', changed.message_id,
                 jsonb_build_object('generation_id', CAST(:id AS uuid), 'status', 'running')
@@ -83,16 +121,6 @@ def record_running(tx: Tx, generation_id: str) -> None:
     )
     for row in rows:
         announce(tx, row.user_id)
-
-
-def forget_bodies(tx: Tx, conversation_id: str) -> None:
-    """Keep of a conversation that is deleted only that something happened."""
-    fetch(
-        tx,
-        """UPDATE feed_events SET body = NULL, message_id = NULL WHERE conversation_id = :id
-             AND conversation_seq IS NOT NULL RETURNING 1""",
-        id=conversation_id,
-    )
 
 
 def of_conversation(tx: Tx, conversation_id: str, after: int, limit: int) -> list[Change]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from app.domain.commands import ChangeConversation
 from app.services.starting import Started
 from tests.stack import Stack, Web, until
@@ -88,6 +90,7 @@ def run(stack: Stack, crowd: Crowd, play: Callable[[], Awaitable[None]]) -> list
     return asyncio.run(all_of_it())
 
 
+@pytest.mark.slow
 def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_happens_to_the_web(stack: Stack) -> None:
     stack.worker(60)
     first, second = (stack.web(MAX_STREAMS_PER_USER=5000, MAX_STREAMS=5000) for _ in range(2))

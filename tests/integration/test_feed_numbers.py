@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from threading import Event
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -16,7 +17,7 @@ from sqlalchemy import text
 from app.domain.commands import ChangeConversation, Regenerate, Said
 from app.domain.errors import ConversationBusy
 from app.store import conversations, feed
-from app.store.database import fetch
+from app.store.database import Tx, defer, fetch
 from app.store.feed import Change
 from tests.stack import Stack
 
@@ -25,6 +26,11 @@ THREADS = 20
 
 class Undone(Exception):
     """Something goes wrong before the commit."""
+
+
+def undo(tx: Tx, items: list[Any]) -> None:
+    time.sleep(0.001)
+    raise Undone
 
 
 def conversation_feed(stack: Stack, conversation_id: str) -> list[Change]:
@@ -91,10 +97,9 @@ def test_many_threads_that_change_one_conversation_leave_no_gap_and_no_reader_ev
 
     def fail(n: int) -> None:
         """A transaction that was given a number and does not commit."""
-        with services.database.user(stack.user.id) as tx:
+        with suppress(Undone), services.database.user(stack.user.id) as tx:
             conversations.change(tx, conversation_id, ChangeConversation(title="never"))
-            time.sleep(0.001)
-            tx.rollback()
+            defer(tx, undo, None)
 
     def look(after: int) -> list[Change]:
         with services.database.system() as tx:

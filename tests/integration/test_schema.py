@@ -486,7 +486,7 @@ def listing(**fields: Any) -> Ask:
             id="end of a feed",
         ),
         pytest.param(
-            lambda tx, ids: feed.forget_bodies(tx, ids["conversation"]),
+            lambda tx, ids: feed.record_deletion(tx, ids["conversation"]),
             "feed_events_of_conversation",
             id="forget a feed",
         ),
