@@ -339,8 +339,9 @@ def test_a_template_reads_what_the_long_way_reads() -> None:
     template = Template.of(PLAIN)
     assert template is not None
     for literal in (b'"a"', b'"\\n\\"\\u00e9"', b'""', '"🙂"'.encode()):
-        read = lines(PLAIN.replace(b'"Hel"', literal)) * 3
-        assert template.read(read) == AnswerReader().feed(read)
+        for events in (1, 3):
+            read = lines(PLAIN.replace(b'"Hel"', literal)) * events
+            assert template.read(read) == AnswerReader().feed(read)
 
 
 @pytest.mark.parametrize(
@@ -353,6 +354,9 @@ def test_a_template_reads_what_the_long_way_reads() -> None:
         lines(PLAIN.replace(b'"Hel"', b"null")),
         lines(PLAIN.replace(b'"Hel"', b'"a","content":"b"')),
         lines(PLAIN.replace(b'"Hel"', b'"a"\ndata: ,"b":"c"')),
+        lines(PLAIN.replace(b'"Hel"', b'"a"\n')),
+        lines(PLAIN.replace(b'"Hel"', b'"a"\n\n')),
+        lines(PLAIN.replace(b'"Hel"', b' "a"')),
         lines(PLAIN.replace(b'"Hel"', b'"a\xff"')),
         lines(PLAIN.replace(b'"Hel"', b'"\\ud83d"')),
         lines(PLAIN.replace(b'"Hel"', b'"\\u0000"')),

@@ -280,12 +280,15 @@ class Template:
     chunk with another text in it.
     """
 
-    __slots__ = ("_after", "_before", "_kind")
+    __slots__ = ("_after", "_before", "_begin", "_end", "_kind", "_last")
 
     def __init__(self, before: bytes, after: bytes, kind: type[Text] | type[Thought]) -> None:
         self._before = before
         self._after = after
         self._kind = kind
+        # The same around the literal of an event that is all of a read.
+        self._last = after + b"\n\n"
+        self._begin, self._end = len(before), -len(self._last)
 
     @classmethod
     def of(cls, chunk: bytes) -> Template | None:
@@ -303,6 +306,14 @@ class Template:
 
     def read(self, data: bytes) -> list[Piece] | None:
         """The pieces of a read made of whole events of this form only; None for any other."""
+        if data.startswith(self._before) and data.endswith(self._last):
+            # One event, as nearly always: what lies between its ends is one literal, or not JSON.
+            text = _literal(data[self._begin : self._end])
+            if text is not None:
+                return [self._kind(text)] if text else []
+        return self._read_several(data)
+
+    def _read_several(self, data: bytes) -> list[Piece] | None:
         pieces: list[Piece] = []
         blocks = data.split(b"\n\n")
         if blocks.pop():
@@ -310,19 +321,24 @@ class Template:
         before, after = self._before, self._after
         start, end = len(before), -len(after)
         for block in blocks:
-            literal = block[start:end]
-            # Quotes at both ends, and JSON in between: one string, on one line.
-            if not (block.startswith(before) and block.endswith(after) and literal[:1] == literal[-1:] == b'"'):
-                return None
-            try:
-                text = orjson.loads(literal)
-            except orjson.JSONDecodeError:
-                return None
-            if "\0" in text:
+            text = _literal(block[start:end]) if block.startswith(before) and block.endswith(after) else None
+            if text is None:
                 return None
             if text:
                 pieces.append(self._kind(text))
         return pieces
+
+
+def _literal(quoted: bytes) -> str | None:
+    """The text of one JSON string, on one line and without NUL; None when it is anything else."""
+    # JSON takes space around a value, a line break too: there must be none.
+    if not (quoted.startswith(b'"') and quoted.endswith(b'"')):
+        return None
+    try:
+        text: str = orjson.loads(quoted)
+    except orjson.JSONDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 def _reasoning(delta: dict[str, Any]) -> str:

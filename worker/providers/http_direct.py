@@ -201,7 +201,12 @@ class _Answer:
             elif self._failure is not None:
                 raise self._failure
             else:
-                await self._wait()
+                # `_wait` written out: here it is called for every token.
+                waiter = self._waiter = self._loop.create_future()
+                try:
+                    await waiter
+                finally:
+                    self._waiter = None
 
     def release(self) -> None:
         self._unwanted = True
