@@ -23,6 +23,8 @@ from worker.policy import Deadlines, Rules
 from worker.providers.registry import Providers
 from worker.runner import Runner
 from worker.titles import Titler
+from worker.toolbox import Toolbox
+from worker.tools.registry import find_tools
 
 # Enough for the short transactions of a thousand generations; more would only queue in PostgreSQL.
 EXECUTOR_THREADS = 8
@@ -112,6 +114,7 @@ class WorkerProcess:
             outbox=outbox,
             checkpointer=checkpointer,
             providers=_providers(settings),
+            tools=Toolbox(find_tools()),
             executor=executor,
             patient=patient,
             heartbeat=settings.heartbeat_seconds,

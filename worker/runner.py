@@ -27,6 +27,7 @@ from app.services.leases import Leases
 from app.services.takeover import Takeover
 from app.store.generations import Claimed
 from app.store.models import Model
+from worker import toolbox
 from worker.attempts import ended
 from worker.checkpoint import Checkpointer
 from worker.context import chat_messages
@@ -46,6 +47,7 @@ from worker.providers.base import (
 from worker.providers.registry import Providers
 from worker.run import Draining, OutOfReach, Run
 from worker.titles import Titler
+from worker.toolbox import MOST_ROUNDS, Toolbox
 
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ class Runner:
         outbox: Outbox,
         checkpointer: Checkpointer,
         providers: Providers,
+        tools: Toolbox,
         executor: Executor,
         patient: Executor,
         patience: float,
@@ -96,6 +99,7 @@ class Runner:
         self._outbox = outbox
         self._checkpointer = checkpointer
         self._providers = providers
+        self._toolbox = tools
         self._executor = executor
         self._patient = patient
         self._patience = patience
@@ -234,21 +238,32 @@ class Runner:
     async def _ask(self, run: Run, draft: Draft, model: Model, provider: Provider) -> bool:
         """Call the provider, from where the reader is; False when another revision has to go on."""
         said = draft.transcript
-        reason = plan(said, provider, model.on_interruption or self._rules.on_interruption)
+        parameters = {**model.parameters, **run.claimed.parameters}
+        ours = self._toolbox.ours(model.tools, parameters)
+        policy = model.on_interruption or self._rules.on_interruption
+        called = list(said.tools.values())
+        if any(call.tool in ours for call in called):
+            reason, kept = toolbox.plan(said, provider, policy)
+        else:
+            reason = plan(said, provider, policy)
+            called, kept = [], said.text if reason == "continue" else ""
         attempt = len(run.all_attempts) + 1
         if reason is None:
             self._open_with(draft, "takeover", said.text, attempt - 1)
             return await self._fail(run, draft, broken())
-        self._open_with(draft, reason, said.text if reason == "continue" else "", attempt)
-        parameters = {**model.parameters, **run.claimed.parameters}
+        self._open_with(draft, reason, kept, attempt)
+        for call in toolbox.settled(called):
+            draft.add(call)
         # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
         system = (model.system_prompt, parameters.pop("instructions", None))
         messages = await self._insist(run, lambda: self._messages(run.claimed, system), patiently=True)
-        prompt = Prompt(model.upstream_name, messages, parameters, said.text)
+        before, prefix = toolbox.replay(draft.transcript)
+        prompt = Prompt(model.upstream_name, (*messages, *before), self._toolbox.offer(ours, parameters), prefix)
+        rounds = 0
         while True:
             began = monotonic()
             try:
-                finished = await self._listen(run, draft, provider, prompt)
+                finished, asked = await self._listen(run, draft, provider, prompt)
             except ProviderError as error:
                 draft.seal()
                 run.attempts.append(_ended(run, draft, model, began, error.usage, error))
@@ -259,7 +274,9 @@ class Runner:
                     code=error.code,
                     detail=error.message[:300],
                 )
-                if not may_retry(run.all_attempts, error, self._rules):
+                # Calls that led to tools are no failures.
+                failed = [made for made in run.all_attempts if made["outcome"] != "finished"]
+                if not may_retry(failed, error, self._rules):
                     return await self._fail(run, draft, error)
                 with run.waiting():
                     await asyncio.sleep(pause(error, len(run.attempts)))
@@ -269,13 +286,48 @@ class Runner:
                     return False
                 continue
             run.attempts.append(_ended(run, draft, model, began, finished.usage, None))
+            calls = toolbox.named(asked, draft.transcript.tools)
+            await self._run_tools(run, draft, [call for call in calls if call.tool in ours], rounds < MOST_ROUNDS)
+            if calls and rounds < MOST_ROUNDS and all(call.tool in ours for call in calls):
+                rounds += 1
+                before, _ = toolbox.replay(draft.transcript)
+                prompt = replace(prompt, messages=(*messages, *before), prefix="")
+                if rounds == MOST_ROUNDS:
+                    prompt = replace(prompt, parameters={**prompt.parameters, "tool_choice": "none"})
+                continue
+            for call in calls:
+                if call.tool not in ours:
+                    draft.add(call)
             usage = attempts.total_usage(run.all_attempts)
             draft.add(Mark(finished.finish_reason, usage))
             self._outbox.touch(draft)
             return await self._finish(run, draft, Ending("completed", finished.finish_reason, usage))
 
-    async def _listen(self, run: Run, draft: Draft, provider: Provider, prompt: Prompt) -> Finished:
-        """Hear one answer to its end. Raises ProviderError, LeaseLost, Draining."""
+    async def _run_tools(self, run: Run, draft: Draft, calls: Sequence[Tool], wanted: bool) -> None:
+        """Run what the model asked for, all at the same time, and have the results in PostgreSQL; or refuse it."""
+        if not calls:
+            return
+        for call in calls:
+            draft.add(call)
+        self._outbox.touch(draft)
+        # Nobody runs a call that whoever takes over would not know of.
+        await self._keep(run, draft)
+        run.check()
+        if wanted:
+            with run.waiting():
+                results = await asyncio.gather(*map(self._toolbox.run, calls))
+        else:
+            results = [replace(call, state="failed", result=toolbox.TOO_MANY) for call in calls]
+        for result in results:
+            draft.add(result)
+        self._outbox.touch(draft)
+        await self._keep(run, draft)
+        run.check()
+
+    async def _listen(
+        self, run: Run, draft: Draft, provider: Provider, prompt: Prompt
+    ) -> tuple[Finished, list[ToolDelta]]:
+        """Hear one answer to its end; the tool calls in it. Raises ProviderError, LeaseLost, Draining."""
         calls: dict[int, ToolDelta] = {}
         run.heard, run.waiting_since = False, monotonic()
         try:
@@ -294,17 +346,11 @@ class Runner:
                                 case ToolDelta():
                                     calls[piece.index] = _join(calls.get(piece.index), piece)
                                 case Finished():
-                                    self._report_calls(draft, calls)
-                                    return piece
+                                    return piece, [calls[index] for index in sorted(calls)]
                         self._outbox.touch(draft)
         finally:
             run.waiting_since = None
         raise ProviderError("upstream_truncated", "The model's answer ended early.", retryable=True)
-
-    def _report_calls(self, draft: Draft, calls: dict[int, ToolDelta]) -> None:
-        for index in sorted(calls):
-            call = calls[index]
-            draft.add(Tool(call.call_id or f"call_{index}", call.name or "", "started", call.arguments))
 
     def _open_with(self, draft: Draft, reason: SnapshotReason, text: str, attempt: int) -> None:
         """The first event of the revision: everything so far, and why there is a new revision."""

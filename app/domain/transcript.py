@@ -18,6 +18,8 @@ class Transcript:
     cursor: Cursor = START
     attempt: int = 0
     tools: dict[str, Tool] = field(default_factory=dict)
+    # How much of the text stood before each call.
+    places: dict[str, int] = field(default_factory=dict)
     mark: Mark | None = None
     done: Done | None = None
     _text: list[str] = field(default_factory=list)
@@ -66,7 +68,10 @@ class Transcript:
                 self.attempt, self.mark = event.attempt, None
                 if event.reason == "restart":
                     self.tools.clear()  # they belong to the answer that is replaced
+                    self.places.clear()
             case Tool():
+                if event.call_id not in self.tools:
+                    self.places[event.call_id] = sum(map(len, self._text))
                 self.tools[event.call_id] = event
             case Mark():
                 self.mark = event

@@ -98,15 +98,25 @@ def turn_of(message: conversations.Message) -> Turn:
 
 
 def with_calls(text: str, tools: Iterable[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """All an answer consists of, if it called tools whose outputs the client sends; None when its text is all."""
-    calls = [
-        {"type": "function_call", "call_id": tool["call_id"], "name": tool["tool"], "arguments": tool["arguments"]}
-        for tool in tools
-    ]
-    if not calls:
+    """All an answer consists of, if it called tools; None when its text is all.
+
+    Those run here come first, with their results; those whose outputs the client sends are what it ends with.
+    """
+    called = list(tools)
+    if not called:
         return None
     said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
-    return [said, *calls] if text else calls
+    ours = [tool for tool in called if tool["state"] != "started"]
+    before = [*map(_call, ours), *map(_output, ours)]
+    return [*before, *([said] if text else []), *(_call(tool) for tool in called if tool["state"] == "started")]
+
+
+def _call(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": tool["call_id"], "name": tool["tool"], "arguments": tool["arguments"]}
+
+
+def _output(tool: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": tool["call_id"], "output": tool["result"] or ""}
 
 
 def _recent(branch: list[conversations.Message], version: int, leaf_id: str) -> _Cached:

@@ -93,6 +93,7 @@ class Behaviour:
     reasoning: int = 0  # reasoning tokens before the answer
     reasoning_field: str = "reasoning_content"  # reasoning_content · reasoning · both · details
     tool_call: dict[str, Any] | None = None  # {"name", "arguments" (object), "id"?} after the text, in four deltas
+    tool_rounds: int | None = None  # it is made while the request has fewer results of tools than this
     keepalive: bool = False  # comments between the tokens, and empty choices
     crlf: bool = False
     nul_at: int | None = None  # this token carries a NUL
@@ -273,7 +274,7 @@ def _shape(call: Call, wish: Behaviour) -> Iterator[Step]:
         yield Step(extra + b"".join(map(chunk.content, batch)), wait, tokens=len(batch))
         sent += len(batch)
         wait = pause
-    if wish.tool_call:
+    if wish.tool_call and _wants_tools(call, wish):
         for delta in _tool_deltas(wish.tool_call):
             yield Step(chunk.delta({"tool_calls": [delta]}), wait)
     if wish.no_finish:
@@ -326,6 +327,11 @@ def _reasoning(form: str, text: str) -> dict[str, Any]:
         "details": {"reasoning_details": details},
     }
     return forms[form]
+
+
+def _wants_tools(call: Call, wish: Behaviour) -> bool:
+    told = sum(message.get("role") == "tool" for message in call.body["messages"])
+    return wish.tool_rounds is None or told < wish.tool_rounds
 
 
 def _tool_deltas(tool: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The built-in model: no network, no key, the same answer for the same conversation.
 
 ``parameters`` it knows: ``max_tokens`` / ``max_completion_tokens`` (stop early, finish reason ``length``), and for
-tests ``tokens`` (exact number of pieces) and ``rate`` (pieces a second; 0 = without waiting).
+tests ``tokens`` (exact number of pieces) and ``rate`` (pieces a second; 0 = without waiting). Tools that are
+offered are called when the last message asks for them in so many words (offline_tools.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
+from worker.providers import offline_tools
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, Usage
 from worker.providers.offline_text import answer, thoughts
 
@@ -38,6 +40,11 @@ class Offline:
         """See Provider.stream. One piece per list; never fails."""
         rate = _number(prompt.parameters, "rate")
         pace = _Pace(self._rate if rate is None else rate)
+        asked = sum(len(split(message.content)) for message in prompt.messages)
+        if calls := offline_tools.wanted(prompt):
+            yield [*calls]
+            yield [Finished("tool_calls", Usage(asked, len(calls)))]
+            return
         told = 0
         for piece in _thinking(prompt):
             yield [piece]
@@ -48,7 +55,6 @@ class Offline:
             yield [Text(text)]
             told += 1
             await pace.wait()
-        asked = sum(len(split(message.content)) for message in prompt.messages)
         yield [Finished(finish_reason, Usage(asked, told))]
 
     async def close(self) -> None:
@@ -80,7 +86,7 @@ def full_answer(prompt: Prompt) -> list[str]:
     """All pieces of the answer to this conversation, whatever part of it was given already."""
     wanted = _number(prompt.parameters, "tokens")
     exact = None if wanted is None else min(int(wanted), MAX_PIECES)
-    pieces: list[str] = []
+    pieces = split(offline_tools.told(prompt.messages))
     for section in answer(prompt.messages, _dice(prompt.messages, "answer")):
         pieces += split(section)
         if len(pieces) >= (MIN_PIECES if exact is None else exact):

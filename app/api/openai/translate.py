@@ -210,7 +210,8 @@ class ResponseTranslator:
             return
         status = "incomplete" if reason else "completed"
         self._close(status)
-        for call in self._tools.values():
+        # Those with a result were run here, and are nothing for the client to do.
+        for call in (call for call in self._tools.values() if call.state == "started"):
             self._call(call, status)
         self._end(status, f"response.{status}", done, reason)
 

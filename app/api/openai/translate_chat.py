@@ -90,7 +90,8 @@ class ChatTranslator:
         return b"".join((*chunks, DONE))
 
     def _calls(self) -> list[Tool]:
-        return list(self._tools.values())
+        """What the client is to run: those with a result were run here."""
+        return [call for call in self._tools.values() if call.state == "started"]
 
     def _fail(self, code: str, message: str) -> bytes:
         self._over = True
@@ -107,7 +108,7 @@ def completion(base: dict[str, Any], said: Transcript) -> dict[str, Any]:
     """The whole answer of a completed generation as one object."""
     done = said.done
     assert done is not None, "asked for a finished answer"
-    calls = [_call(tool) for tool in said.tools.values()]
+    calls = [_call(tool) for tool in said.tools.values() if tool.state == "started"]
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if calls and not said.text else said.text,

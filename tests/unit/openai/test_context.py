@@ -24,7 +24,7 @@ def test_plain_turns_are_messages_behind_what_the_system_says() -> None:
 
 
 def test_a_call_belongs_to_the_text_before_it_and_its_output_follows() -> None:
-    tools = [{"call_id": "c1", "tool": "add", "arguments": "{}"}]
+    tools = [{"call_id": "c1", "tool": "add", "state": "started", "arguments": "{}"}]
     turns = [Turn("2", "assistant", "Let me see.", with_calls("Let me see.", tools)), Turn("3", "user", "", [OUTPUT])]
     assert chat_messages(turns) == (
         ChatMessage("assistant", "Let me see.", (ToolCall("c1", "add", "{}"),)),
