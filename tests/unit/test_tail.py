@@ -198,3 +198,24 @@ def test_a_page_that_does_not_reach_the_tail_is_not_put_in_front() -> None:
     assert not tail.extend_back(tail_of(entries[:5]), 1 << 20)
     assert not tail.extend_back(tail_of(entries), 10), "nor when both together are too much"
     assert tail.start == entries[6].cursor
+
+
+def test_what_the_last_event_is_depends_on_the_kind_of_log() -> None:
+    said = [Entry(Cursor(1, 1), b'message.new {"n":1}'), Entry(Cursor(1, 2), b"conversation.deleted {}")]
+
+    def tail(last: bytes | None) -> Tail:
+        grown = Tail(Cursor(1, 0), lambda cursor, payload: payload + b"\n\n", last)
+        assert grown.extend(grown.page(Cursor(1, 0), said))
+        return grown
+
+    assert tail(b"conversation.deleted ").complete
+    assert not tail(None).complete
+    assert not tail(b'{"type":"done"').complete
+
+
+def test_a_notice_is_neither_an_event_nor_a_doorbell() -> None:
+    tail = Tail(START)
+    assert not tail.hear(b"!data: {}\n\n")
+    assert not tail.gap
+    tail.hear(b"ring")
+    assert tail.gap
