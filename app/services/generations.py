@@ -10,7 +10,7 @@ from typing import Any
 from app.domain.attempts import total_usage, unrecorded
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
-from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound
+from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound, StoreDown
 from app.domain.events import Snapshot, SnapshotReason, encode
 from app.domain.generation import QUEUED, TERMINAL
 from app.domain.transcript import Transcript
@@ -23,8 +23,10 @@ from app.store.generations import Claimed, Generation
 
 # A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
 CANCEL_PATIENCE_SECONDS = 0.3
-# How long a cancel waits for another one of the same generation to end it.
-OTHER_CANCEL_SECONDS = 1.0
+# A cancel that has not ended within this time is taken over, by another one or by a worker.
+CANCEL_LEASE_SECONDS = 5.0
+# How long a cancel waits for others to end it.
+OTHER_CANCEL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +69,24 @@ class Generations:
         return row
 
     def cancel(self, user: User, generation_id: str) -> GenerationView:
-        """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once."""
+        """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once.
+
+        Raises StoreDown when it is stored and somebody else takes long to carry it out.
+        """
         patient_until = time.monotonic() + OTHER_CANCEL_SECONDS
         while True:
             with self._database.user(user.id) as tx:
                 row = _own(tx, generation_id)
                 if row.status in TERMINAL:
                     return view(tx, row)
-                # Another cancel is at work: taking it over too would only make both begin anew.
-                wait = row.cancel_at is not None and time.monotonic() < patient_until
-                claimed = None if wait else self._claim(tx, generation_id)
-            if claimed is None:
-                time.sleep(0.02)
-                continue
-            try:
-                self.finish_cancel(claimed)
-            except LeaseLost:
-                patient_until = time.monotonic() + OTHER_CANCEL_SECONDS
+                claimed = self._claim(tx, generation_id)
+            if claimed is not None:
+                with suppress(LeaseLost):
+                    self.finish_cancel(claimed)
+            elif time.monotonic() < patient_until:
+                time.sleep(0.03)
+            else:
+                raise StoreDown("It will be cancelled, and that takes longer than usual. Ask again a little later.")
 
     def cancel_all(self, user: User, conversation_id: str) -> None:
         """Stop everything that is queued or running in a conversation."""
@@ -113,7 +116,7 @@ class Generations:
             self._publish(claimed, [*payloads, done])
 
     def _claim(self, tx: Tx, generation_id: str) -> Claimed | None:
-        return generations.claim_to_cancel(tx, generation_id, "cancel", self._lease)
+        return generations.claim_to_cancel(tx, generation_id, "cancel", min(self._lease, CANCEL_LEASE_SECONDS))
 
     def _publish(self, claimed: Claimed, payloads: list[bytes]) -> None:
         """Tell the readers now; what cannot be told they learn from PostgreSQL some seconds later."""

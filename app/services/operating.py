@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.commands import Regenerate, User
-from app.domain.errors import LeaseLost, NotFound, WrongState
+from app.domain.errors import LeaseLost, NotFound, StoreDown, WrongState
 from app.services.generations import Generations
 from app.services.starting import Starter
 from app.store import generations, operations
 from app.store.database import Database
 from app.store.operations import Watched
 
+# Two who fail the same one take it from each other; not for ever.
+FAIL_TRIES = 5
 # What an answer ends with when an operator gives it up.
 GIVEN_UP = {"code": "failed_by_operator", "message": "An operator ended this answer."}
 
@@ -60,7 +62,7 @@ class Operator:
 
     def fail(self, generation_id: str) -> Watched:
         """End it as an error, with what it said so far. Raises WrongState when it has ended, or is being cancelled."""
-        while True:
+        for _ in range(FAIL_TRIES):
             with self._database.system() as tx:
                 claimed = generations.take(tx, generation_id, "operator", self._lease)
             if claimed is None:
@@ -71,6 +73,7 @@ class Operator:
                 return self._get(generation_id)
             except LeaseLost:
                 continue  # somebody took it meanwhile; who commits first wins
+        raise StoreDown("Others take it again and again. Ask again a little later.")
 
     def requeue(self, generation_id: str) -> Watched:
         """Answer the same message once more, on a branch of its own; the generation that does it.

@@ -168,7 +168,7 @@ class World:
 
     def claim_to_cancel(self) -> int | None:
         row = self.row
-        if row.status in TERMINAL:
+        if row.status in TERMINAL or (row.cancelled and row.lease_until >= self.now):
             return None
         row.epoch += 1
         row.status, row.lease_until = "running", self.now + LEASE

@@ -208,6 +208,30 @@ def test_eight_simultaneous_cancels_get_the_same_final_object(resources: Resourc
         check_end(resources, views[0])
 
 
+def test_a_cancel_leaves_another_one_the_time_of_its_lease(resources: Resources, alice: User) -> None:
+    """Many who take each other's work away never come to an end (found by the chaos rig: epoch 9,246)."""
+    hand = running(resources, alice, 3)
+    hand.publish()
+    with resources.database.user(alice.id) as tx:
+        slow = generations.claim_to_cancel(tx, hand.id, "slow", 30)
+    assert slow
+    with ThreadPoolExecutor(4) as pool:
+        others = [pool.submit(resources.generations.cancel, alice, hand.id) for _ in range(4)]
+        time.sleep(1.5)
+        resources.generations.finish_cancel(slow)
+        views = [other.result(5) for other in others]
+    assert {view.row.epoch for view in views} == {slow.lease.epoch}
+
+
+def test_a_cancel_that_died_is_finished_by_the_next_one(resources: Resources, alice: User) -> None:
+    hand = running(resources, alice, 3)
+    with resources.database.user(alice.id) as tx:
+        dead = generations.claim_to_cancel(tx, hand.id, "dead", 0.5)
+    assert dead
+    view = resources.generations.cancel(alice, hand.id)
+    assert (view.row.status, view.row.epoch) == ("cancelled", dead.lease.epoch + 1)
+
+
 def test_against_completion_exactly_one_of_both_wins_and_all_see_the_same(resources: Resources, alice: User) -> None:
     won = set()
     for number in range(24):
