@@ -772,7 +772,7 @@ class Hub:
         self._ear.leave(topic.channel)
 
     def _ask_for_ends(self, idle: list[Topic]) -> None:
-        """One question about all logs that have been silent: is one at its end, or gone altogether?"""
+        """One question about all logs that have been silent: has the store more of one, or is it gone altogether?"""
         if not idle or self._asking_ends:
             return
         self._asking_ends = True
@@ -793,7 +793,7 @@ class Hub:
                 self._break_all(topic, "deleted")
                 continue
             end = outcome[topic]
-            # Still written: its writer may not reach Redis, or Redis nobody; then the store has what nobody publishes.
+            # Its writer may not reach Redis, or Redis nobody: then the store has what nobody publishes.
             if end is None or end > topic.end:
                 topic.schedule.ask(self._now)
                 self._plan(topic)

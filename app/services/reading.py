@@ -53,7 +53,7 @@ class LogReader:
         return entries
 
     def ends(self, generation_ids: Sequence[str]) -> dict[str, Cursor | None]:
-        """For each that exists: the position of its ``done``, or None while it is live."""
+        """For each that exists: the position of its ``done``, or of the newest event stored; None: none yet."""
         with self._database.system() as tx:
             return generations.ends(tx, generation_ids)
 

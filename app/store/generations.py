@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.domain.cursor import Cursor
+from app.domain.cursor import START, Cursor
 from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
 
@@ -425,13 +425,27 @@ def due(tx: Tx, limit: int, lease: float, late: float = 0.0, grace: float = 0.0)
 
 
 def ends(tx: Tx, generation_ids: Sequence[str]) -> dict[str, Cursor | None]:
-    """For each that exists: the position of its ``done``, or None while it is live."""
+    """For each that exists: the position of its ``done``; while it is live, of the newest event that is stored.
+
+    None: it runs, and nothing of it is stored yet.
+    """
     rows = fetch(
         tx,
-        "SELECT id, final_epoch, final_n FROM generations WHERE id = ANY(CAST(:ids AS uuid[]))",
+        """SELECT g.id, g.status, coalesce(g.final_epoch, c.epoch) AS epoch, coalesce(g.final_n, c.last_n) AS n
+           FROM generations g LEFT JOIN LATERAL (
+               SELECT epoch, last_n FROM generation_chunks WHERE generation_id = g.id
+               ORDER BY epoch DESC, first_n DESC LIMIT 1
+           ) c ON g.final_epoch IS NULL
+           WHERE g.id = ANY(CAST(:ids AS uuid[]))""",
         ids=list(generation_ids),
     )
-    return {r.id: None if r.final_epoch is None else Cursor(r.final_epoch, r.final_n) for r in rows}
+    return {row.id: _newest(row) for row in rows}
+
+
+def _newest(row: Any) -> Cursor | None:
+    if row.epoch is not None:
+        return Cursor(row.epoch, row.n)
+    return START if row.status == "queued" else None
 
 
 def queue_positions(tx: Tx, generation_ids: Sequence[str]) -> dict[str, int]:
