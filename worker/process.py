@@ -101,7 +101,9 @@ class WorkerProcess:
         outbox = Outbox(settings.redis_url, resources.log, settings.tick_ms / 1000, settings.self_fence_seconds, reopen)
         policy = Policy(settings.checkpoint_events, settings.checkpoint_seconds, settings.heartbeat_seconds)
         checkpointer = Checkpointer(leases, outbox, policy, renewals)
-        self._titler = Titler(resources.titles, executor, settings.titles)
+        # Of its own too: no answer begins later because another one is given a title.
+        naming = ThreadPoolExecutor(1, thread_name_prefix="titles")
+        self._titler = Titler(resources.titles, naming, settings.titles)
         self._runner = Runner(
             leases=leases,
             takeover=resources.takeover,
