@@ -37,7 +37,16 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1440, 900)}
+# A model with everything that a menu can say about one.
+CLEVER = {
+    "name": "clever",
+    "provider": "openai",
+    "upstream_name": "fake",
+    "label": "Clever",
+    "description": "Takes its time, and uses tools",
+    "price": {"input": "3", "output": "15", "currency": "USD"},
+}
+SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800)}
 
 expect.set_options(timeout=15_000)
 
@@ -68,6 +77,7 @@ class Site:
         self.worker = stack.worker()
         self.web = stack.web()
         self.url = self.web.url
+        self._ask("POST", "/models", "operator", CLEVER, role="admin")
 
     def lose_worker(self) -> None:
         """kill -9, and a new one: after the lease it takes over what the old one was doing."""
@@ -102,8 +112,10 @@ class Site:
     def delete(self, path: str, user: str) -> Any:
         return self._ask("DELETE", path, user)
 
-    def _ask(self, method: str, path: str, user: str, body: dict[str, Any] | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {self.stack.token(user)}", "Content-Type": "application/json"}
+    def _ask(
+        self, method: str, path: str, user: str, body: dict[str, Any] | None = None, role: str | None = None
+    ) -> Any:
+        headers = {"Authorization": f"Bearer {self.stack.token(user, role)}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers, method=method)
         try:

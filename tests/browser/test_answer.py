@@ -17,6 +17,11 @@ async (events) => {
     answer.receive(event);
     await frame();
   }
+  // A drawing that took long is followed by a rest.
+  for (let quiet = 0, seen = ''; quiet < 20; seen = answer.node.innerHTML) {
+    await frame();
+    quiet = answer.node.innerHTML === seen ? quiet + 1 : 0;
+  }
   const shown = (name) => answer.node.querySelector(name)?.checkVisibility() ?? false;
   return {
     text: answer.node.querySelector('.body').innerText,

@@ -65,6 +65,7 @@ const part = encodeURIComponent;
 
 export const me = (bearer) => read('/me', { bearer });
 export const models = () => read('/models');
+export const usage = (period) => read(`/usage${query(period)}`);
 export const search = (q, { cursor, signal } = {}) => read(`/search${query({ q, cursor })}`, { signal });
 
 export const conversations = ({ cursor, limit = 30, archived } = {}, signal) =>

@@ -7,6 +7,7 @@ import { ConnectionChip } from './connection.js';
 import { announce, h, icon } from './dom.js';
 import * as drafts from './drafts.js';
 import { Answer, Question } from './message.js';
+import { modelPicker } from './models.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import { Presence } from './presence.js';
@@ -57,7 +58,15 @@ export class Chat {
     this.node = h(
       'div',
       { class: 'chat' },
-      h('header', {}, app.navButton(), this.#heading, h('div', { class: 'spring' }), this.#presence.node, this.#chip.node),
+      h(
+        'header',
+        {},
+        app.navButton(),
+        this.#heading,
+        h('div', { class: 'spring' }),
+        this.#presence.node,
+        this.#chip.node,
+      ),
       this.#thread.node,
       h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
@@ -233,7 +242,8 @@ export class Chat {
   }
 
   #answer(message) {
-    const answer = new Answer(message, { onRetry: () => this.#regenerate(answer) });
+    const { labelOf } = this.#app.models;
+    const answer = new Answer(message, { labelOf, onRetry: () => this.#regenerate(answer) });
     if (message.status === 'error' && message.generation_id) this.#explain(answer);
     return answer;
   }
@@ -464,25 +474,8 @@ export class Chat {
   }
 
   #modelPicker() {
-    const { items } = this.#app.models;
-    if (items.length < 2) return null;
-    const chosen = this.#model ?? items.find((model) => model.isDefault)?.name;
-    const options = items.map((model) => {
-      const option = h('option', { value: model.name }, model.label);
-      option.selected = model.name === chosen;
-      return option;
-    });
-    const pick = (event) => {
-      const model = items.find(({ name }) => name === event.target.value);
-      this.#app.router.go(newPath(model.isDefault ? null : model.name), { replace: true });
-    };
-    return h(
-      'label',
-      { class: 'model' },
-      h('span', { class: 'sr-only' }, 'Model'),
-      h('select', { onchange: pick }, options),
-      icon('chevron'),
-    );
+    const pick = ({ isDefault, name }) => this.#app.router.go(newPath(isDefault ? null : name), { replace: true });
+    return modelPicker(this.#app.models, this.#model, pick);
   }
 
   #openMenu() {

@@ -12,8 +12,8 @@
  *     });
  *     feed.begin(12);                    // what was read elsewhere is as new as event 12
  *
- * The tab that holds the name's lock reads, and passes on what it reads; when it goes, the next one reads on from its own
- * number. A tab that reads and falls silent (a browser may freeze it) is not waited for.
+ * The tab that holds the name's lock reads, and passes on what it reads; when it goes, the next one reads on from its
+ * own number. A tab that reads and falls silent (a browser may freeze it) is not waited for.
  */
 
 import { backoff, EventParser, retryAfter } from './stream.js';

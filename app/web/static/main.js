@@ -4,37 +4,20 @@ import * as api from './api.js';
 import { Chat } from './chat.js';
 import { announce, h, icon, iconButton } from './dom.js';
 import { Feed } from './feed.js';
+import { modelList, NO_MODELS } from './models.js';
 import { confirmDialog, openMenu, promptDialog, shortcutsDialog, somethingOpen } from './overlay.js';
 import { conversationPath, newPath, place, Router } from './router.js';
 import * as session from './session.js';
 import { Sidebar } from './sidebar.js';
 import { expiredText, signInView } from './signin.js';
 import { bringIn, save } from './transfer.js';
+import { usageDialog } from './usage.js';
 
 const THEME = 'unbroken.theme';
 const NAV = 'unbroken.nav';
 const STALE = 15_000;
 const narrow = matchMedia('(max-width: 820px)');
 const root = document.getElementById('app');
-
-/** The models there are: {items: [{name, label, isDefault}], chosen(name)}. */
-function modelList(answer) {
-  const entries = answer.items ?? answer.data ?? answer.models ?? [];
-  const items = entries.map((entry) => {
-    const name = entry.name ?? entry.id;
-    return {
-      name,
-      label: entry.label ?? entry.title ?? name,
-      isDefault: Boolean(entry.default ?? entry.is_default ?? name === answer.default),
-    };
-  });
-  const byDefault = items.find(({ isDefault }) => isDefault)?.name;
-  // General chats have short addresses: the default model goes without saying.
-  return {
-    items,
-    chosen: (name) => (name && name !== byDefault && items.some((item) => item.name === name) ? name : null),
-  };
-}
 
 class Workspace {
   #chat = null;
@@ -44,7 +27,7 @@ class Workspace {
   #account;
 
   constructor() {
-    this.models = { items: [], chosen: () => null };
+    this.models = NO_MODELS;
     this.limits = {};
     this.router = new Router((where) => this.show(where));
     this.#account = h('button', {
@@ -276,6 +259,7 @@ class Workspace {
       choose('Dark', 'dark'),
       null,
       { label: 'Archived conversations', icon: 'archive', action: () => this.sidebar.showArchived(true) },
+      { label: 'Usage', icon: 'chart', action: () => usageDialog(this.models) },
       { label: 'Bring in a saved conversation', icon: 'upload', action: () => this.#import() },
       { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
       null,

@@ -164,7 +164,12 @@ const RENDER = {
     );
     return h(
       'div',
-      { class: block.rows.length > MANY_ROWS ? 'table long' : 'table', tabindex: '0', role: 'region', 'aria-label': 'Table' },
+      {
+        class: block.rows.length > MANY_ROWS ? 'table long' : 'table',
+        tabindex: '0',
+        role: 'region',
+        'aria-label': 'Table',
+      },
       h('table', {}, h('thead', {}, head), body),
     );
   },
@@ -217,8 +222,8 @@ const PATCH = {
   },
 };
 
-// A paragraph without an end is drawn piece by piece: what stands before the last one is not looked at again. Marks that
-// reach over the border of two pieces stay signs.
+// A paragraph without an end is drawn piece by piece: what stands before the last one is not looked at again. Marks
+// that reach over the border of two pieces stay signs.
 function pieces(text) {
   const found = [];
   for (let at = 0, cut; at < text.length || !found.length; at = cut) {

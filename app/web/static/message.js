@@ -152,11 +152,11 @@ export class Answer {
   #variants = new Variants();
   #catchingUp = 0;
 
-  constructor(message, { onRetry = null } = {}) {
+  constructor(message, { onRetry = null, labelOf = (model) => model } = {}) {
     this.id = message.message_id ?? null;
     this.generationId = message.generation_id ?? null;
     this.#status = message.status ?? 'completed';
-    this.#meta = { model: message.model, usage: message.usage, at: message.last_updated ?? message.created_at };
+    this.#meta = { model: message.model && labelOf(message.model), usage: message.usage, at: message.last_updated ?? message.created_at };
     this.#onRetry = onRetry;
     this.#transcript.text = message.content ?? '';
     this.#transcript.reasoning = message.reasoning ?? '';
@@ -271,7 +271,7 @@ export class Answer {
     const busy = live || part.length < text.length;
     if (this.#drawn.text !== part || this.#drawn.busy !== busy) this.#view.show(part, { live: busy });
     this.#reasoning.show(reasoning, live && text === '');
-    this.#tools.show(tools);
+    this.#tools.show(tools, live);
     this.#waiting.hidden = !live || text !== '';
     this.node.classList.toggle('live', busy);
     this.node.setAttribute('aria-busy', String(busy));

@@ -6,10 +6,11 @@ import { h, icon } from './dom.js';
 export const somethingOpen = () => document.querySelector('dialog[open], :popover-open') !== null;
 
 /**
- * A menu under `anchor`. `items`: {label, icon, action, danger?, checked?}, or null for a line.
+ * A menu under `anchor`. `items`: {label, icon?, note?, action, danger?, checked?}, or null for a line. The focus goes
+ * to what is checked, or to the first.
  */
-export function openMenu(anchor, items) {
-  const menu = h('div', { class: 'menu', role: 'menu', popover: 'auto' });
+export function openMenu(anchor, items, { label = null } = {}) {
+  const menu = h('div', { class: 'menu', role: 'menu', popover: 'auto', 'aria-label': label });
   const close = () => menu.hidePopover();
   for (const item of items) menu.append(item ? entry(item, close) : h('hr'));
   menu.addEventListener('keydown', (event) => moveFocus(event, menu));
@@ -23,10 +24,11 @@ export function openMenu(anchor, items) {
   menu.showPopover();
   anchor.setAttribute('aria-expanded', 'true');
   position(menu, anchor);
-  menu.querySelector('button').focus({ focusVisible: false });
+  const first = menu.querySelector('[data-first]') ?? menu.querySelector('button');
+  first.focus({ focusVisible: false });
 }
 
-function entry({ label, icon: name, action, danger, checked }, close) {
+function entry({ label, icon: name, note, action, danger, checked }, close) {
   const role = checked === undefined ? 'menuitem' : 'menuitemradio';
   const attributes = { type: 'button', role, class: danger ? 'danger' : null, tabindex: '-1' };
   if (checked !== undefined) attributes['aria-checked'] = String(checked);
@@ -34,7 +36,11 @@ function entry({ label, icon: name, action, danger, checked }, close) {
     close();
     action();
   };
-  return h('button', { ...attributes, onclick: run }, icon(checked ? 'check' : name), label);
+  const sign = checked ? icon('check') : name ? icon(name) : h('span', { class: 'icon' });
+  const words = note ? h('span', { class: 'noted' }, label, h('small', {}, note)) : label;
+  // In a list of choices only, and not where a few stand among other entries.
+  if (checked && !name) attributes['data-first'] = true;
+  return h('button', { ...attributes, onclick: run }, sign, words);
 }
 
 function moveFocus(event, menu) {
@@ -52,13 +58,13 @@ function moveFocus(event, menu) {
 function position(menu, anchor) {
   const [from, size, gap] = [anchor.getBoundingClientRect(), menu.getBoundingClientRect(), 6];
   const below = from.bottom + gap + size.height <= innerHeight;
-  const left = Math.min(Math.max(8, from.left), innerWidth - size.width - 8);
+  const left = Math.max(8, Math.min(from.left, innerWidth - size.width - 8));
   menu.style.left = `${left}px`;
   menu.style.top = `${below ? from.bottom + gap : Math.max(8, from.top - gap - size.height)}px`;
 }
 
-// A dialog that is gone from the document when it closes; resolves to its return value.
-function show(dialog) {
+/** Show a dialog made by `frame`. It is gone from the document when it closes; resolves to its return value. */
+export function show(dialog) {
   document.body.append(dialog);
   dialog.showModal();
   dialog.addEventListener('click', (event) => {
@@ -72,7 +78,8 @@ function show(dialog) {
   });
 }
 
-function frame(title, ...content) {
+/** A dialog with a title and some content, to be shown. */
+export function frame(title, ...content) {
   return h('dialog', { 'aria-label': title }, h('div', { class: 'sheet' }, h('h2', {}, title), content));
 }
 

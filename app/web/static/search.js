@@ -79,15 +79,18 @@ export class Search {
   }
 }
 
+// Signs of Markdown say nothing where it is not drawn.
+const plain = (signs) => signs.join('').replace(/\*{2,3}|`+|~~|(?<=^|\s)#{1,6}\s/g, '');
+
 /** Pieces of a snippet, what was found in it marked. Positions count characters, not halves of them. */
 export function marked({ snippet, highlights = [] }) {
   const signs = [...(snippet ?? '')];
   const pieces = [];
   let at = 0;
   for (const [from, to] of highlights) {
-    pieces.push(signs.slice(at, from).join(''), h('mark', {}, signs.slice(from, to).join('')));
+    pieces.push(plain(signs.slice(at, from)), h('mark', {}, signs.slice(from, to).join('')));
     at = to;
   }
-  pieces.push(signs.slice(at).join(''));
+  pieces.push(plain(signs.slice(at)));
   return pieces;
 }

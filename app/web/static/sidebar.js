@@ -284,10 +284,14 @@ function mark(link, current) {
   else link.removeAttribute('aria-current');
 }
 
-// A conversation is found once, by the newest of its messages that fit.
+// A conversation is found once: by the newest of its messages that fit, or by its title.
 function newestOfEach(hits) {
-  const known = new Set();
-  return hits.filter(({ conversation_id: id }) => !known.has(id) && known.add(id));
+  const found = new Map();
+  for (const hit of hits) {
+    const known = found.get(hit.conversation_id);
+    if (!known || (!known.message_id && hit.message_id)) found.set(hit.conversation_id, hit);
+  }
+  return [...found.values()];
 }
 
 const when = (item) =>

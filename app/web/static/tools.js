@@ -2,7 +2,8 @@
 
 import { h, icon } from './dom.js';
 
-const STATES = { started: 'running', finished: 'done', failed: 'failed' };
+const STATES = { started: 'running', finished: 'done', failed: 'failed', left: 'no result' };
+const SIGNS = { started: 'flow', failed: 'alert' };
 const GLIMPSE = 60; // characters of the arguments that the line shows
 
 /** Rows keep their place, and stay open, while their calls change. */
@@ -11,10 +12,13 @@ export class ToolList {
 
   #rows = new Map(); // call id → row
 
-  /** Show these calls ({call_id, tool, state, arguments, result}) and no others. */
-  show(calls) {
+  /**
+   * Show these calls ({call_id, tool, state, arguments, result}) and no others. When the answer is not `live` any more,
+   * what was begun stays without a result.
+   */
+  show(calls, live) {
     for (const [id, row] of this.#rows) if (!calls.has(id)) this.#forget(id, row);
-    for (const [id, call] of calls) this.#row(id).show(call);
+    for (const [id, call] of calls) this.#row(id).show(call, live);
   }
 
   #row(id) {
@@ -45,12 +49,14 @@ class Row {
     this.node = h('details', { class: 'tool' }, line, this.#details);
   }
 
-  show(call) {
-    if (call === this.#shown) return;
+  show(call, live) {
+    const { tool, arguments: given, result } = call;
+    const state = call.state === 'started' && !live ? 'left' : call.state;
+    if (call === this.#shown && state === this.#state.dataset.state) return;
     this.#shown = call;
-    const { tool, state, arguments: given, result } = call;
+    this.#state.dataset.state = state;
     this.node.className = `tool ${state}`;
-    this.#sign.replaceChildren(icon(state === 'started' ? 'flow' : state === 'failed' ? 'alert' : 'tool'));
+    this.#sign.replaceChildren(icon(SIGNS[state] ?? 'tool'));
     this.#name.textContent = tool;
     this.#glimpse.textContent = glimpse(given);
     this.#state.textContent = STATES[state] ?? state;
@@ -63,7 +69,8 @@ class Row {
 
 function block(label, value) {
   if (value === null || value === undefined || value === '') return [];
-  return [h('p', { class: 'label' }, label), h('pre', { tabindex: '0', role: 'region', 'aria-label': label }, pretty(value))];
+  const text = h('pre', { tabindex: '0', role: 'region', 'aria-label': label }, pretty(value));
+  return [h('p', { class: 'label' }, label), text];
 }
 
 // Arguments arrive piece by piece: what is no JSON yet is shown as it stands.

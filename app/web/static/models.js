@@ -1,0 +1,68 @@
+/** The models there are, and the menu to choose one for a new chat. */
+
+import { h, icon } from './dom.js';
+import { openMenu } from './overlay.js';
+
+/** What the server offers: {items: [{name, label, description, price, isDefault}], chosen(name), labelOf(name)}. */
+export function modelList(answer) {
+  const items = answer.items.map(({ name, label, description, price, default: isDefault }) => ({
+    name,
+    label: label ?? name,
+    description: description ?? '',
+    price: priceText(price),
+    isDefault,
+  }));
+  const byDefault = items.find(({ isDefault }) => isDefault)?.name;
+  const known = new Map(items.map((item) => [item.name, item]));
+  return {
+    items,
+    // General chats have short addresses: the default model goes without saying.
+    chosen: (name) => (name && name !== byDefault && known.has(name) ? name : null),
+    labelOf: (name) => known.get(name)?.label ?? name,
+  };
+}
+
+export const NO_MODELS = { items: [], chosen: () => null, labelOf: (name) => name };
+
+/** A button that shows the chosen model and opens the list of them; null where there is nothing to choose. */
+export function modelPicker({ items }, name, onPick) {
+  if (items.length < 2) return null;
+  const current = items.find((item) => item.name === name) ?? items.find(({ isDefault }) => isDefault);
+  const button = h(
+    'button',
+    {
+      type: 'button',
+      class: 'model',
+      'aria-haspopup': 'menu',
+      'aria-expanded': 'false',
+      onclick: () => openMenu(button, items.map(choice), { label: 'Models' }),
+    },
+    h('span', { class: 'sr-only' }, 'Model: '),
+    h('span', {}, current?.label ?? 'Model'),
+    icon('chevron'),
+  );
+  const choice = (item) => ({
+    label: item.label,
+    note: [item.description, item.price].filter(Boolean).join(' · '),
+    checked: item === current,
+    action: () => onPick(item),
+  });
+  return button;
+}
+
+/** `3 in, 15 out, USD per million tokens` */
+function priceText(price) {
+  if (!price) return '';
+  const money = amounts(price.currency);
+  return `${money(price.input)} in, ${money(price.output)} out per million tokens`;
+}
+
+/** How sums of a currency are written; one nobody named is a plain number. */
+export function amounts(currency) {
+  try {
+    const format = new Intl.NumberFormat(undefined, { style: 'currency', currency, maximumFractionDigits: 4 });
+    return (sum) => format.format(Number(sum));
+  } catch {
+    return (sum) => `${Number(sum).toLocaleString()}${currency ? ` ${currency}` : ''}`;
+  }
+}
