@@ -179,13 +179,15 @@ def queued_total(tx: Tx) -> int:
 
 
 def tokens_today(tx: Tx, user_id: str) -> tuple[int, int]:
-    """The tokens a user's generations of this UTC day have used, and the seconds that are left of the day."""
+    """The tokens of a user's answers that ended this UTC day, and the seconds that are left of it.
+
+    Deleting them afterwards does not give the tokens back.
+    """
     row = fetch_one(
         tx,
-        """SELECT coalesce(sum(coalesce((usage->>'input_tokens')::bigint, 0)
-                   + coalesce((usage->>'output_tokens')::bigint, 0)), 0) AS used,
+        """SELECT coalesce(sum(input_tokens + output_tokens), 0) AS used,
                ceil(extract(epoch FROM date_trunc('day', now(), 'UTC') + interval '1 day' - now())) AS left
-           FROM generations WHERE user_id = :user_id AND created_at >= date_trunc('day', now(), 'UTC')""",
+           FROM usage_days WHERE user_id = :user_id AND day = CAST(now() AT TIME ZONE 'UTC' AS date)""",
         user_id=user_id,
     )
     assert row is not None, "an aggregate has a row"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.api.transfer import LARGEST_IMPORT
 from app.config import Settings
 from tests.deploy.compose import FILE, ROOT, Missing, environment, interpolate, load
 
@@ -180,6 +181,9 @@ def test_the_proxy_lets_pass_what_the_application_would_refuse() -> None:
     found = re.search(r"client_max_body_size (\d+)m;", text)
     assert found
     assert int(found[1]) << 20 > Settings.model_fields["max_body_bytes"].default
+    imports = re.search(r"location = /api/v1/conversations/import \{\s+client_max_body_size (\d+)m;", text)
+    assert imports
+    assert int(imports[1]) << 20 > LARGEST_IMPORT
 
 
 def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:

@@ -76,8 +76,12 @@ def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_ap
     assert "midnight UTC" in refused.json["detail"]
     seconds_of_a_day = 86_400
     assert 0 < int(refused.headers["Retry-After"]) <= seconds_of_a_day
-    assert len(talker.get("/api/v1/conversations").json["items"]) == 2
+    spoken = talker.get("/api/v1/conversations").json["items"]
+    assert len(spoken) == 2
     other.start()
+    # What was used stays used.
+    talker.delete(f"/api/v1/conversations/{spoken[0]['id']}")
+    assert talker.post(START, json={"message": "one more"}).status_code == 429
 
 
 def test_after_the_time_it_named_one_may_again(make_app: Any):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.api.openai.translate import ResponseTranslator
+from app.api.openai.translate_chat import completion
 from app.domain.events import Done, Entry, Mark, Reasoning, Snapshot, Token, Tool
 from app.domain.transcript import Transcript
 from tests.unit.openai.frames import events, frames, stream
@@ -214,3 +215,14 @@ def test_the_time_to_wait_stands_in_front_of_the_first_event_that_is_sent() -> N
     entries = log([START, Token("Hello"), done("Hello")])
     plain = frames(entries, after=4)
     assert stream(entries, after=4, retry=b"retry: 1000\n") == b"retry: 1000\n" + b"".join(plain)
+
+
+def test_tools_that_were_run_here_are_nothing_for_the_client_to_do() -> None:
+    run_here, theirs = Tool("c1", "clock", "finished", "{}", "noon"), Tool("c2", "add", "started", "{}")
+    alone, both = ([START, run_here, Token("It is noon."), *more] for more in ([], [theirs]))
+    assert [kind for kind, _, _ in texts(final(log([*alone, done("It is noon.")])))] == ["message"]
+    assert [kind for kind, _, _ in texts(final(log([*both, done("It is noon.")])))] == ["message", "function_call"]
+    [choice] = completion({"id": "x"}, Transcript.of(log([*alone, done("It is noon.")])))["choices"]
+    assert (choice["finish_reason"], "tool_calls" in choice["message"]) == ("stop", False)
+    [choice] = completion({"id": "x"}, Transcript.of(log([*both, done("It is noon.")])))["choices"]
+    assert [call["id"] for call in choice["message"]["tool_calls"]] == ["c2"]
