@@ -11,10 +11,9 @@ from pydantic import Field
 
 from app.api import feed_frames, streams
 from app.api.conversations import ConversationPath
-from app.api.generations import StreamHeaders
 from app.api.identity import Caller
 from app.api.process import web
-from app.api.reading import Query
+from app.api.reading import Headers, Query
 from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.domain.cursor import Cursor
 from app.domain.errors import MalformedInput
@@ -36,6 +35,12 @@ class FeedQuery(Query):
     from_seq: str | None = Field(None, description="The number of an event; the feed goes on behind it. 0 is the start")
 
 
+class FeedHeaders(Headers):
+    """Where to go on, as EventSource says it."""
+
+    last_event_id: str | None = Field(None, alias="Last-Event-ID", description="The same as from_seq, and wins over it")
+
+
 @routes.route_for(
     "get",
     "/conversations/<conversation_id>/events",
@@ -44,7 +49,7 @@ class FeedQuery(Query):
     answers=(_FEED,),
     opens=lambda path: path["conversation_id"],
 )
-def follow_conversation(caller: Caller, path: ConversationPath, query: FeedQuery, header: StreamHeaders) -> Response:
+def follow_conversation(caller: Caller, path: ConversationPath, query: FeedQuery, header: FeedHeaders) -> Response:
     """Follow a conversation: at most 200 missed events, then live, each numbered without a gap."""
     process, conversation_id = web(), path.conversation_id
     of_conversation = process.resources.feeds.of_conversation
@@ -53,7 +58,7 @@ def follow_conversation(caller: Caller, path: ConversationPath, query: FeedQuery
 
 
 @routes.route_for("get", "/feed", access="user", limit="reads", answers=(_FEED,), opens=lambda path: FEED)
-def follow_everything(caller: Caller, query: FeedQuery, header: StreamHeaders) -> Response:
+def follow_everything(caller: Caller, query: FeedQuery, header: FeedHeaders) -> Response:
     """Follow all conversations of the user in one stream. Its events have numbers of their own."""
     process = web()
     replay = _replay(header, query, lambda after: process.resources.feeds.of_user(caller.user, after))
@@ -73,7 +78,7 @@ def _nobody_told() -> None:
     """Following everything is following nothing in particular."""
 
 
-def _replay(header: StreamHeaders, query: FeedQuery, read: Callable[[int], Replay]) -> Replay:
+def _replay(header: FeedHeaders, query: FeedQuery, read: Callable[[int], Replay]) -> Replay:
     """What was missed past the position the request names; the header wins."""
     text, name = (query.from_seq, "from_seq") if header.last_event_id is None else (header.last_event_id, _HEADER)
     try:
