@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from app.domain.commands import ChangeConversation
-from app.domain.events import NOTICE
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, until
+
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +67,18 @@ def test_an_offline_conversation_is_named_by_its_first_words(stack: Stack) -> No
 
 
 def test_a_title_is_heard_in_the_open_stream_before_the_end(stack: Stack) -> None:
-    begun = stack.start("A stream that tells its title", model="offline")
-    listening = stack.resources.redis.pubsub()
-    listening.subscribe(stack.resources.log.keys(begun.generation.id).channel)
-    heard: list[bytes] = []
-    until(lambda: _hear(listening, heard), 20, "the end")
-    listening.close()
-    notices = [message for message in heard if message.startswith(NOTICE)]
-    assert notices == [b'!data: {"type":"title","title":"A stream that tells its title"}\n\n']
-
-
-def _hear(listening: Any, heard: list[bytes]) -> bool:
-    message = listening.get_message(ignore_subscribe_messages=True, timeout=0.05)
-    if message:
-        heard.append(message["data"])
-    return bool(heard) and b'"type":"done"' in heard[-1]
+    web = stack.web()
+    body = json.dumps({"message": "A stream that tells its title", "model": "offline", "stream": True}).encode()
+    headers = {"Authorization": f"Bearer {stack.token()}", "Content-Type": "application/json"}
+    with NO_PROXY.open(urllib.request.Request(f"{web.url}/api/v1/generations", body, headers), timeout=30) as answer:
+        blocks = answer.read().decode().split("\n\n")
+    titles = [n for n, block in enumerate(blocks) if '"type":"title"' in block]
+    (end,) = [n for n, block in enumerate(blocks) if '"type":"done"' in block]
+    assert len(titles) == 1
+    assert titles[0] < end
+    assert blocks[titles[0]] == 'data: {"type":"title","title":"A stream that tells its title"}', "it has no id"
+    numbers = [int(line[6:]) for block in blocks for line in block.splitlines() if line.startswith("id: 1-")]
+    assert numbers == list(range(len(numbers)))
 
 
 def test_a_model_is_asked_once_and_beside_the_answer(stack: Stack, upstream: FakeUpstream) -> None:
