@@ -183,7 +183,7 @@ class Rig:
     def members(self) -> list[Member]:
         return [*self.webs, *self.workers]
 
-    async def until_ready(self, timeout: float = 90) -> None:
+    async def until_ready(self, timeout: float = 180) -> None:
         """Raises CannotRun when a member has ended or is not ready in time."""
         until = time.monotonic() + timeout
         for member in self.members:
