@@ -280,6 +280,12 @@ def test_a_body_above_the_applications_own_limit_reaches_it(proxy: Proxy) -> Non
     assert json.loads(response.read()) == {"title": "the application's own words"}
 
 
+def test_a_conversation_that_comes_back_may_be_large(proxy: Proxy) -> None:
+    response = call(proxy, "/api/v1/conversations/import", "POST", b"x" * (20 << 20), X_Behave="refuse")
+
+    assert json.loads(response.read()) == {"title": "the application's own words"}
+
+
 def test_the_compatible_surface_refuses_in_its_own_form(proxy: Proxy) -> None:
     response = call(proxy, "/v1/responses", "POST", b"x" * (3 << 20))
 
