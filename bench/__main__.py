@@ -1,4 +1,4 @@
-"""``python -m bench [QUICK=1] [journey] [relay] …``: see the package."""
+"""``python -m bench [QUICK=1] [ROUNDS=3] [journey] [relay] …``: see the package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ PARTS: dict[str, Callable[[Run], None]] = {
 def main() -> int:
     """Run what was asked for; 1 when something was wrong or, in the quick form, a figure is far off its target."""
     words = sys.argv[1:]
-    quick = "QUICK=1" in words or os.environ.get("QUICK") == "1"
+    options = {**os.environ, **dict(word.split("=", 1) for word in words if "=" in word)}
+    quick = options.get("QUICK") == "1"
+    rounds = 1 if quick else int(options.get("ROUNDS", "3"))
     wanted = [word for word in words if "=" not in word] or list(PARTS)
     if unknown := set(wanted) - set(PARTS):
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -34,7 +36,7 @@ def main() -> int:
     machine, began = describe(), time.monotonic()
     print(machine, "(quick)" if quick else "", flush=True)
     with stores() as available:
-        run = Run(available, quick)
+        run = Run(available, quick, rounds)
         for name in wanted:
             PARTS[name](run)
     report.summary(run)

@@ -58,6 +58,7 @@ class Run:
 
     stores: Stores
     quick: bool
+    rounds_wanted: int
     figures: list[Figure] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -80,10 +81,10 @@ class Run:
             self.left_out[name] = str(reason).strip()
             print(f"  {name:<18} left out: {self.left_out[name]}", flush=True)
 
-    def rounds(self, names: Sequence[str], count: int, measure: Callable[[str], T]) -> dict[str, list[T]]:
-        """Measure each design ``count`` times, in turn: what the machine does to one it does to all."""
+    def rounds(self, names: Sequence[str], measure: Callable[[str], T]) -> dict[str, list[T]]:
+        """Measure each design so many times, in turn: what the machine does to one it does to all."""
         found: dict[str, list[T]] = {name: [] for name in names}
-        for _ in range(count):
+        for _ in range(self.rounds_wanted):
             for name in list(found):
                 try:
                     found[name].append(measure(name))

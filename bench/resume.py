@@ -32,6 +32,7 @@ from bench.tools import compiled
 from tests.stack import Stack
 
 TOKENS = 5000
+QUICK_DESIGNS = ("unbroken", "unbroken, finished", "naive gthread", "nginx, a file")
 LAST = f"id: 1-{TOKENS}\n"
 SECONDS = 60
 
@@ -61,7 +62,7 @@ class Outcome:
 def run(run: Run) -> None:
     """While the answer is made, and after its end with nothing left in Redis."""
     print(f"\nResuming {TOKENS:,} tokens, in milliseconds", flush=True)
-    rounds = run.rounds(list(DESIGNS), 1 if run.quick else 3, lambda name: _told(measure(name, run)))
+    rounds = run.rounds(QUICK_DESIGNS if run.quick else list(DESIGNS), lambda name: _told(measure(name, run)))
     own = [outcome.one for outcome in rounds["unbroken"]]
     for peer, most in (("naive gthread", 1 / 25), ("resumable-stream", 1 / 2), ("nginx, a file", 4.0)):
         if rounds.get(peer):

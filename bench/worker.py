@@ -182,17 +182,14 @@ def run(run: Run) -> None:
     print("\nA worker with 200 generations of 50 tokens a second", flush=True)
     names = list(DESIGNS)
     seconds = 3.0 if run.quick else 6.0
-    rounds = run.rounds(names, 1 if run.quick else 3, lambda name: _told(measure(name, 200, seconds, run.stores)))
+    rounds = run.rounds(names, lambda name: _told(measure(name, 200, seconds, run.stores)))
     _check(run, rounds["unbroken"])
     own = [outcome.cost for outcome in rounds["unbroken"]]
     for peer, most in (("openai sdk", 1 / 15), ("requests", 1 / 7)):
         if rounds.get(peer):
             values = ratios(own, [outcome.cost for outcome in rounds[peer]])
             run.add(Figure("worker CPU per token, 200 × 50/s", values, most, peer))
-    print("\nA worker with 1,000 generations of 50 tokens a second", flush=True)
-    thousand = [_told(measure("unbroken", 1000, seconds, run.stores)) for _ in range(1 if run.quick else 2)]
-    _check(run, thousand)
-    run.add(Figure("1,000 generations in one worker, p99", [o.p99_ms for o in thousand], 50, unit="ms", strict=False))
+    thousand = [] if run.quick else _thousand(run, seconds)
     first = first_token(run.stores, 15 if run.quick else 80)
     ratio = first["celery"][0] / first["in process"][0]
     run.add(Figure("first token through Celery, p50", [ratio], 3, "in process"))
@@ -201,6 +198,14 @@ def run(run: Run) -> None:
     everything = [outcome for outcomes in rounds.values() for outcome in outcomes] + thousand
     run.data["worker"] = {"outcomes": [asdict(outcome) for outcome in everything], "first_token_ms": first}
     _show(run, rounds, thousand, first)
+
+
+def _thousand(run: Run, seconds: float) -> list[Outcome]:
+    print("\nA worker with 1,000 generations of 50 tokens a second", flush=True)
+    outcomes = [_told(measure("unbroken", 1000, seconds, run.stores)) for _ in range(run.rounds_wanted)]
+    _check(run, outcomes)
+    run.add(Figure("1,000 generations in one worker, p99", [o.p99_ms for o in outcomes], 50, unit="ms", strict=False))
+    return outcomes
 
 
 def _told(outcome: Outcome) -> Outcome:

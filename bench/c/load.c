@@ -78,7 +78,7 @@ int main(int argc, char **argv)
             struct reader *r = &readers[count];
             if (sscanf(line, "%d %2047s %5999[^\n]", &r->line.generation, path, header) != 3) return 3;
             r->fd = dial(port);
-            if (r->fd < 0) { refused++; continue; }
+            if (r->fd < 0) { fprintf(stderr, "nobody listens on %d\n", port); return 5; }
             int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s%s\r\n",
                                   path, strcmp(header, "-") ? header : "", strcmp(header, "-") ? "\r\n" : "");
             if (write(r->fd, request, length) != length) return 4;

@@ -57,13 +57,13 @@ async function drain(stream) {
   for await (const _ of stream);
 }
 
-createServer(async (request, response) => {
+async function serve(request, response) {
   const address = new URL(request.url, "http://localhost");
   const number = address.pathname.slice(1);
   if (request.method === "POST") {
     const count = address.searchParams.get("replay");
     const make = () => (count ? said(Number(count)) : asked(number));
-    drain(await context.createNewResumableStream(number, make));
+    drain(await context.createNewResumableStream(number, make)).catch(console.error);
     response.writeHead(202).end();
     return;
   }
@@ -77,4 +77,12 @@ createServer(async (request, response) => {
   request.on("close", () => response.destroy());
   for await (const text of stream) response.write(text);
   response.end();
+}
+
+createServer((request, response) => {
+  serve(request, response).catch((error) => {
+    console.error(error);
+    if (response.headersSent) response.destroy();
+    else response.writeHead(503).end();
+  });
 }).listen(Number(port), "127.0.0.1");
