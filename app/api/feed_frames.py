@@ -76,7 +76,7 @@ def _said(line: Line) -> tuple[str, dict[str, Any]]:
         case "message.deleted" if message is not None:
             return _named(change.kind, head, {"message_id": message.id, "seq": message.seq})
         case "conversation.updated" if change.body is not None:
-            return _named(change.kind, head, change.body)
+            return _named(change.kind, head, change.body | _times(change.body))
         case "generation.updated" if change.body is not None:
             return _named(change.kind, head, {"message_id": change.message_id, **change.body})
     # What it was about is gone, and with it its conversation: that is the news.
@@ -85,6 +85,11 @@ def _said(line: Line) -> tuple[str, dict[str, Any]]:
 
 def _named(name: str, head: dict[str, Any], fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, {"type": name, **head, **fields}
+
+
+def _times(body: dict[str, Any]) -> dict[str, Any]:
+    """The times of a stored body, to be written like every other one."""
+    return {name: datetime.fromisoformat(body[name]) for name in ("archived_at", "last_updated") if body.get(name)}
 
 
 def _as_begun(message: Message) -> Message:

@@ -144,6 +144,10 @@ def test_a_change_of_a_conversation_is_told(alice: Person, change: dict[str, Any
         updated = up_to(feed, "replay.end")[1]
     assert updated.name == "conversation.updated"
     assert updated.data.items() >= {"conversation_id": conversation_id, **shown}.items()
+    now = alice.get(f"/api/v1/conversations/{conversation_id}").json
+    told = {name: value for name, value in updated.data.items() if name in now}
+    assert told == {name: now[name] for name in told}
+    assert told.keys() >= {"title", "model", "archived", "archived_at", "metadata", "last_updated", "feed_seq"}
 
 
 def test_a_change_of_nothing_is_not_told(alice: Person) -> None:
