@@ -17,7 +17,7 @@ import structlog
 
 from app.domain.events import SnapshotReason, Tool
 from app.domain.transcript import Transcript
-from worker.providers.base import ChatMessage, Provider, ToolCall, ToolDelta
+from worker.providers.base import ChatMessage, Provider, ToolCall, ToolDelta, function_names
 from worker.tools.function import FunctionTool, ToolError
 
 # How long one call may take, and how many run at the same time; a call that waits for a thread is on the clock too.
@@ -42,14 +42,15 @@ class Toolbox:
 
     def ours(self, named: Iterable[str], parameters: Mapping[str, Any]) -> frozenset[str]:
         """Those of a model's tools that are run here. One the client brings under the same name is the client's."""
-        return frozenset(name for name in named if name in self._tools) - _brought(parameters)
+        return frozenset(name for name in named if name in self._tools) - set(function_names(parameters))
 
     def offer(self, ours: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a request that offers these tools beside those of the client."""
         schemas = [self._tools[name].schema for name in sorted(ours)]
         if not schemas:
             return dict(parameters)
-        return {**parameters, "tools": [*(parameters.get("tools") or []), *schemas]}
+        theirs = parameters.get("tools")
+        return {**parameters, "tools": [*(theirs if isinstance(theirs, list) else []), *schemas]}
 
     async def run(self, call: Tool) -> Tool:
         """The call with its result. It does not fail: what went wrong is the result."""
@@ -113,10 +114,3 @@ def plan(said: Transcript, provider: Provider, policy: Sequence[str]) -> tuple[S
 def settled(calls: Iterable[Tool]) -> list[Tool]:
     """The calls of an earlier revision as they are to be seen in the next one: none of them is open any more."""
     return [replace(c, state="failed", result=UNCONFIRMED) if c.state == "started" else c for c in calls]
-
-
-def _brought(parameters: Mapping[str, Any]) -> set[str]:
-    """The names of the functions a client runs itself."""
-    tools = parameters.get("tools")
-    functions = [tool.get("function") for tool in tools or [] if isinstance(tool, dict)]
-    return {function["name"] for function in functions if isinstance(function, dict) and "name" in function}

@@ -110,6 +110,14 @@ def test_a_clients_function_of_the_same_name_is_the_clients():
     assert toolbox.offer(frozenset(), {"a": 1}) == {"a": 1}
 
 
+@pytest.mark.parametrize("tools", [None, 7, {}, "tools", [1, {"function": 2}, {"function": {"name": ["a"]}}, {}]])
+def test_what_a_client_sends_in_place_of_tools_harms_nobody(tools: Any):
+    toolbox = Toolbox(find_tools())
+    assert toolbox.ours(["calculator"], {"tools": tools}) == {"calculator"}
+    assert toolbox.offer({"calculator"}, {"tools": tools})["tools"][-1]["function"]["name"] == "calculator"
+    hear(Prompt("offline", (ChatMessage("user", "calculate 1+1"),), {"tools": tools}))
+
+
 def test_calls_get_names_of_their_own():
     known = {"a": Tool("a", "f", "finished"), "call_1": Tool("call_1", "f", "finished")}
     calls = named([ToolDelta(0, "a", "f", ""), ToolDelta(1, None, "g", "{}"), ToolDelta(2, "b", None, "")], known)

@@ -154,3 +154,11 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Release connections. Streams that are still open break."""
         ...
+
+
+def function_names(parameters: Mapping[str, Any]) -> list[str]:
+    """The names of the functions a request offers, whatever else a client has put there."""
+    tools = parameters.get("tools")
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    return [name for name in names if isinstance(name, str)]

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from worker.providers.base import ChatMessage, Prompt, ToolDelta
+from worker.providers.base import ChatMessage, Prompt, ToolDelta, function_names
 
 _ARITHMETIC = re.compile(
     r"(?:calculate|compute|work out|how much is|what is|what's)\s+([\d(.+-][\d\s+\-*/%^().,×÷]*)", re.I
@@ -40,7 +40,7 @@ def wanted(prompt: Prompt) -> list[ToolDelta]:
     if last is None or last.role != "user" or prompt.prefix or prompt.parameters.get("tool_choice") == "none":
         return []
     calls: list[ToolDelta] = []
-    for name in _offered(prompt):
+    for name in function_names(prompt.parameters):
         pattern, arguments_of = _WISHES.get(name, (None, None))
         found = pattern.search(last.content) if pattern else None
         arguments = arguments_of(found) if found and arguments_of else None
@@ -59,12 +59,6 @@ def told(messages: Sequence[ChatMessage]) -> str:
     asked = {call.call_id: call.name for message in messages for call in message.tool_calls}
     lines = [f"**{asked.get(one.tool_call_id or '', 'The tool')}** says: `{one.content}`" for one in results]
     return "\n\n".join(lines) + "\n\n" if lines else ""
-
-
-def _offered(prompt: Prompt) -> list[str]:
-    tools = prompt.parameters.get("tools") or []
-    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
-    return [function["name"] for function in functions if isinstance(function, dict) and "name" in function]
 
 
 def _call_id(prompt: Prompt, name: str) -> str:
