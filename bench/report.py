@@ -35,12 +35,26 @@ def write(machine: str, run: Run) -> Path:
     figures = [{**asdict(f), "value": f.value, "met": f.met} for f in run.figures]
     data = {"machine": machine, "quick": run.quick, "figures": figures, "left_out": run.left_out, **run.data}
     (OUT / "bench.json").write_text(json.dumps(data, indent=1))
-    sections = [("Targets", _targets(run)), *run.sections]
+    sections = [("Targets", _targets(run)), *run.sections, *_scale()]
     body = "".join(f"<h2>{html.escape(head)}</h2>{content}" for head, content in sections)
     page = f"<!doctype html><meta charset=utf-8><title>Unbroken beside others</title><style>{_STYLE}</style>"
     target = OUT / "index.html"
     target.write_text(f"{page}<h1>Unbroken beside others</h1><p>{html.escape(machine)}</p>{body}")
     return target
+
+
+def _scale() -> list[tuple[str, str]]:
+    """What ``python -m bench.scale`` has left, if it has run: the reading side with many conversations."""
+    found = OUT / "scale.json"
+    if not found.exists():
+        return []
+    scale = json.loads(found.read_text())
+    rows = [
+        [name, *(f"{ms[column]:.1f}" for column in ("p50", "p95", "max"))] for name, ms in scale["milliseconds"].items()
+    ]
+    machine = html.escape(scale["machine"])
+    told = f"<p>{machine}: {scale['conversations']:,} conversations, {scale['messages']:,} messages.</p>"
+    return [("Reading, in milliseconds", told + table(["", "median", "95 %", "longest"], rows))]
 
 
 def _targets(run: Run) -> str:
