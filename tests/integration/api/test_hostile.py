@@ -264,7 +264,7 @@ def test_a_list_cursor_of_somebody_else_shows_nothing_of_theirs(alice: Person, b
     for _ in range(3):
         alice.start()
     theirs = alice.get("/api/v1/conversations?limit=1").json["next_cursor"]
-    assert bob.get(f"/api/v1/conversations?cursor={theirs}").json == {"items": [], "next_cursor": None}
+    assert bob.get(f"/api/v1/conversations?cursor={theirs}").json == {"items": [], "next_cursor": None, "feed_seq": 0}
 
 
 def test_a_wrong_method_says_which_ones_there_are(alice: Person):
