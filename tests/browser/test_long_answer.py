@@ -1,4 +1,4 @@
-"""An answer of 200 kB of Markdown is written while somebody reads: the page must not stutter.
+"""An answer of 200 kB of Markdown is written while somebody reads, and a long thread is opened: no stuttering.
 
 What is measured is the time that a task of the page's main thread runs on the processor, from a trace of the browser
 (``tdur``). The wall clock of a machine that does other things at the same time says more about those: a task that is
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Site, Visitor
 
@@ -37,6 +37,12 @@ ANSWERED = """
     return answer && answer.getAttribute('aria-busy') === 'false' && resolve();
   };
   setInterval(answered, 200);
+})
+"""
+DRAWN = """
+(count) => new Promise((resolve) => {
+  const drawn = () => document.querySelectorAll('.answer[aria-busy=false]').length === count && resolve();
+  setInterval(drawn, 200);
 })
 """
 WORDS = (
@@ -139,3 +145,25 @@ def test_a_long_answer_streams_without_stuttering(
     print(f"  wall clock above 50 ms {[round(ms) for ms in seen[:8]]}")
     assert spent[0] < LONGEST, spent[:10]
     assert site.messages(alice.conversation, alice.name)[-1]["content"] == whole
+
+
+def test_a_long_thread_opens_without_stuttering(visit: Visit, site: Site, traced: Any) -> None:
+    alice = visit(signed_in=False)
+    said = [{"parent": n or None, "status": "completed", "created_at": "2026-01-01T00:00:00Z"} for n in range(120)]
+    for n, message in enumerate(said):
+        message |= {"role": "assistant", "content": chapter(n)} if n % 2 else {"role": "user", "content": prose(n, 20)}
+    about = {"title": "Long", "model": None, "metadata": {}, "created_at": "2026-01-01T00:00:00Z", "archived_at": None}
+    kept = {"format": "unbroken.conversation", "version": 1, "conversation": about, "messages": said}
+    conversation = site.post("/conversations/import", alice.name, kept)["id"]
+    alice.sign_in()
+    end = traced(alice.page)
+    alice.page.get_by_role("link", name="Long").click()
+    alice.page.evaluate(DRAWN, 60)
+    spent = end()
+    print(f"processor {[round(ms) for ms in spent[:8]]} ms of {sum(spent):.0f} in {len(spent)} tasks")
+    assert spent[0] < LONGEST, spent[:10]
+    assert alice.conversation == conversation
+    expect(alice.answer).to_be_in_viewport()
+    first = alice.page.get_by_role("article", name="Answer").first
+    first.scroll_into_view_if_needed()
+    expect(first.get_by_text("Part 1", exact=True)).to_be_in_viewport()

@@ -197,7 +197,8 @@ export class Chat {
   #arrange() {
     const path = this.#branches.path;
     const unsaved = this.#entries.filter((entry) => !this.#branches.has(entry.id) && this.#isPending(entry));
-    const arranged = path.map((message) => this.#entryFor(message));
+    // From the end, where one looks first.
+    const arranged = path.toReversed().map((message) => this.#entryFor(message)).reverse();
     const kept = [...arranged, ...unsaved.filter((entry) => !arranged.includes(entry))];
     for (const entry of this.#entries) if (!kept.includes(entry)) this.#discard(entry);
     this.#entries = kept;

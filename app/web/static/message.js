@@ -8,6 +8,7 @@ import { Transcript } from './stream.js';
 import { ToolList } from './tools.js';
 
 const CATCHING_UP = 1500; // milliseconds
+const AT_ONCE = 500; // characters of an old answer that are drawn as soon as it is there
 const STEP = 6_000; // characters that are drawn at once: more would hold up the page
 const LIVE = new Set(['queued', 'running']);
 const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
@@ -174,7 +175,9 @@ export class Answer {
       this.#ending,
       this.#footer,
     );
-    this.#draw();
+    // A long thread is drawn bit by bit.
+    if (this.live || this.text.length < AT_ONCE) this.#draw();
+    else this.#pace.ask();
     if (this.#status === 'error') this.#showEnding(message.error);
     else if (this.#status === 'cancelled') this.#showEnding(null);
   }
