@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from flask import Response
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from app.api import render, shapes
 from app.api.conversations import ConversationPath
@@ -129,7 +129,7 @@ class ImportBody(Body):
 
     @field_validator("messages")
     @classmethod
-    def _follow_earlier_ones(cls, value: list[MessageBody], info: ValidationInfo) -> list[MessageBody]:
+    def _follow_earlier_ones(cls, value: list[MessageBody]) -> list[MessageBody]:
         for number, message in enumerate(value, 1):
             if message.parent is not None and message.parent >= number:
                 raise ValueError(f"message {number} must follow an earlier one, not {message.parent}")
