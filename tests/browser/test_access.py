@@ -61,7 +61,7 @@ def test_nothing_serious_on_any_view(visit: Visit, site: Site, scheme: str) -> N
     alice.send("And tomorrow?")
     expect(page.get_by_role("article", name="Answer")).to_have_count(2)
     alice.is_answered()
-    site.behave(tokens=200, rate=20)
+    site.behave(tokens=3000, rate=20)
     alice.send("And then?")
     expect(page.get_by_role("article", name="Answer")).to_have_count(3)
     alice.has_grown()

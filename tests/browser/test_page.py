@@ -31,6 +31,14 @@ def seconds_of_streaming(visitor: Visitor) -> None:
     visitor.has_grown()
 
 
+def a_while_of_streaming(visitor: Visitor, site: Site) -> None:
+    """An answer that takes long enough for another tab to come up on a slow machine."""
+    site.behave(tokens=400, rate=20)
+    visitor.sign_in("/m/fake/new")
+    visitor.send("Tell me about the sea")
+    visitor.has_grown()
+
+
 # --- one answer ------------------------------------------------------------------------------------------------------
 
 
@@ -302,9 +310,9 @@ def test_saving_a_conversation_as_a_file(visit: Visit, site: Site) -> None:
 # --- tabs --------------------------------------------------------------------------------------------------------
 
 
-def test_two_tabs_show_the_same_answer_over_one_connection(visit: Visit) -> None:
-    alice = visit()
-    seconds_of_streaming(alice)
+def test_two_tabs_show_the_same_answer_over_one_connection(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    a_while_of_streaming(alice, site)
     other = alice.tab()
     streams: list[str] = []
     other.on("request", lambda request: streams.append(request.url) if request.url.endswith("/stream") else None)
@@ -318,8 +326,8 @@ def test_two_tabs_show_the_same_answer_over_one_connection(visit: Visit) -> None
 
 
 def test_when_the_reading_tab_is_closed_the_next_one_reads_on(visit: Visit, site: Site) -> None:
-    alice = visit()
-    seconds_of_streaming(alice)
+    alice = visit(signed_in=False)
+    a_while_of_streaming(alice, site)
     first, alice.page = alice.page, alice.tab()
     alice.page.goto(first.url)
     alice.has_grown()
@@ -374,7 +382,8 @@ def test_a_refused_message_comes_back_with_the_reason(visit: Visit) -> None:
 
 
 def test_a_message_whose_acknowledgement_got_lost_is_sent_once(visit: Visit, site: Site) -> None:
-    alice = visit()
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/offline-fast/new")
     lost: list[str] = []
 
     def lose(route: object) -> None:
@@ -456,7 +465,8 @@ def test_an_expired_session_keeps_the_draft_for_the_same_person(visit: Visit) ->
 
 
 def test_titles_in_the_browsers_history_say_nothing(visit: Visit) -> None:
-    alice = visit()
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/offline-fast/new")
     alice.send("My illness")
     alice.is_answered()
     assert "illness" not in alice.page.title()

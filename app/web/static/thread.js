@@ -52,10 +52,10 @@ export class Thread {
   /** Show one of the nodes, and that it is this one. */
   reveal(node) {
     this.#following = false;
-    this.jump.hidden = false;
     node.classList.add('found');
     node.addEventListener('animationend', () => node.classList.remove('found'), { once: true });
     node.scrollIntoView({ block: 'start', behavior: 'instant' });
+    this.#scrolled();
   }
 
   #scrolled() {
