@@ -60,7 +60,8 @@ def _step(answer: Message, outputs: dict[str, str]) -> bytes:
             told += [chunk(f"{kind}-start", id=part), chunk(f"{kind}-delta", id=part, delta=text)]
             told.append(chunk(f"{kind}-end", id=part))
     for call in _calls(answer, outputs):
-        told += [tool_input(call), tool_result(call) if call.state != "started" else b""]
+        here = _ran_here(call, outputs)
+        told += [tool_input(call, here=here), tool_result(call, here=here) if call.state != "started" else b""]
     return b"".join((*told, chunk("finish-step")))
 
 
@@ -93,11 +94,17 @@ def _parts(message: Message, outputs: dict[str, str]) -> list[dict[str, Any]]:
     for kind, text in (("reasoning", message.reasoning), ("text", message.content)):
         if text:
             parts.append({"type": kind, "text": text, "state": "done"})
-    return parts + [_tool_part(call) for call in _calls(message, outputs)]
+    return parts + [_tool_part(call, _ran_here(call, outputs)) for call in _calls(message, outputs)]
 
 
-def _tool_part(call: Tool) -> dict[str, Any]:
+def _ran_here(call: Tool, outputs: dict[str, str]) -> bool:
+    return call.state != "started" and call.call_id not in outputs
+
+
+def _tool_part(call: Tool, ran_here: bool) -> dict[str, Any]:
     part: dict[str, Any] = {"type": "dynamic-tool", "toolName": call.tool, "toolCallId": call.call_id}
+    if ran_here:
+        part["providerExecuted"] = True
     try:
         part["input"] = orjson.loads(call.arguments or "{}")
     except ValueError:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from app.domain.cursor import Cursor
-from app.domain.events import Done, Reasoning, Snapshot, Token, Tool, decode
+from app.domain.events import Done, Mark, Reasoning, Snapshot, Token, Tool, decode
 
 Kind = Literal["reasoning", "text"]
 
@@ -56,6 +56,8 @@ class UiTranslator:
         # What the step shows now: escaped JSON text, as the log has it. All that a reader costs.
         self._shown: dict[Kind, bytearray] = {"reasoning": bytearray(), "text": bytearray()}
         self._tools: dict[str, Tool] = {}
+        # Calls that have begun. Whose they are shows later: one that runs here ends, the client's is left to it.
+        self._begun: dict[str, Tool] = {}
 
     def render(self, cursor: Cursor, payload: bytes) -> bytes:
         """The next entry of the log as chunks; empty when there is nothing to say about it."""
@@ -73,10 +75,10 @@ class UiTranslator:
                 return self._revise(snapshot)
             case Tool() as call:
                 return self._call(call)
+            case Mark():
+                return self._hand_over()
             case Done() as done:
                 return self._end(done)
-            case _:
-                return b""
 
     def _say(self, kind: Kind, text: str) -> bytes:
         if not text:
@@ -111,38 +113,52 @@ class UiTranslator:
             return more + self._say("text", snapshot.text[len(text) :])
         self._open = None
         self._shown = {"reasoning": bytearray(), "text": bytearray()}
-        self._tools = {}
+        self._tools, self._begun = {}, {}
         again = [self._say("reasoning", snapshot.reasoning), self._say("text", snapshot.text)]
         return b"".join((chunk("reset-step"), *again, *map(self._call, calls.values())))
 
     def _call(self, call: Tool) -> bytes:
-        """A tool call, each state of it once."""
+        """A tool call, each state of it once; of one that has only begun nothing is said yet."""
         known = self._tools.get(call.call_id)
         self._tools[call.call_id] = call
+        is_news = known is None or known.arguments != call.arguments
+        if call.state == "started":
+            if is_news:
+                self._begun[call.call_id] = call
+            return b""
+        is_news = self._begun.pop(call.call_id, None) is not None or is_news
         told = self._close()
-        if known is None or known.arguments != call.arguments:
-            told += tool_input(call)
-        if call.state != "started" and (known is None or known.state != call.state):
-            told += tool_result(call)
+        if is_news:
+            told += tool_input(call, here=True)
+        if is_news or known is None or known.state != call.state:
+            told += tool_result(call, here=True)
         return told
 
+    def _hand_over(self) -> bytes:
+        """The calls that nobody ran here: the client is to run them."""
+        calls, self._begun = self._begun, {}
+        return b"".join((self._close(), *map(tool_input, calls.values()))) if calls else b""
+
     def _end(self, done: Done) -> bytes:
-        closed = self._close()
+        closed = self._hand_over() + self._close()
         if done.status == "cancelled":
             return closed + chunk("abort", reason="cancelled") + DONE
         if done.status == "error":
             message = (done.error or {}).get("message") or "The answer could not be generated."
             return closed + chunk("error", errorText=message) + DONE
         reason = _FINISH_REASONS.get(done.finish_reason or "", "other")
-        if reason == "stop" and self._tools:
+        if reason == "stop" and any(call.state == "started" for call in self._tools.values()):
             reason = "tool-calls"
         metadata = {"usage": done.usage} if done.usage else None
         return closed + chunk("finish-step") + chunk("finish", finishReason=reason, messageMetadata=metadata) + DONE
 
 
-def tool_input(call: Tool) -> bytes:
-    """What a tool is called with. Always as a dynamic tool: which ones an app has types for is not known here."""
-    named: dict[str, Any] = {"toolCallId": call.call_id, "toolName": call.tool, "dynamic": True}
+def tool_input(call: Tool, *, here: bool = False) -> bytes:
+    """What a tool is called with. Always as a dynamic tool: which ones an app has types for is not known here.
+
+    ``here``: it is run by us, and the client must not.
+    """
+    named = {"toolCallId": call.call_id, "toolName": call.tool, "dynamic": True, **_run_by(here)}
     told = chunk("tool-input-start", **named)
     if call.arguments:
         told += chunk("tool-input-delta", toolCallId=call.call_id, inputTextDelta=call.arguments)
@@ -155,12 +171,17 @@ def tool_input(call: Tool) -> bytes:
     return told + b"data: %b\n\n" % orjson.dumps(body)
 
 
-def tool_result(call: Tool) -> bytes:
+def tool_result(call: Tool, *, here: bool = False) -> bytes:
     """How a tool call ended."""
+    named = {"toolCallId": call.call_id, **_run_by(here)}
     if call.state == "failed":
-        return chunk("tool-output-error", toolCallId=call.call_id, errorText=call.result or "The tool failed.")
-    body = {"type": "tool-output-available", "toolCallId": call.call_id, "output": read_output(call.result)}
+        return chunk("tool-output-error", **named, errorText=call.result or "The tool failed.")
+    body = {"type": "tool-output-available", **named, "output": read_output(call.result)}
     return b"data: %b\n\n" % orjson.dumps(body)
+
+
+def _run_by(here: bool) -> dict[str, Any]:
+    return {"providerExecuted": True} if here else {}
 
 
 def read_output(result: str | None) -> Any:

@@ -88,13 +88,31 @@ def test_a_tool_that_ran_here():
         "input-start", "input-delta", "input-available", "output-available",
         "input-start", "input-delta", "input-available", "output-error",
     ]  # fmt: skip
+    assert all(c["providerExecuted"] for c in told if c["type"] != "tool-input-delta")
     assert told[3]["output"] == 3
     assert told[6]["input"] is None
     assert told[7]["errorText"] == "by zero"
 
 
+def test_of_a_call_that_may_run_here_nothing_is_said_until_that_is_known():
+    """The client runs what it is told of, and sends it back when all has ended, unless it is told who runs it."""
+    begun = Tool("c", "sum", "started", "[1,2]")
+    assert golden(START, begun) == []
+    assert not any("providerExecuted" in c for c in golden(START, begun, Mark("tool_calls", None)))
+    settled = [(2, Snapshot("", "takeover", 1)), (2, Tool("c", "sum", "failed", "[1,2]", "nobody knows"))]
+    told = chunks(b"".join(tell([(1, START), (1, begun), *settled])))[2:]
+    assert [c["type"] for c in told] == [
+        "tool-input-start", "tool-input-delta", "tool-input-available", "tool-output-error",
+    ]  # fmt: skip
+
+
+def test_an_answer_whose_tools_all_ran_here_just_stops():
+    calls = (Tool("c", "sum", "started", "[1,2]"), Tool("c", "sum", "finished", "[1,2]", "3"))
+    assert golden(START, *calls, Token("Three."), *END)[-2]["finishReason"] == "stop"
+
+
 def test_arguments_that_are_no_json_are_an_error_of_the_tool_and_not_of_the_stream():
-    told = golden(START, Tool("c", "sum", "started", "[1,"))
+    told = golden(START, Tool("c", "sum", "started", "[1,"), Mark("tool_calls", None))
     assert told[-1]["type"] == "tool-input-error"
     assert told[-1]["input"] == "[1,"
 
