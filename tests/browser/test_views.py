@@ -158,3 +158,19 @@ def test_usage_tells_days_models_and_costs(visit: Visit, site: Site) -> None:
     expect(dialog.get_by_role("row", name=re.compile("Clever 1 .*\\$"))).to_be_visible()
     expect(dialog.get_by_role("row", name=re.compile("offline-fast 1 "))).to_be_visible()
     expect(dialog.get_by_text(re.compile("tokens in 2 answers"))).to_be_visible()
+
+
+def test_a_tool_is_shown_with_what_went_in_and_what_came_out(visit: Visit) -> None:
+    alice = visit(signed_in=False)
+    alice.sign_in("/m/offline-tools/new")
+    alice.send("Please calculate 6 * 7")
+    tool = alice.answer.locator(".tool")
+    expect(tool).to_contain_text(re.compile("calculator.*done"))
+    alice.is_answered()
+    expect(tool).to_have_count(1)
+    tool.locator("summary").click()
+    expect(tool.get_by_role("region", name="Arguments")).to_contain_text("6 * 7")
+    expect(tool.get_by_role("region", name="Result")).to_contain_text("42")
+    alice.picture("tool-done")
+    alice.page.reload()
+    expect(alice.answer.locator(".tool")).to_contain_text(re.compile("calculator.*done"))
