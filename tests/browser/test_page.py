@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import Site, Visitor
+from tests.stack import until
 
 Visit = Callable[..., Visitor]
 CHAT = re.compile(r"/c/[0-9a-f-]{36}$")
@@ -29,6 +30,12 @@ def choose(visitor: Visitor, title: str, action: str) -> None:
 def seconds_of_streaming(visitor: Visitor) -> None:
     visitor.send("Tell me about the sea")
     visitor.has_grown()
+
+
+def active(site: Site, visitor: Visitor) -> list[str]:
+    """Conversations with an answer that is still being written."""
+    listed = site.get("/conversations?limit=100", visitor.name)["items"]
+    return [each["id"] for each in listed if each["has_active_generation"]]
 
 
 def a_while_of_streaming(visitor: Visitor, site: Site) -> None:
@@ -233,6 +240,7 @@ def test_the_list_is_newest_first_and_loads_more_as_one_scrolls(visit: Visit, si
     alice = visit(signed_in=False)
     for number in range(34):
         site.post("/generations", alice.name, {"message": f"Question {number:02}", "model": "offline-fast"})
+    until(lambda: not active(site, alice), 60, "that all are answered")
     alice.sign_in()
     items = alice.page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
     expect(items.first).to_contain_text("Question 33")

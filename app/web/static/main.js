@@ -190,8 +190,9 @@ class Workspace {
   }
 
   async #archive(id, archived) {
-    await api.change(id, { archived });
-    this.sidebar.remove(id);
+    const changed = await api.change(id, { archived });
+    // The feed may have said it already, and the list may show the other kind by now.
+    this.sidebar.hear({ ...changed, type: 'conversation.updated', conversation_id: id });
     announce(archived ? 'Archived' : 'Brought back');
     session.tell({ type: 'changed' });
     if (archived && this.#chat?.id === id) this.router.go(newPath());
