@@ -359,7 +359,7 @@ def test_a_finished_connection_serves_the_next_request(upstream: FakeUpstream) -
 
 def test_more_than_a_hundred_answers_run_at_once(upstream: FakeUpstream) -> None:
     async def many(provider: OpenAICompatible) -> list[tuple[list[Piece], ProviderError | None]]:
-        return await asyncio.gather(*(collect(provider, prompt(tokens=20, rate=10, key=i)) for i in range(150)))
+        return await asyncio.gather(*(collect(provider, prompt(tokens=40, rate=10, key=i)) for i in range(150)))
 
     answers = run(upstream, many)
     calls = upstream.calls[-150:]
@@ -367,7 +367,7 @@ def test_more_than_a_hundred_answers_run_at_once(upstream: FakeUpstream) -> None
     assert sum((call.ended or 0) > last for call in calls) > 100
     assert all(error is None for _, error in answers)
     texts = [text_of(pieces) for pieces, _ in answers]
-    assert sorted(texts) == sorted(call_text(call.number, 0, 20) for call in calls)
+    assert sorted(texts) == sorted(call_text(call.number, 0, 40) for call in calls)
 
 
 def test_one_provider_serves_one_event_loop_after_another(upstream: FakeUpstream) -> None:
