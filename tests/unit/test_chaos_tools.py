@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.http import EventParser
+from tests.chaos.lanes import may_have_been_late
 from tests.chaos.proxy import LOST_COMMIT, Proxies, Proxy
+from tests.chaos.runner import Outcome
 
 
 @pytest.fixture
@@ -106,3 +108,22 @@ def test_how_a_stream_is_split_changes_nothing(cuts: list[int]) -> None:
     for start, end in zip([0, *cuts], [*cuts, len(EVENTS)], strict=True):
         events += parser.feed(EVENTS[start:end])
     assert events == [(None, b'{"type":"open"}'), ("1-0", b'{"n":1}'), ("1-1", b'{"n":"\xc3\xa9"}')]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "verdict", "rules", "again"),
+    [
+        ("worker-killed", "failed", ["recovery"], True),
+        ("web-killed", "failed", ["promise"], True),
+        ("redis-flushed", "no coverage", [], True),
+        ("worker-killed", "failed", ["recovery", "rewinds"], False),
+        ("redis-flushed", "failed", ["promise"], False),
+        ("worker-killed", "failed", [], False),
+        ("plant no-fence", "failed", [], False),
+        ("worker-killed", "passed", [], False),
+    ],
+)
+def test_only_a_run_that_kept_every_rule_is_tried_again(
+    scenario: str, verdict: str, rules: list[str], again: bool
+) -> None:
+    assert may_have_been_late(Outcome(scenario, 1, "", 1, verdict, rules=rules)) is again
