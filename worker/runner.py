@@ -47,7 +47,7 @@ from worker.providers.base import (
 from worker.providers.registry import Providers
 from worker.run import Draining, OutOfReach, Run
 from worker.titles import Titler
-from worker.toolbox import MOST_ROUNDS, Toolbox
+from worker.toolbox import Question, Toolbox
 
 T = TypeVar("T")
 
@@ -237,43 +237,17 @@ class Runner:
 
     async def _ask(self, run: Run, draft: Draft, model: Model, provider: Provider) -> bool:
         """Call the provider, from where the reader is; False when another revision has to go on."""
-        said = draft.transcript
-        parameters = {**model.parameters, **run.claimed.parameters}
-        ours = self._toolbox.ours(model.tools, parameters)
-        policy = model.on_interruption or self._rules.on_interruption
-        called = list(said.tools.values())
-        if any(call.tool in ours for call in called):
-            reason, kept = toolbox.plan(said, provider, policy)
-        else:
-            reason = plan(said, provider, policy)
-            called, kept = [], said.text if reason == "continue" else ""
-        attempt = len(run.all_attempts) + 1
-        if reason is None:
-            self._open_with(draft, "takeover", said.text, attempt - 1)
+        question = await self._begin(run, draft, model, provider)
+        if question is None:
             return await self._fail(run, draft, broken())
-        self._open_with(draft, reason, kept, attempt)
-        for call in toolbox.settled(called):
-            draft.add(call)
-        # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
-        system = (model.system_prompt, parameters.pop("instructions", None))
-        messages = await self._insist(run, lambda: self._messages(run.claimed, system), patiently=True)
-        before, prefix = toolbox.replay(draft.transcript)
-        prompt = Prompt(model.upstream_name, (*messages, *before), self._toolbox.offer(ours, parameters), prefix)
-        rounds = 0
         while True:
             began = monotonic()
             try:
-                finished, asked = await self._listen(run, draft, provider, prompt)
+                finished, asked = await self._listen(run, draft, provider, question.prompt)
             except ProviderError as error:
                 draft.seal()
                 run.attempts.append(_ended(run, draft, model, began, error.usage, error))
-                _log.warning(
-                    "provider failed",
-                    action="provider_error",
-                    generation_id=run.claimed.lease.generation_id,
-                    code=error.code,
-                    detail=error.message[:300],
-                )
+                _warn(run, error)
                 # Calls that led to tools are no failures.
                 failed = [made for made in run.all_attempts if made["outcome"] != "finished"]
                 if not may_retry(failed, error, self._rules):
@@ -287,21 +261,44 @@ class Runner:
                 continue
             run.attempts.append(_ended(run, draft, model, began, finished.usage, None))
             calls = toolbox.named(asked, draft.transcript.tools)
-            await self._run_tools(run, draft, [call for call in calls if call.tool in ours], rounds < MOST_ROUNDS)
-            if calls and rounds < MOST_ROUNDS and all(call.tool in ours for call in calls):
-                rounds += 1
-                before, _ = toolbox.replay(draft.transcript)
-                prompt = replace(prompt, messages=(*messages, *before), prefix="")
-                if rounds == MOST_ROUNDS:
-                    prompt = replace(prompt, parameters={**prompt.parameters, "tool_choice": "none"})
+            ours = [call for call in calls if call.tool in question.ours]
+            await self._run_tools(run, draft, ours, question.may_call)
+            if calls and len(ours) == len(calls) and question.may_call:
+                question = question.again(draft.transcript)
                 continue
             for call in calls:
-                if call.tool not in ours:
+                if call not in ours:
                     draft.add(call)
             usage = attempts.total_usage(run.all_attempts)
             draft.add(Mark(finished.finish_reason, usage))
             self._outbox.touch(draft)
             return await self._finish(run, draft, Ending("completed", finished.finish_reason, usage))
+
+    async def _begin(self, run: Run, draft: Draft, model: Model, provider: Provider) -> Question | None:
+        """Open the revision with what is kept, and what to ask then; None when nobody may be asked again."""
+        said = draft.transcript
+        parameters = {**model.parameters, **run.claimed.parameters}
+        ours = self._toolbox.ours(model.tools, parameters)
+        policy = model.on_interruption or self._rules.on_interruption
+        called = list(said.tools.values())
+        if any(call.tool in ours for call in called):
+            reason, kept = toolbox.plan(said, provider, policy)
+        else:
+            reason = plan(said, provider, policy)
+            called, kept = [], said.text if reason == "continue" else ""
+        attempt = len(run.all_attempts) + 1
+        if reason is None:
+            self._open_with(draft, "takeover", said.text, attempt - 1)
+            return None
+        self._open_with(draft, reason, kept, attempt)
+        for call in toolbox.settled(called):
+            draft.add(call)
+        # How to answer this time: not a part of the conversation, and nothing an upstream knows under this name.
+        system = (model.system_prompt, parameters.pop("instructions", None))
+        messages = await self._insist(run, lambda: self._messages(run.claimed, system), patiently=True)
+        before, prefix = toolbox.replay(draft.transcript)
+        prompt = Prompt(model.upstream_name, (*messages, *before), self._toolbox.offer(ours, parameters), prefix)
+        return Question(prompt, messages, ours)
 
     async def _run_tools(self, run: Run, draft: Draft, calls: Sequence[Tool], wanted: bool) -> None:
         """Run what the model asked for, all at the same time, and have the results in PostgreSQL; or refuse it."""
@@ -438,6 +435,16 @@ class Runner:
                 with run.waiting():
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, 2.0)
+
+
+def _warn(run: Run, error: ProviderError) -> None:
+    _log.warning(
+        "provider failed",
+        action="provider_error",
+        generation_id=run.claimed.lease.generation_id,
+        code=error.code,
+        detail=error.message[:300],
+    )
 
 
 def _count(run: Run, ending: Ending) -> None:

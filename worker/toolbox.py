@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from app.domain.events import SnapshotReason, Tool
 from app.domain.transcript import Transcript
-from worker.providers.base import ChatMessage, Provider, ToolCall, ToolDelta, function_names
+from worker.providers.base import ChatMessage, Prompt, Provider, ToolCall, ToolDelta, function_names
 from worker.tools.function import FunctionTool, ToolError
 
 # How long one call may take, and how many run at the same time; a call that waits for a thread is on the clock too.
@@ -30,6 +30,33 @@ UNCONFIRMED = "It is not known whether this call took effect: its worker was los
 TOO_MANY = "Not run: too many tool calls in one answer."
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a provider is asked. ``said``: the conversation up to the answer; ``ours``: the tools that are run here.
+
+    ``rounds``: how often the model has called them since the revision began.
+    """
+
+    prompt: Prompt
+    said: tuple[ChatMessage, ...]
+    ours: frozenset[str]
+    rounds: int = 0
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the model may have tools run."""
+        return self.rounds < MOST_ROUNDS
+
+    def again(self, answer: Transcript) -> Question:
+        """The same with the results of the calls in ``answer``."""
+        before, _ = replay(answer)
+        parameters = dict(self.prompt.parameters)
+        if self.rounds + 1 == MOST_ROUNDS:
+            parameters["tool_choice"] = "none"
+        prompt = replace(self.prompt, messages=(*self.said, *before), parameters=parameters, prefix="")
+        return replace(self, prompt=prompt, rounds=self.rounds + 1)
 
 
 class Toolbox:
