@@ -156,7 +156,7 @@ class Tail:
         if not page.start < self.start <= page.end:
             return False
         number = page._number_past(self.start)
-        if page._cursor_of(number - 1) != self.start:
+        if number == page._first or page._cursor_of(number - 1) != self.start:
             return False
         offset = page._begin(number)
         if offset - page._base + len(self._bytes) > limit:

@@ -219,3 +219,12 @@ def test_a_notice_is_neither_an_event_nor_a_doorbell() -> None:
     assert not tail.gap
     tail.hear(b"ring")
     assert tail.gap
+
+
+def test_an_older_page_that_knows_nothing_of_a_lost_end_is_not_put_in_front() -> None:
+    """Events a reader saw were lost with the log's end, so the log goes on with the next revision right before them."""
+    lost_end = Tail(Cursor(1, 7))
+    revision = [entry for entry in log_of(8, 3) if entry.cursor.epoch == 2]
+    assert lost_end.extend(tail_of(revision, Cursor(1, 7)))
+    assert not lost_end.extend_back(tail_of(revision, Cursor(1, 5)), 1 << 20)
+    assert (lost_end.start, lost_end.end) == (Cursor(1, 7), Cursor(2, 2))
