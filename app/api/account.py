@@ -1,4 +1,4 @@
-"""Who is asking, what they may, and whom they can ask."""
+"""Who is asking, and what they may."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from app.api.identity import Caller
 from app.api.process import web
 from app.api.routing import Answer, Routes
 
-routes = Routes("account", __name__, "/api/v1", "Who you are, what you may, and which models answer")
-
-
-@routes.route_for(
-    "get",
-    "/models",
-    access="user",
-    limit="reads",
-    answers=(Answer(200, "The models", shapes.ModelList),),
-)
-def list_models(caller: Caller) -> Response:
-    """Every model that can be asked."""
-    return render.answer(render.offers(web().resources.catalogue.offers()))
+routes = Routes("account", __name__, "/api/v1", "Who you are, and what you may")
 
 
 @routes.route_for(

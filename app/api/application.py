@@ -13,7 +13,7 @@ from app.api import (
     feeds,
     generations,
     messages,
-    model_admin,
+    models,
     ops,
     probes,
     search,
@@ -26,8 +26,9 @@ from app.api import (
 from app.api.aisdk import chat as aisdk
 from app.api.identity import Verifier
 from app.api.limits import Limits
-from app.api.openai import chat, form, models, responses
+from app.api.openai import chat, form, responses
 from app.api.openai import conversations as openai_conversations
+from app.api.openai import models as openai_models
 from app.api.process import EXTENSION, WebProcess
 from app.api.routing import public
 from app.config import Settings
@@ -58,10 +59,10 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
-    native = (generations, messages, conversations, feeds, search, transfer, usage, account, model_admin, tickets, ops)
+    native = (generations, messages, conversations, feeds, search, transfer, usage, account, models, tickets, ops)
     for module in native:
         app.register_api(module.routes)
-    for module in (responses, openai_conversations, chat, models, aisdk):
+    for module in (responses, openai_conversations, chat, openai_models, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(views.page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_the_document_knows_every_route_and_every_reference_in_it(app: OpenAPI):
     document = app.test_client().get("/openapi.json").json
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/api/v1/"):
-            path = rule.rule.replace("<", "{").replace(">", "}")
+            path = re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule)
             described = document["paths"][path]
             for method in rule.methods - {"HEAD", "OPTIONS"}:
                 first, *others = described[method.lower()]["security"]

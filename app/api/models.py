@@ -1,4 +1,7 @@
-"""Models, as an administrator changes them. Other processes know a change after a few seconds."""
+"""Models: which can be asked, and what they are, as administrators change it.
+
+Other processes know a change after a few seconds. One file for a path: the document has each path once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from app.api.routing import Answer, Routes
 from app.domain.models import ModelSpec
 from app.services.configuring import spec_of
 
-routes = Routes("models", __name__, "/api/v1", "What models are, for administrators")
+routes = Routes("models", __name__, "/api/v1", "Which models answer; what they are, for administrators")
 
 
 class ModelPath(Path):
@@ -38,6 +41,18 @@ class ChangeModelBody(Body):
 
 
 _ONE = Answer(200, "The model", shapes.ModelConfiguration)
+
+
+@routes.route_for(
+    "get",
+    "/models",
+    access="user",
+    limit="reads",
+    answers=(Answer(200, "The models", shapes.ModelList),),
+)
+def list_models(caller: Caller) -> Response:
+    """Every model that can be asked."""
+    return render.answer(render.offers(web().resources.catalogue.offers()))
 
 
 @routes.route_for(
