@@ -19,7 +19,7 @@ FOLLOW = """([path]) => {
   const source = new EventSource(path);
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
-    if (event.type === "open" || event.type === "queued") return;
+    if (["open", "queued", "title"].includes(event.type)) return;
     told.ids.push(message.lastEventId);
     if (event.type === "token") told.tokens += event.content;
     if (event.type === "done") told.done = true;

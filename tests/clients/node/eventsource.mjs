@@ -31,7 +31,7 @@ function follow(path, kinds = ["message"], at = {}) {
       const data = JSON.parse(event.data);
       told.events.push(data);
       // What has no id of its own shows the one before.
-      if (data.type !== "open" && data.type !== "queued") told.ids.push(event.lastEventId);
+      if (!["open", "queued", "title"].includes(data.type)) told.ids.push(event.lastEventId);
       if (told.events.length === at.count) at.then();
     });
   }
