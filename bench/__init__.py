@@ -1,8 +1,8 @@
 """Measurements of the real product beside other designs, in one run: ratios first, absolute figures second.
 
-    python -m bench                     everything, about half an hour
+    python -m bench                     everything, each design three times
     python -m bench ROUNDS=1            each design once
-    python -m bench QUICK=1             shorter, for CI: fails when a ratio is worse than twice its target
+    python -m bench QUICK=1             shorter, for CI: fails when a figure is far worse than its target (figures.py)
     python -m bench relay worker        only these
 
 journey     what a person waits for: the first frame, the first token, the answer to a stop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.domain.storable import sound, storable
 
 # The worker has these; a test holds the two together. "openai" is any upstream that speaks its protocol.
-PROVIDERS = ("offline", "offline-fast", "openai")
+ProviderName = Literal["offline", "offline-fast", "openai"]
+PROVIDERS: tuple[str, ...] = get_args(ProviderName)
 # What a conversation and this service decide themselves.
 RESERVED = frozenset({"model", "messages", "stream", "stream_options", "tools", "n"})
 MOST_PARAMETER_BYTES = 16_384
@@ -50,7 +51,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    provider: Literal["offline", "offline-fast", "openai"]
+    provider: ProviderName
     upstream_name: Name | None = None
     label: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
     description: Annotated[Text, Field(max_length=2000)] | None = None

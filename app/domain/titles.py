@@ -9,14 +9,15 @@ LONGEST = 60
 # More than this of a message does not make its title better.
 ENOUGH = 2000
 
-_MARKUP = re.compile(r"[#>*`~_|\s]+")
+# Signs around words; between two of them they mean what they say.
+_MARKUP = re.compile(r"(?<!\w)[#>*`~_|]+|[#>*`~_|]+(?!\w)")
 _LABEL = re.compile(r"^(?:title|titel|titre|título)\s*[:：]\s*", re.IGNORECASE)
 _QUOTES = "\"'“”„‘’«»*_`# "
 
 
 def from_words(message: str) -> str:
     """The first words of a message, in one line; empty when there are none."""
-    return _shortened(_MARKUP.sub(" ", message[:ENOUGH]).strip())
+    return _shortened(_MARKUP.sub("", message[:ENOUGH]))
 
 
 def from_answer(answer: str) -> str:

@@ -19,9 +19,13 @@ TELL_SECONDS = 0.2
 class Shared(Protocol):
     """The count all processes share. Raises LogDown when it cannot be reached."""
 
-    def count(self, key: str, present: Sequence[str], left: Sequence[str] = ()) -> tuple[int, int]: ...
+    def count(self, key: str, present: Sequence[str], left: Sequence[str] = ()) -> tuple[int, int]:
+        """``present`` are there, ``left`` are not any more: how many there are now, and were before."""
+        ...
 
-    def tell(self, key: str, block: bytes) -> None: ...
+    def tell(self, key: str, block: bytes) -> None:
+        """Have everybody who follows this feed just now be sent ``block``."""
+        ...
 
 
 class Presence:

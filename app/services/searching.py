@@ -50,5 +50,5 @@ class Searcher:
 
 def _is_unfinished(question: str, query: str) -> bool:
     """Whether its last word may be the beginning of one: not in a phrase, and not one that must be missing."""
-    last = question.split()[-1]
-    return query.endswith("'") and last[-1].isalnum() and last[0] != "-" and question.count('"') % 2 == 0
+    last = question.split()[-1] if query else ""
+    return bool(last) and query.endswith("'") and last[-1].isalnum() and last[0] != "-" and question.count('"') % 2 == 0

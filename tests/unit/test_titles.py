@@ -13,7 +13,8 @@ from app.domain import titles
     ("message", "title"),
     [
         ("Hello", "Hello"),
-        ("  What is\n\na **hub**?  ", "What is a hub ?"),
+        ("  What is\n\na **hub**?  ", "What is a hub?"),
+        ("Calculate 12*7 with snake_case", "Calculate 12*7 with snake_case"),
         ("# Plan\n- one\n- two", "Plan - one - two"),
         ("", ""),
         ("***", ""),

@@ -133,7 +133,7 @@ def test_questions_that_cannot_be_asked_are_refused(alice: Person, q: str):
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "q")
 
 
-@pytest.mark.parametrize("q", ["!!!", "' : * & | ! ( ) <->", '"', "or", "-", "\\", "a:*b", "%", "'='"])
+@pytest.mark.parametrize("q", ["\x1c", "!!!", "' : * & | ! ( ) <->", '"', "or", "-", "\\", "a:*b", "%", "'='"])
 def test_signs_are_no_syntax(alice: Person, q: str):
     alice.start("hello")
     search(alice, q)
