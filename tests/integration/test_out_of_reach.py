@@ -31,15 +31,17 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def stack(tmp_path: Path, database_url: str, redis_url: str, upstream: FakeUpstream) -> Iterator[Stack]:
-    given: dict[str, Any] = {"OPENAI_BASE_URL": upstream.base_url, "LEASE_SECONDS": 6, "HEARTBEAT_SECONDS": 0.5}
+    given: dict[str, Any] = {"OPENAI_BASE_URL": upstream.base_url, "LEASE_SECONDS": 12, "HEARTBEAT_SECONDS": 0.5}
     stack = Stack(tmp_path, database_url, redis_url, **given)
     yield stack
     stack.stop()
 
 
-def expire(stack: Stack, generation_id: str) -> None:
+def lease(stack: Stack, generation_id: str, seconds: float) -> None:
+    """The lease ends so many seconds from now, whoever has it: no takeover before the test wants one."""
     with stack.resources.database.system() as tx:
-        execute(tx, "UPDATE generations SET lease_until = now() - interval '1 second' WHERE id = :id", id=generation_id)
+        sql = "UPDATE generations SET lease_until = now() + make_interval(secs => :seconds) WHERE id = :id"
+        execute(tx, sql, seconds=seconds, id=generation_id)
 
 
 def ahead_of_postgresql(stack: Stack, database: TcpProxy) -> str:
@@ -53,6 +55,7 @@ def ahead_of_postgresql(stack: Stack, database: TcpProxy) -> str:
     shown = len(stack.log(generation))
     until(lambda: len(stack.log(generation)) > shown + 30)
     worker.kill()
+    lease(stack, generation, 600)
     return generation
 
 
@@ -74,7 +77,7 @@ def test_a_worker_cut_off_from_redis_leaves_the_answer_to_one_that_is_not(stack:
         other.signal(signal.SIGSTOP)
         cut_off = stack.worker(REDIS_URL=redis.url(stack.settings.redis_url))
         redis.black_hole()
-        expire(stack, generation)
+        lease(stack, generation, -1)
         until(lambda: "out of reach" in cut_off.log())
         other.signal(signal.SIGCONT)
         row = stack.finished(generation)
@@ -89,7 +92,7 @@ def test_an_answer_nobody_can_read_goes_on_from_the_checkpoints(stack: Stack) ->
         generation = ahead_of_postgresql(stack, database)
         worker = stack.worker(REDIS_URL=redis.url(stack.settings.redis_url))
         redis.black_hole()
-        expire(stack, generation)
+        lease(stack, generation, -1)
         expired = time.monotonic()
         row = stack.finished(generation, 30)
         redis.pass_()
