@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from threading import Lock
+from typing import Any, NamedTuple
 
 import jwt
 from flask import Flask, g, request
@@ -25,6 +28,8 @@ _JWKS_FRESH_SECONDS = 300
 _JWKS_TIMEOUT_SECONDS = 3
 # A token is a few hundred bytes; nobody needs us to decode megabytes.
 _LONGEST = 16_384
+# Tokens of which a process remembers what they say: some megabytes.
+_MOST_REMEMBERED = 10_000
 
 
 class KeysUnknown(StoreDown):
@@ -60,6 +65,12 @@ class Keys:
         """What is accepted at all."""
         return (["HS256"] if self._secrets else []) + (["RS256", "ES256"] if self._client else [])
 
+    @property
+    def published(self) -> object | None:
+        """The set of published keys that is in use; None when the next token makes us fetch it."""
+        cache = self._client.jwk_set_cache if self._client else None
+        return None if cache is None or cache.is_expired() else cache.jwk_set_with_timestamp
+
     def candidates(self, token: str) -> list[Any]:
         """The keys to try for this token, the likeliest first. Raises Unauthenticated when there can be none."""
         algorithm = _algorithm(token)
@@ -79,12 +90,51 @@ class Keys:
             raise Unauthenticated("The token is signed with an unknown key.", presented=True) from error
 
 
+class _Remembered(NamedTuple):
+    """What a token said, and the set of published keys that said so; None: a secret did."""
+
+    claims: Claims
+    published: object | None
+
+
+class _Memory:
+    """Claims of verified tokens by the digest of the token, never the token itself. Any thread may use it.
+
+    A token is remembered until it expires, and no longer than the set of published keys its key is in.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._lock = Lock()
+        self._known: dict[bytes, _Remembered] = {}
+
+    def recall(self, digest: bytes) -> Claims | None:
+        """The claims, if that token would be accepted now as it was then."""
+        known = self._known.get(digest)
+        if known is None:
+            return None
+        valid = int(known.claims.expires_at) > time.time() - LEEWAY_SECONDS
+        if valid and (known.published is None or known.published is self._keys.published):
+            return known.claims
+        with self._lock:
+            self._known.pop(digest, None)
+        return None
+
+    def keep(self, digest: bytes, remembered: _Remembered) -> None:
+        """Remember one; the oldest makes room."""
+        with self._lock:
+            if len(self._known) >= _MOST_REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[digest] = remembered
+
+
 class Verifier:
-    """Checks tokens of one application with Flask-JWT-Extended."""
+    """Checks tokens of one application with Flask-JWT-Extended; each of them once."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         secrets = [s.get_secret_value() for s in _present(settings.jwt_secret, settings.jwt_secret_previous)]
         self._keys = Keys(secrets, settings.jwt_jwks_url)
+        self._memory = _Memory(self._keys)
         app.config.update(
             JWT_TOKEN_LOCATION=["headers"],
             JWT_DECODE_ALGORITHMS=self._keys.algorithms,
@@ -100,7 +150,22 @@ class Verifier:
 
     def verify(self) -> Claims:
         """The claims of this request's token. Raises Unauthenticated, KeysUnknown."""
-        for key in self._keys.candidates(_bearer()):
+        token = _bearer()
+        digest = sha256(token.encode()).digest()
+        return self._memory.recall(digest) or self._verify(token, digest)
+
+    def _verify(self, token: str, digest: bytes) -> Claims:
+        # Asked before: keys that are fetched while we look are not the ones that were looked at.
+        published = self._keys.published
+        keys = self._keys.candidates(token)
+        claims = self._check(keys)
+        signed_by_secret = not isinstance(keys[0], jwt.PyJWK)
+        if signed_by_secret or published is not None:
+            self._memory.keep(digest, _Remembered(claims, None if signed_by_secret else published))
+        return claims
+
+    def _check(self, keys: Sequence[Any]) -> Claims:
+        for key in keys:
             g.signing_key = key
             try:
                 verify_jwt_in_request()

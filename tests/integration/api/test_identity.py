@@ -15,6 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask.testing import FlaskClient
 
+from app.api import identity
+from app.api.identity import LEEWAY_SECONDS
+from tests.stack import until
+
 from .conftest import PREVIOUS, SECRET, token
 
 CHECK = "/api/v1/auth/check"
@@ -82,6 +86,28 @@ def test_a_bad_token_is_refused_with_a_challenge(anybody: FlaskClient, authoriza
         assert authorization.partition(" ")[2] not in answer.text
 
 
+def test_a_token_that_was_good_is_refused_once_it_has_expired(anybody: FlaskClient):
+    ends = time.time() + 1.5
+    bearer = f"Bearer {token(exp=int(ends) - LEEWAY_SECONDS + 1)}"
+    assert [check(anybody, bearer).status_code for _ in range(3)] == [204] * 3
+    until(lambda: check(anybody, bearer).status_code == 401, 5, "the end of the token")
+
+
+def test_a_good_token_vouches_for_no_other(anybody: FlaskClient):
+    good = token()
+    assert [check(anybody, f"Bearer {good}").status_code for _ in range(2)] == [204, 204]
+    signed, _, signature = good.rpartition(".")
+    others = [f"{signed}.{signature[::-1]}", f"{signed}.", signed, token("alice", secret="x" * 40), good.lower()]
+    assert [check(anybody, f"Bearer {other}").status_code for other in others] == [401] * len(others)
+    assert check(anybody, f"Bearer {good}").status_code == 204
+
+
+def test_a_role_is_the_tokens_own_however_often_it_comes(anybody: FlaskClient):
+    for role in ("admin", None, "admin", None):
+        headers = {"Authorization": f"Bearer {token('frida', **({'role': role} if role else {}))}"}
+        assert anybody.get("/api/v1/me", headers=headers).json["role"] == role
+
+
 def test_a_token_in_the_address_is_worth_nothing(anybody: FlaskClient):
     assert anybody.get(f"/api/v1/me?access_token={token()}&jwt={token()}&token={token()}").status_code == 401
 
@@ -143,6 +169,20 @@ def test_published_keys_verify_and_nothing_else_does(make_app: Any, published: A
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     assert check(client, "Bearer " + jwt.encode(claims(), other, "RS256", {"kid": "r"})).status_code == 401
     assert check(client, f"Bearer {token()}").status_code == 401
+
+
+def test_a_key_that_is_published_no_more_ends_its_tokens_as_soon_as_that_is_seen(
+    make_app: Any, published: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(identity, "_JWKS_FRESH_SECONDS", 1.0)
+    url, rsa_key, ec_key = published
+    client = make_app(jwt_jwks_url=url, jwt_secret=None, jwt_secret_previous=None).test_client()
+    gone = "Bearer " + jwt.encode(claims(), rsa_key, "RS256", {"kid": "r"})
+    stays = "Bearer " + jwt.encode(claims(), ec_key, "ES256", {"kid": "e"})
+    assert [check(client, bearer).status_code for bearer in (gone, stays, gone, stays)] == [204] * 4
+    Publisher.keys = {"keys": [key for key in Publisher.keys["keys"] if key["kid"] != "r"]}
+    until(lambda: check(client, gone).status_code == 401, 5, "the end of the key")
+    assert [check(client, stays).status_code for _ in range(2)] == [204] * 2
 
 
 def test_a_public_key_is_no_secret(make_app: Any, published: Any):
