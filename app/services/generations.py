@@ -62,8 +62,7 @@ class Generations:
 
         Raises NotFound, and InvalidCursor for a revision that does not exist yet.
         """
-        with self._database.user(user.id) as tx:
-            row = _own(tx, generation_id)
+        row = _found(generations.of_user(self._database, user.id, generation_id))
         if after.epoch > row.epoch:
             raise InvalidCursor(str(after))
         return row
@@ -125,7 +124,10 @@ class Generations:
 
 
 def _own(tx: Tx, generation_id: str) -> Generation:
-    row = generations.get(tx, generation_id)
+    return _found(generations.get(tx, generation_id))
+
+
+def _found(row: Generation | None) -> Generation:
     if row is None:
         raise NotFound("There is no such generation.")
     return row

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
-from psycopg2.extensions import new_type, register_type
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, new_type, register_type
 from psycopg2.extras import Json
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, CursorResult, TextClause, create_engine, event, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -55,45 +57,78 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=5,
-            pool_pre_ping=True,
             pool_recycle=1800,
+            # Transactions begin and end in so many words: the driver would send a BEGIN of its own before the first.
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
             connect_args={**_CONNECT, "options": options},
         )
         event.listen(self.engine, "connect", _read_uuids_as_text)
+        event.listen(self.engine, "reset", _roll_back)
 
     @contextmanager
     def user(self, user_id: str) -> Iterator[Tx]:
         """A transaction in a user's name: rows of others do not exist in it. Commits when the block ends well."""
-        with self._begin() as tx:
-            tx.execute(_AS_USER, {"id": user_id})
+        with self._transaction(f"BEGIN; {_AS_USER}", {"user": user_id}) as tx:
             yield tx
 
     @contextmanager
     def system(self) -> Iterator[Tx]:
         """A transaction over everybody's rows: for the worker, the sweeper and the operator."""
-        with self._begin() as tx:
-            tx.exec_driver_sql("SET LOCAL ROLE unbroken_system")
+        with self._transaction("BEGIN; SET LOCAL ROLE unbroken_system") as tx:
             yield tx
 
+    def ask(self, user_id: str, sql: str, **values: Any) -> Any | None:
+        """The first row of one statement in a user's name, or None: a transaction that is one round trip."""
+        # PostgreSQL runs what it is sent together as one transaction; with the last of it ends who was set.
+        with self._errors(), self._opened(f"{_AS_USER}; {_for_driver(sql)}", {**values, "user": user_id}) as (_, asked):
+            return asked.first()
+
     @contextmanager
-    def _begin(self) -> Iterator[Tx]:
+    def _transaction(self, opening: str, values: Mapping[str, Any] | None = None) -> Iterator[Tx]:
+        with self._errors(), self._opened(opening, values or {}) as (tx, _):
+            # The connection is an old one: what a transaction that failed has left is not ours.
+            announced: set[str] = set()
+            deferred: dict[Work, list[Any]] = {}
+            tx.info.update({_ANNOUNCED: announced, _DEFERRED: deferred})
+            yield tx
+            for work, items in deferred.items():
+                work(tx, items)
+            tx.exec_driver_sql("COMMIT")
+        if announced:
+            self._announced(announced)
+
+    @contextmanager
+    def _opened(self, opening: str, values: Mapping[str, Any]) -> Iterator[tuple[Tx, CursorResult[Any]]]:
+        """A connection on which ``opening`` was executed, and what that answered.
+
+        A pooled connection may have died since it was used last. The opening finds out: nothing is done before it.
+        """
+        tx = self.engine.connect()
         try:
-            with self.engine.begin() as tx:
-                # The connection is an old one: what a transaction that failed has left is not ours.
-                announced: set[str] = set()
-                deferred: dict[Work, list[Any]] = {}
-                tx.info.update({_ANNOUNCED: announced, _DEFERRED: deferred})
-                yield tx
-                for work, items in deferred.items():
-                    work(tx, items)
+            try:
+                answer = tx.exec_driver_sql(opening, values)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The pool has thrown away all that are as old; the next one is new.
+                tx.close()
+                tx = self.engine.connect()
+                answer = tx.exec_driver_sql(opening, values)
+            yield tx, answer
+        finally:
+            tx.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except PoolTimeout as error:
             raise DatabaseDown("Every database connection is in use just now.") from error
         except DBAPIError as error:
             if is_unavailable(error):
                 raise DatabaseDown from error
             raise
-        if announced:
-            self._announced(announced)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -110,17 +145,17 @@ def is_unavailable(error: DBAPIError) -> bool:
 
 def fetch(tx: Tx, sql: str, **values: Any) -> list[Any]:
     """All rows of a statement, with attributes named as its columns."""
-    return list(tx.execute(text(sql), values).all())
+    return list(tx.execute(_clause(sql), values).all())
 
 
 def fetch_one(tx: Tx, sql: str, **values: Any) -> Any | None:
     """The first row, or None."""
-    return tx.execute(text(sql), values).first()
+    return tx.execute(_clause(sql), values).first()
 
 
 def execute(tx: Tx, sql: str, **values: Any) -> int:
     """Run a statement; how many rows it touched."""
-    return tx.execute(text(sql), values).rowcount
+    return tx.execute(_clause(sql), values).rowcount
 
 
 def defer(tx: Tx, work: Work, item: Any) -> None:
@@ -138,6 +173,23 @@ def as_json(value: Any) -> Any:
     return Json(value)
 
 
+@lru_cache(maxsize=1000)
+def _clause(sql: str) -> TextClause:
+    return text(sql)
+
+
+@lru_cache(maxsize=1000)
+def _for_driver(sql: str) -> str:
+    """A statement with its parameters as the driver has them."""
+    return str(_clause(sql).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def _roll_back(connection: Any, *_: Any) -> None:
+    """What a block that ended badly has left open ends here, before anybody else gets the connection."""
+    if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+        connection.cursor().execute("ROLLBACK")
+
+
 def _read_uuids_as_text(connection: Any, record: Any) -> None:
     """Ids are opaque text everywhere in this service."""
     register_type(_UUID_TEXT, connection)
@@ -147,4 +199,4 @@ _ANNOUNCED = "announced"
 _DEFERRED = "deferred"
 _UUID_OID = 2950
 _UUID_TEXT = new_type((_UUID_OID,), "UUID_TEXT", lambda value, cursor: value)
-_AS_USER = text("SELECT set_config('app.user_id', :id, true)")
+_AS_USER = "SELECT set_config('app.user_id', %(user)s, true)"

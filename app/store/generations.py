@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.cursor import START, Cursor
-from app.store.database import Tx, as_json, execute, fetch, fetch_one
+from app.store.database import Database, Tx, as_json, execute, fetch, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_i
     g.tries, g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated, g.cost, g.currency"""
 
+_ONE = f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id"
+
 _CLAIMED = """RETURNING id, epoch, user_id, conversation_id, message_id, user_message_id, model, parameters, attempts,
     tries, cancel_at IS NOT NULL AS cancelled, CAST(extract(epoch FROM deadline - now()) AS float8) AS remaining,
     CAST(extract(epoch FROM now() - created_at) AS float8) AS age"""
@@ -157,7 +159,13 @@ def by_key(tx: Tx, key: str) -> tuple[Generation, bytes] | None:
 
 def get(tx: Tx, generation_id: str) -> Generation | None:
     """One generation."""
-    row = fetch_one(tx, f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id", id=generation_id)
+    row = fetch_one(tx, _ONE, id=generation_id)
+    return _generation(row) if row else None
+
+
+def of_user(database: Database, user_id: str, generation_id: str) -> Generation | None:
+    """One generation, if this user has it: all that resuming its stream asks of PostgreSQL, so in one round trip."""
+    row = database.ask(user_id, _ONE, id=generation_id)
     return _generation(row) if row else None
 
 

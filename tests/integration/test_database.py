@@ -1,0 +1,124 @@
+"""Connections and transactions: few round trips, and nothing of one is left for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from app.domain.errors import DatabaseDown
+from app.services.accounts import new_id
+from app.store import generations
+from app.store.database import Database, Tx, execute, fetch, fetch_one
+from tests.fakes.proxy import TcpProxy
+from tests.stack import Stack
+
+
+@pytest.fixture
+def one(stack: Stack) -> Iterator[Database]:
+    """A pool of one connection: what is left on it, the next transaction finds."""
+    database = Database(stack.settings.database_url, 1)
+    yield database
+    database.close()
+
+
+def rows(tx: Tx, table: str = "generations") -> int:
+    found = fetch_one(tx, f"SELECT count(*) AS n FROM {table}")
+    assert found is not None
+    return int(found.n)
+
+
+ALL = "SELECT count(*) AS n, current_setting('app.user_id', true) AS name, current_user AS role FROM generations g"
+
+
+def test_a_question_is_asked_in_the_users_name_and_sees_nothing_of_others(stack: Stack, one: Database) -> None:
+    made = stack.start().generation
+    mine, theirs = one.ask(stack.user.id, ALL), one.ask(new_id(), ALL)
+    assert mine is not None
+    assert theirs is not None
+    assert (mine.n, mine.name, mine.role) == (1, stack.user.id, "unbroken_app")
+    assert theirs.n == 0
+    assert one.ask(new_id(), "SELECT 1 FROM generations g WHERE g.id = :id", id=made.id) is None
+
+
+def test_nothing_of_a_question_is_left_on_its_connection(stack: Stack, one: Database) -> None:
+    stack.start()
+    one.ask(stack.user.id, ALL)
+    with one.engine.connect() as tx:
+        assert not tx.exec_driver_sql("SELECT current_setting('app.user_id', true)").scalar_one()
+        assert rows(tx) == 0
+    with pytest.raises(DBAPIError):
+        one.ask(stack.user.id, "SELECT 1 / 0")
+    with one.engine.connect() as tx:
+        assert rows(tx) == 0
+
+
+@pytest.mark.parametrize("whose", ["user", "system"])
+def test_nothing_of_a_block_that_ended_badly_is_left(stack: Stack, one: Database, whose: str) -> None:
+    made = stack.start().generation
+
+    def change(then: Callable[[Tx], object]) -> None:
+        with one.user(stack.user.id) if whose == "user" else one.system() as tx:
+            execute(tx, "UPDATE generations SET model = 'other' WHERE id = :id", id=made.id)
+            then(tx)
+
+    with pytest.raises(KeyError):
+        change(lambda tx: {}["nothing"])
+    with pytest.raises(DBAPIError):
+        change(lambda tx: fetch(tx, "SELECT 1 / 0"))
+    with one.engine.connect() as tx:
+        row = fetch_one(tx, "SELECT current_user AS role, current_setting('app.user_id', true) AS name")
+        assert row is not None
+        assert (row.role, row.name or None) == ("unbroken_app", None)
+        assert rows(tx) == 0
+    assert stack.generation(made.id).model == made.model
+
+
+def test_a_question_with_quotes_and_signs_of_the_driver_is_asked_as_it_is(stack: Stack, one: Database) -> None:
+    said = "it's 100 % :sure \\ %(user)s"
+    row = one.ask(stack.user.id, "SELECT CAST(:said AS text) AS said, '100 %' AS same, 7 % 4 AS rest", said=said)
+    assert row is not None
+    assert tuple(row) == (said, "100 %", 3)
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced_unseen(stack: Stack) -> None:
+    url = stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        database = Database(proxy.url(url), 2)
+        made = stack.start().generation
+        for ask in (
+            lambda: database.ask(stack.user.id, ALL),
+            lambda: _count(database, stack.user.id),
+            lambda: _count(database, None),
+        ):
+            assert ask()
+            proxy.cut()
+            proxy.pass_()
+            assert ask()
+        proxy.refuse()
+        with pytest.raises(DatabaseDown):
+            database.ask(stack.user.id, ALL)
+        assert stack.generation(made.id)
+        database.close()
+
+
+def _count(database: Database, user_id: str | None) -> int:
+    with database.system() if user_id is None else database.user(user_id) as tx:
+        return rows(tx)
+
+
+def test_what_a_transaction_costs_in_round_trips(stack: Stack) -> None:
+    made = stack.start().generation
+    sent: list[bytes] = []
+    url = stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        database = Database(proxy.url(url), 1)
+        _count(database, None)
+        proxy.drop_request(lambda data: bool(sent.append(data)))  # it sees them, and drops none
+        assert generations.of_user(database, stack.user.id, made.id)
+        assert len(sent) == 1
+        sent.clear()
+        _count(database, stack.user.id)
+        assert [message[5:11] for message in sent] == [b"BEGIN;", b"SELECT", b"COMMIT"]
+        database.close()
