@@ -182,8 +182,11 @@ def test_a_token_that_expires_on_the_way_is_final(read: Any) -> None:
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_retry_after_is_honoured_and_said(read: Any, code: int) -> None:
-    reading = read(status(code, {"detail": "later"}, Retry_After="1"), stream(events(*FIRST, *REST)))
+    whole = stream(events(*FIRST, *REST))
+    polls = [status(200, GENERATION | {"events": [{"id": id} | event for id, event in (*FIRST, *REST) if id]})]
+    reading = read(status(code, {"detail": "later"}, Retry_After="1"), whole, polls=polls)
     assert reading.text == TEXT
+    assert ("after=" in reading.asked[1].path) == (code == 429), "who may have no more streams asks instead"
     assert reading.asked[1].at - reading.asked[0].at >= 0.99
     waiting = next(state for state in reading.states if state["name"] == "waiting")
     assert (waiting["status"], waiting["problem"]) == (code, {"detail": "later"})

@@ -29,7 +29,7 @@ def account(visitor: Visitor, action: str) -> None:
 def show_list(visitor: Visitor) -> None:
     """On a small screen the list is out of the way."""
     button = visitor.page.get_by_role("button", name="Show conversations")
-    if button.is_visible():
+    if button.is_visible() and not button.evaluate("(node) => node.closest('[inert]')"):
         button.click()
 
 

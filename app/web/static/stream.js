@@ -468,7 +468,9 @@ class Follower {
       this.#streak += 1;
     }
     const mayPoll = this.#pollingSince === null && !this.#request;
-    if (mayPoll && this.#failures >= FAILURES_BEFORE_POLLING) this.#pollingSince = performance.now();
+    // Who has as many streams as anybody may have gets the same events by asking.
+    const crowded = status === 429;
+    if (mayPoll && (crowded || this.#failures >= FAILURES_BEFORE_POLLING)) this.#pollingSince = performance.now();
     const delay = Math.max(wait ?? 0, failed ? backoff(this.#streak - 1, this.#times) : 0);
     if (delay > this.#times.pollPause) {
       const offline = globalThis.navigator?.onLine === false;
