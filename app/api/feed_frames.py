@@ -10,12 +10,17 @@ import orjson
 
 from app.api import render
 from app.domain.cursor import Cursor
+from app.relay.follow import Render
 from app.services.feeds import Line, Replay
 from app.store.conversations import Message
+from app.store.generations import Generation
 
 # What the last event of a conversation's feed begins with.
 LAST = b"conversation.deleted "
 _REPLAYED = ("message.new", "message.updated")
+# How an event begins that may tell of an answer nobody has begun yet; how the name of any event begins.
+_NEW = b'{"type":"message.new",'
+_TYPE = b'{"type":"'
 
 
 def show(line: Line) -> bytes:
@@ -28,6 +33,38 @@ def frame(cursor: Cursor, payload: bytes) -> bytes:
     """An entry on the wire. ``id`` stands behind ``data``, so a cut inside the data is never counted as received."""
     name, _, data = payload.partition(b" ")
     return b"event: %b\ndata: %b\nid: %d\n\n" % (name, data, cursor.n)
+
+
+def named(cursor: Cursor, data: bytes) -> bytes:
+    """The same frame, made of its JSON alone, which has the name too."""
+    return frame(cursor, b"%b %b" % (data[len(_TYPE) : data.index(b'"', len(_TYPE))], data))
+
+
+def begins(data: bytes) -> str | None:
+    """The generation whose answer an event tells of as new; None when it is about anything else."""
+    if not data.startswith(_NEW):
+        return None
+    generation_id: str | None = orjson.loads(data)["generation_id"]
+    return generation_id
+
+
+def of_answer(generation_id: str) -> Render:
+    """How the events of an answer are shown among those of a feed: whose they are and where stands in the data.
+
+    They have no ``id``: what a client sends back with its next request must stay the feed's own position.
+    """
+    head = b'event: generation.event\ndata: {"generation_id":"%b","cursor":"' % generation_id.encode()
+
+    def show(cursor: Cursor, payload: bytes) -> bytes:
+        return b'%b%d-%d",%b\n\n' % (head, cursor.epoch, cursor.n, payload[1:])
+
+    return show
+
+
+def carried(row: Generation, after: Cursor) -> bytes:
+    """What is said of an answer that is being made when a feed opens: whose it is, and from where it will go on."""
+    body = render.opening(row, after, conversation_created=False)
+    return b"event: generation.event\ndata: %b\n\n" % _json(body)
 
 
 def opening(replay: Replay, conversation_id: str | None, connection_id: str) -> bytes:

@@ -18,6 +18,7 @@ from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
 from app.relay.book import Book
 from app.relay.follow import Render
 from app.relay.reader import Closed, OnClose
+from app.relay.strands import Strands
 from app.relay.stream import EventStream
 from app.services.starting import Command
 from app.store.generations import Generation
@@ -87,12 +88,14 @@ def follow(
     book: Book | None = None,
     left: Callable[[], None] = lambda: None,
     render: Render | None = None,
+    strands: Strands | None = None,
     heartbeat: bytes = sse.HEARTBEAT,
     headers: Iterable[tuple[str, str]] = sse.HEADERS,
 ) -> Response:
     """The response that follows a log in a place taken before: a generation's, unless ``book`` has another kind.
 
-    ``left`` is called when nobody follows it any more. ``render`` gives it the form of another protocol.
+    ``left`` is called when nobody follows it any more. ``render`` gives it the form of another protocol;
+    ``strands`` are other logs beside it.
     """
     live = process.live
     user_id = caller.user.id
@@ -110,6 +113,7 @@ def follow(
         opening=opening,
         expires_at=caller.expires_at,
         render=render,
+        strands=strands,
         book=book,
         heartbeat=heartbeat,
         on_close=_farewell(request_id(), user_id, "generation_id" if book is None else "feed"),

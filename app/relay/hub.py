@@ -32,6 +32,7 @@ from app.relay.ear import Ear
 from app.relay.follow import Render
 from app.relay.pool import Pool
 from app.relay.reader import Closed, OnClose, Reader, Reason, discard_input, finish, prepare
+from app.relay.strands import Strand, Strands
 from app.relay.tail import Tail, chunk
 from app.relay.topic import POLL, Topic
 
@@ -109,7 +110,7 @@ class Hub:
         # Finished streams that wait for their client to close.
         self._parting: dict[int, float] = {}
         self._touched: list[Topic] = []
-        self._ready: deque[Reader] = deque()
+        self._ready: deque[Reader | Strand] = deque()
         self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._now = monotonic()
@@ -175,6 +176,7 @@ class Hub:
         expires_at: float = inf,
         on_close: OnClose | None = None,
         render: Render | None = None,
+        strands: Strands | None = None,
         notices: bool = True,
         heartbeat: bytes = sse.HEARTBEAT,
     ) -> None:
@@ -182,8 +184,9 @@ class Hub:
 
         ``prefix`` is everything that comes first: the response's head and chunks of its own. ``expires_at`` is in
         seconds since 1970. ``on_close`` is called once, in the hub's thread, and must not block. While the process
-        drains the stream is broken at once, so that the client comes back elsewhere. ``heartbeat`` is sent when there
-        has been nothing to say for a while. The caller's socket object is emptied, so that nobody but the hub can
+        drains the stream is broken at once, so that the client comes back elsewhere. ``strands`` are other logs to be
+        sent beside this one, shown as ``render`` shows this. ``heartbeat`` is sent when there has been nothing to say
+        for a while. The caller's socket object is emptied, so that nobody but the hub can
         touch the connection.
         """
         self.start()
@@ -200,8 +203,9 @@ class Hub:
             now,
             expires=now + expires_at - time(),
             on_close=on_close,
-            render=render,
-            notices=notices and render is None,
+            render=strands.watching(render) if render and strands else render,
+            strands=strands,
+            notices=notices and (render is None or strands is not None),
             heartbeat=HEARTBEAT if heartbeat == sse.HEARTBEAT else chunk(heartbeat),
         )
         # The head and the first frame leave from here: they need not wait for the hub.
@@ -337,7 +341,8 @@ class Hub:
     def _pass_on(self, topic: Topic, chunked: bytes) -> None:
         """Say something beside the log to everybody who has all of it. Who is behind does without."""
         for reader in [*topic.live.values(), *topic.waiting.values()]:
-            if reader.notices:
+            # What carries several logs has no place for what is said beside one of them.
+            if isinstance(reader, Reader) and reader.notices:
                 self._say(reader, chunked)
 
     def _deliver_touched(self) -> None:
@@ -386,7 +391,7 @@ class Hub:
         """The same for those who stand elsewhere or get another form. Who lacks just these events gets them at once."""
         tail, after, entries = topic.tail, topic.tail.at(topic.tail.offset - size), None
         for reader in list(topic.waiting.values()):
-            if reader.render is None or reader.cursor != after or reader.rest or tail.complete or size > PIECE:
+            if isinstance(reader, Strand) or not reader.renders_past(after) or tail.complete or size > PIECE:
                 self._pump(reader)
                 continue
             entries = entries or tail.entries(after, PIECE)
@@ -444,15 +449,7 @@ class Hub:
     # Readers
 
     def _join(self, reader: Reader, key: str, book: Book) -> None:
-        channel = book.channel(key)
-        topic = self._topics.get(channel)
-        if topic is None:
-            topic = self._open_topic(key, book, reader.cursor)
-        elif topic.tail.empty and not topic.tail.covers(reader.cursor):
-            self._rewind(topic, reader.cursor)
-        reader.topic = topic
-        topic.readers += 1
-        topic.empty = inf
+        topic = reader.topic = self._topic(key, book, reader.cursor)
         self.streams_opened += 1
         self._readers[reader.fd] = reader
         try:
@@ -467,7 +464,10 @@ class Hub:
         if self._draining and self._is_open(reader):
             self._forget(reader, "drain")
 
-    def _is_open(self, reader: Reader) -> bool:
+    def _is_open(self, reader: Reader | Strand) -> bool:
+        if isinstance(reader, Strand):
+            strands = reader.reader.strands
+            return strands is not None and strands.carried.get(reader.key) is reader
         return self._readers.get(reader.fd) is reader
 
     def _on_socket(self, fd: int, events: int) -> None:
@@ -481,8 +481,10 @@ class Hub:
             reader.blocked = False
             self._pump(reader)
 
-    def _pump(self, reader: Reader) -> None:
+    def _pump(self, reader: Reader | Strand) -> None:
         """Send this reader what it may have until its socket is full, then put it where it belongs."""
+        if isinstance(reader, Strand):
+            return self._pump_strand(reader)
         topic = reader.topic
         topic.waiting.pop(reader.fd, None)
         if reader.blocked:
@@ -537,6 +539,7 @@ class Hub:
             topic.live[reader.fd] = reader
         else:
             topic.waiting[reader.fd] = reader
+            self._weave(reader)
 
     def _part(self, reader: Reader) -> None:
         """The body is complete. The client closes first, so that no reset can overtake the last bytes."""
@@ -558,9 +561,9 @@ class Hub:
         topic.waiting.pop(fd, None)
         reader.page = None
         del self._readers[fd]
-        topic.readers -= 1
-        if not topic.readers:
-            topic.empty = self._now
+        self._leave(topic)
+        for strand in list(reader.strands.carried.values()) if reader.strands else ():
+            self._cut(strand)
         if self._draining and not self._readers:
             self.drained.set()
         self._report(reader, reason)
@@ -592,7 +595,84 @@ class Hub:
             topic.waiting.pop(reader.fd, None)
             reader.rest, reader.blocked = chunked[sent:], True
 
+    # Other logs on a reader's socket
+
+    def _weave(self, reader: Reader) -> None:
+        """The reader has all of its own log: now it is the turn of its strands, and of those told of since."""
+        strands = reader.strands
+        if strands is None:
+            return
+        for key, after in strands.wanted():
+            topic = self._topic(key, strands.book, after)
+            strands.carry(key, after, reader, topic)
+            self._plan(topic)
+        for strand in strands.held():
+            strand.held = False
+            self._ready.append(strand)
+
+    def _pump_strand(self, strand: Strand) -> None:
+        """Send what it has while its reader's socket takes it, then put it where it belongs."""
+        reader, topic = strand.reader, strand.topic
+        topic.waiting.pop(strand.fd, None)
+        for _ in range(TURN):
+            if reader.fd not in reader.topic.waiting:
+                strand.held = True
+                return strand.pause()
+            before = strand.events
+            try:
+                data = strand.take(topic.tail, PIECE)
+            except Exception:
+                logger.exception("An event cannot be rendered.", action="render_failed", generation_id=topic.key)
+                return self._forget(reader, "failed")
+            if not data:
+                return self._place_strand(strand)
+            strand.sent(len(data))
+            reader.events += strand.events - before
+            self.frames_sent += strand.events - before
+            # What the socket does not take now is the reader's to send, and an event's end is where it ends.
+            self._say(reader, data)
+            if not self._is_open(strand):
+                return None
+        self._ready.append(strand)
+        return None
+
+    def _place_strand(self, strand: Strand) -> None:
+        """It has all there is: its log has ended and leaves room for another, or there will be more."""
+        if strand.at_end(strand.topic.tail):
+            self._cut(strand)
+            self._weave(strand.reader)
+        elif strand.lacks(strand.topic.tail):
+            self._want(strand)
+        else:
+            strand.topic.waiting[strand.fd] = strand
+
+    def _cut(self, strand: Strand) -> None:
+        """Follow this log no longer."""
+        strands = strand.reader.strands
+        assert strands is not None, "who has a strand has strands"
+        del strands.carried[strand.key]
+        strand.topic.waiting.pop(strand.fd, None)
+        strand.page = None
+        self._leave(strand.topic)
+
     # Reading logs
+
+    def _topic(self, key: str, book: Book, after: Cursor) -> Topic:
+        """The log, for one more who follows it past ``after``."""
+        topic = self._topics.get(book.channel(key))
+        if topic is None:
+            topic = self._open_topic(key, book, after)
+        elif topic.tail.empty and not topic.tail.covers(after):
+            self._rewind(topic, after)
+        topic.readers += 1
+        topic.empty = inf
+        return topic
+
+    def _leave(self, topic: Topic) -> None:
+        """One follows it no longer."""
+        topic.readers -= 1
+        if not topic.readers:
+            topic.empty = self._now
 
     def _open_topic(self, key: str, book: Book, start: Cursor) -> Topic:
         topic = self._topics[book.channel(key)] = Topic(key, book, start, self._now)
@@ -646,7 +726,7 @@ class Hub:
                 self._deliver(topic, tail.since(offset), tail.count - number)
         self._plan(topic)
 
-    def _want(self, reader: Reader) -> None:
+    def _want(self, reader: Reader | Strand) -> None:
         """Get a page for a reader the tail does not reach; readers at the same place share it."""
         topic, after = reader.topic, reader.cursor
         if topic.wanting is None:
@@ -799,8 +879,18 @@ class Hub:
                 self._plan(topic)
 
     def _break_all(self, topic: Topic, reason: Reason) -> None:
-        for reader in [reader for reader in self._readers.values() if reader.topic is topic]:
-            self._forget(reader, reason)
+        for reader in list(self._readers.values()):
+            strand = reader.strands.carried.get(topic.key) if reader.strands else None
+            if reader.topic is topic:
+                self._forget(reader, reason)
+            elif strand is None or strand.topic is not topic:
+                continue
+            elif reason == "deleted":
+                # Its reader's own log tells that; the others go on.
+                self._cut(strand)
+                self._weave(reader)
+            else:
+                self._forget(reader, reason)
 
     def _ask_for_positions(self, unwritten: list[Topic]) -> None:
         if not unwritten or self._asking_queue:
@@ -821,7 +911,8 @@ class Hub:
                 topic.position = position
                 topic.notice = chunk(sse.notice({"type": "queued", "position": position}))
                 for reader in [*topic.live.values(), *topic.waiting.values()]:
-                    self._tell_position(reader)
+                    if isinstance(reader, Reader):
+                        self._tell_position(reader)
 
     def _tell_position(self, reader: Reader) -> None:
         topic = reader.topic

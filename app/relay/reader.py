@@ -13,6 +13,7 @@ from app.domain.cursor import Cursor
 from app.relay.follow import Follower, Render
 
 if TYPE_CHECKING:
+    from app.relay.strands import Strands
     from app.relay.topic import Topic
 
 # Why a stream ended. Only "done" is a clean end of the body; every other one breaks it.
@@ -41,7 +42,7 @@ class Reader(Follower):
 
     __slots__ = (
         "blocked", "closing", "expires", "fd", "heartbeat", "live_bytes", "live_events", "notices", "on_close",
-        "sent_bytes", "since", "started", "told", "topic",
+        "sent_bytes", "since", "started", "strands", "told", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Reader(Follower):
         expires: float = inf,
         on_close: OnClose | None = None,
         render: Render | None = None,
+        strands: Strands | None = None,
         notices: bool = True,
         heartbeat: bytes = b"",
     ) -> None:
@@ -62,6 +64,8 @@ class Reader(Follower):
         self.expires = expires
         self.on_close = on_close
         self.notices = notices
+        # Other logs that are sent beside its own.
+        self.strands = strands
         # What is sent when there is nothing to say, as a chunk.
         self.heartbeat = heartbeat
         self.started = self.since = now
@@ -83,6 +87,10 @@ class Reader(Follower):
         """It has sent up to ``offset``, and begun every event before ``number``."""
         self.sent_bytes += offset - self.live_bytes
         self.events += number - self.live_events
+
+    def renders_past(self, after: Cursor) -> bool:
+        """Whether it only lacks what is past ``after``, in a form of its own, and has nothing else to be sent."""
+        return self.render is not None and self.strands is None and self.cursor == after and not self.rest
 
     def report(self, reason: Reason, now: float) -> Closed:
         """What this stream was."""

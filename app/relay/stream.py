@@ -15,6 +15,7 @@ from app.relay.follow import Render
 from app.relay.hub import HEARTBEAT, LAST_CHUNK, Hub
 from app.relay.places import Places
 from app.relay.reader import Closed, OnClose
+from app.relay.strands import Strands
 from app.relay.tail import chunk
 
 RECEIVE = 65_536
@@ -98,6 +99,7 @@ class EventStream:
         opening: bytes = b"",
         expires_at: float = inf,
         render: Render | None = None,
+        strands: Strands | None = None,
         book: Book | None = None,
         on_close: OnClose | None = None,
         heartbeat: bytes = sse.HEARTBEAT,
@@ -109,6 +111,7 @@ class EventStream:
         self._opening = opening
         self._expires_at = expires_at
         self._render = render
+        self._strands = strands
         self._book = book
         self._on_close = on_close
         self._heartbeat = heartbeat
@@ -155,6 +158,7 @@ class EventStream:
             book=self._book,
             expires_at=self._expires_at,
             render=self._render,
+            strands=self._strands,
             heartbeat=self._heartbeat,
             on_close=_farewell(self._release, self._on_close, extra),
         )

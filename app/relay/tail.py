@@ -274,7 +274,7 @@ class Tail:
         return self._slice(offset, self.offset)
 
     def entries(self, after: Cursor, limit: int) -> list[Entry]:
-        """The events ``cut`` gives, as they were before they were framed. Only for the frame of ``sse``."""
+        """The events ``cut`` gives, as they were before they were framed: with ``data`` and ``id`` last."""
         begin, data = self.cut(after, limit)
         number, stop, at = self._number_past(after), begin + len(data), 0
         found = []

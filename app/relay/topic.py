@@ -11,6 +11,7 @@ from app.relay.tail import Tail
 
 if TYPE_CHECKING:
     from app.relay.reader import Reader
+    from app.relay.strands import Strand
 
 # A hole closes within milliseconds or needs a writer to come back: ask often at first, then patiently.
 HOLE_FIRST = 0.01
@@ -87,9 +88,9 @@ class Topic:
         # Readers that have everything, by descriptor: each growth goes to them in one loop.
         self.live: dict[int, Reader] = {}
         # Readers that stand beyond the end, or get another form: tried one by one at each growth.
-        self.waiting: dict[int, Reader] = {}
+        self.waiting: dict[int, Reader | Strand] = {}
         # Readers a page is on its way for, by the position it is read from.
-        self.wanting: dict[Cursor, list[Reader]] | None = None
+        self.wanting: dict[Cursor, list[Reader | Strand]] | None = None
         self.readers = 0
         # What was heard in this round, still to be sent.
         self.fresh: list[bytes] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,22 @@ class Generations:
         if after.epoch > row.epoch:
             raise InvalidCursor(str(after))
         return row
+
+    def underway(self, user: User, heard: Mapping[str, Cursor]) -> list[tuple[Generation, Cursor]]:
+        """What this user may follow all at once, and from where: what is being made, and what is left of ``heard``.
+
+        Of what is named there and does not exist, or is somebody else's, nothing is said: who comes back may have been
+        away while it was deleted. Raises InvalidCursor for a revision that does not exist yet.
+        """
+        with self._database.user(user.id) as tx:
+            # In this order, so that what ends in between is in the second.
+            rows = {row.id: row for row in generations.live_of(tx, user.id)}
+            rows |= {row.id: row for row in generations.some(tx, list(heard))}
+        found = [(row, heard.get(row.id, START)) for row in rows.values()]
+        for row, after in found:
+            if after.epoch > row.epoch:
+                raise InvalidCursor(str(after))
+        return [(row, after) for row, after in found if row.final is None or after < row.final]
 
     def cancel(self, user: User, generation_id: str) -> GenerationView:
         """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once.

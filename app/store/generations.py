@@ -166,7 +166,7 @@ def get(tx: Tx, generation_id: str) -> Generation | None:
 def of_user(database: Database, user_id: str, generation_id: str) -> Generation | None:
     """One generation, if this user has it: all that resuming its stream asks of PostgreSQL, so in one round trip."""
     row = database.ask(user_id, _ONE, id=generation_id)
-    return _generation(row) if row else None
+    return _shaped(row) if row else None
 
 
 def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
@@ -176,6 +176,27 @@ def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
         f"""SELECT {_COLUMNS} FROM generations g
             WHERE g.conversation_id = :id AND g.status IN ('queued', 'running') ORDER BY g.seq""",
         id=conversation_id,
+    )
+    return [_generation(row) for row in rows]
+
+
+def live_of(tx: Tx, user_id: str) -> list[Generation]:
+    """What is queued or running for a user, oldest first."""
+    rows = fetch(
+        tx,
+        f"""SELECT {_COLUMNS} FROM generations g
+            WHERE g.user_id = :user_id AND g.status IN ('queued', 'running') ORDER BY g.id""",
+        user_id=user_id,
+    )
+    return [_generation(row) for row in rows]
+
+
+def some(tx: Tx, generation_ids: Sequence[str]) -> list[Generation]:
+    """Those of them that exist."""
+    rows = fetch(
+        tx,
+        f"SELECT {_COLUMNS} FROM generations g WHERE g.id = ANY(CAST(:ids AS uuid[])) ORDER BY g.id",
+        ids=list(generation_ids),
     )
     return [_generation(row) for row in rows]
 
@@ -492,7 +513,10 @@ def census(tx: Tx) -> dict[str, float]:
 
 
 def _generation(row: Any) -> Generation:
-    fields = dict(row._mapping)
+    return _shaped(dict(row._mapping))
+
+
+def _shaped(fields: dict[str, Any]) -> Generation:
     fields.pop("request_hash", None)
     epoch, n = fields.pop("final_epoch"), fields.pop("final_n")
     return Generation(**fields, final=None if epoch is None else Cursor(epoch, n))

@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^```(\w+) run\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 EXPECTED = {
     "ai-sdk": [r"^\d{3,} characters, then all \d{4,}: true$"],
     "eventsource": [r"^completed: \d{4,} characters$"],
-    "feed": [r"^conversation.updated\nreplay.end\n(presence\n)?1$"],
+    "feed": [r"^conversation.updated\nreplay.end\n(presence\n)?1$", r"^[1-9]\d*\n2$"],
     "curl": [
         r'^data: {"type":"done",.*"status":"completed".*\nid: 1-\d+\n$',
         r"^[2-9]\d\d\n204$",

@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 
+from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.domain.events import Token, encode
 from app.eventlog.log import RedisLog
 from app.relay import hub as hub_module
 from app.relay.book import Book
+from app.relay.follow import Render
 from app.relay.hub import Hub
 from app.relay.reader import Closed
+from app.relay.strands import Strands
 from dev.valkey import Valkey
 from tests.fakes.relay import NAMESPACE, Shelf, TestSource, Watcher, Writer, client_of
 
@@ -517,3 +520,112 @@ def test_a_notice_is_sent_beside_the_log_and_only_to_those_who_read_it_as_it_is(
     assert [json.loads(event.data) for event in events if not event.id] == [{"type": "title", "title": "Tides"}]
     assert b"title" not in b"".join(other.chunks())
     assert hub.resyncs == 0
+
+
+# Several logs on one socket
+
+
+def strands_of(hub: Hub, begun: list[tuple[str, Cursor]]) -> Strands:
+    """Logs by name; a token of the first log that says ``+name`` tells of another one."""
+
+    def show(key: str) -> Render:
+        return lambda cursor, payload: b"data: %b\nid: %b %d-%d\n\n" % (payload, key.encode(), *cursor)
+
+    def leads(payload: bytes) -> str | None:
+        content = str(json.loads(payload).get("content", ""))
+        return content[1:] if content.startswith("+") else None
+
+    return Strands(hub.book, show, leads, begun)
+
+
+def by_log(ids: list[str]) -> dict[str, list[str]]:
+    """The positions of each log, in the order they came; those of the reader's own log under nothing."""
+    found: dict[str, list[str]] = {}
+    for id in ids:
+        key, _, cursor = id.rpartition(" ")
+        found.setdefault(key, []).append(cursor)
+    return found
+
+
+def test_strands_go_out_beside_their_readers_log_each_whole_and_in_order(place: Place) -> None:
+    own, early, late = place.writer("own"), place.writer("early"), place.writer("late")
+    hub = place.hub()
+    for writer in (own, early, late):
+        writer.begin()
+    early.tokens(5)
+    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("early", Cursor(1, 2))]))
+    # What it was begun with may be told of again.
+    own.write(Token("+early"), Token("+late"))
+    for _ in range(20):
+        early.tokens(1)
+        late.tokens(2)
+        own.tokens(1)
+    early.end()
+    late.end()
+    ids = watcher.take(23 + 24 + 42)
+    assert by_log(ids) == {"": own.ids(), "early": early.ids(Cursor(1, 2)), "late": late.ids()}
+    assert ids.index("1-2") < ids.index("late 1-0"), "it comes behind what told of it"
+    until(lambda: [topic.readers for topic in hub._topics.values()] == [1, 0, 0])
+
+
+def test_a_slow_reader_of_several_logs_misses_nothing_and_its_strands_cost_nothing(place: Place) -> None:
+    own, one, two = place.writer("own"), place.writer("one"), place.writer("two")
+    hub = place.hub()
+    for writer in (own, one, two):
+        writer.begin()
+    strands = strands_of(hub, [("one", START), ("two", START)])
+    slow = place.watch(hub, "own", render=sse.frame, strands=strands)
+    until(lambda: len(strands.carried) == 2)
+    for _ in range(150):
+        one.tokens(50, size=1000)
+        two.tokens(50, size=1000)
+        own.tokens(1)
+    until(lambda: any(reader.blocked for reader in hub._readers.values()))
+    assert all(not strand.rest and strand.page is None for strand in strands.carried.values())
+    assert all(len(reader.rest) <= 2 * hub_module.PIECE for reader in hub._readers.values())
+    one.end()
+    two.end()
+    ids = slow.take(sum(len(writer.ids()) for writer in (own, one, two)))
+    assert by_log(ids) == {"": own.ids(), "one": one.ids(), "two": two.ids()}
+
+
+def test_a_reader_of_several_logs_that_leaves_leaves_all_of_them(place: Place) -> None:
+    own, one = place.writer("own"), place.writer("one")
+    hub = place.hub()
+    own.begin()
+    one.begin()
+    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]))
+    watcher.take(2)
+    watcher.sock.close()
+    until(lambda: [topic.readers for topic in hub._topics.values()] == [0, 0])
+    one.tokens(3)
+    assert hub.streams_open == 0
+
+
+def test_several_logs_survive_an_emptied_redis(place: Place) -> None:
+    own, one = place.writer("own"), place.writer("one")
+    hub = place.hub()
+    own.begin()
+    one.begin()
+    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]))
+    one.tokens(10)
+    assert len(watcher.take(12)) == 12
+    client_of(place.url).flushall()
+    one.tokens(10)
+    own.tokens(1)
+    one.end()
+    assert by_log(watcher.take(12)) == {"": ["1-1"], "one": one.ids(Cursor(1, 10))}
+
+
+def test_a_quiet_reader_of_several_logs_gets_heartbeats_and_the_end_of_its_token(place: Place) -> None:
+    own, one = place.writer("own"), place.writer("one")
+    hub = place.hub(keepalive=0.2)
+    own.begin()
+    one.begin()
+    watcher = place.watch(
+        hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]), expires_at=time.time() + 2
+    )
+    told = b"".join(watcher.chunks())
+    assert told.count(b": ka\n") >= 1
+    assert told.endswith(b'data: {"type":"auth","detail":"token expired"}\n\n')
+    assert not watcher.complete
