@@ -2,8 +2,8 @@
 
     python -m bench.producer '{"redis_url": …, "namespace": …, "ids": […], "rate": 50, "seconds": 5}'
 
-For every design alike it appends to real logs with the product's own script, which also publishes: what is kept in
-Redis is no difference between relays. With "publish_port" each token is posted to Nchan as well.
+For every design alike it appends to real logs as the product's outbox does when it is in step, and publishes what is
+there: what is kept in Redis is no difference between relays. With "publish_port" each token is posted to Nchan as well.
 Prints a line of JSON with how many were said.
 """
 
@@ -13,34 +13,35 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Callable
 from threading import Thread
-from typing import Any
 
 import redis
 
 from app.domain.events import Snapshot, Token, encode
-from app.eventlog.log import APPEND, RedisLog
+from app.eventlog.log import Keys, RedisLog, adding, telling
 
-Command = tuple[Any, ...]
 # Generations speak in turn, so that a tick is never one burst.
 TICK_SECONDS = 0.002
 
 
-def opened(client: redis.Redis, namespace: str, ids: list[str]) -> Callable[[int, int, bytes], Command]:
-    """Opens the logs; the answer composes an append."""
+def opened(client: redis.Redis, namespace: str, ids: list[str]) -> list[Keys]:
+    """Opens the logs, each with its snapshot."""
     log = RedisLog(client, namespace)
     for generation_id in ids:
         log.drop(generation_id)
         log.open(generation_id, 1)
         log.append(generation_id, 1, 0, [encode(Snapshot("", "start", 1))])
-    keys = [log.keys(generation_id) for generation_id in ids]
+    return [log.keys(generation_id) for generation_id in ids]
 
-    def command(generation: int, number: int, payload: bytes) -> Command:
-        k = keys[generation]
-        return ("EVALSHA", APPEND.digest, 2, k.log, k.meta, k.channel, 1, number + 1, 0, payload)
 
-    return command
+def append(client: redis.Redis, events: list[tuple[Keys, int, bytes]]) -> None:
+    """Add the next events of some logs, then publish them."""
+    pipe = client.pipeline(transaction=False)
+    for keys, n, payload in events:
+        pipe.execute_command(*adding(keys, 1, n, payload))
+    for (keys, _, payload), position in zip(events, pipe.execute(), strict=True):
+        pipe.execute_command(*telling(keys, position, payload))
+    pipe.execute()
 
 
 class Posts:
@@ -65,22 +66,22 @@ def main() -> None:
     plan = json.loads(sys.argv[1])
     client = redis.Redis.from_url(plan["redis_url"], socket_timeout=30)
     ids, rate, seconds = plan["ids"], plan["rate"], plan["seconds"]
-    command = opened(client, plan["namespace"], ids)
+    keys = opened(client, plan["namespace"], ids)
     nchan = Posts(plan["publish_port"]) if plan.get("publish_port") else None
     print("ready", flush=True)
     sys.stdin.readline()
     total, said, began = int(len(ids) * rate * seconds), 0, time.monotonic()
     while said < total:
         due = min(int((time.monotonic() - began) * len(ids) * rate) + 1, total)
-        pipe, posts = client.pipeline(transaction=False), list[tuple[int, bytes]]()
+        events, posts = list[tuple[Keys, int, bytes]](), list[tuple[int, bytes]]()
         for index in range(said, due):
             generation, number = index % len(ids), index // len(ids)
             text = f"~{generation}:{number}:{time.monotonic_ns()}~"
             payload = encode(Token(text))
-            pipe.execute_command(*command(generation, number, payload))
+            events.append((keys[generation], number + 1, payload))
             posts.append((generation, payload))
         if due > said:
-            pipe.execute()
+            append(client, events)
             if nchan:
                 nchan.send(posts)
         said = due

@@ -1,13 +1,15 @@
 """What the generations of a process say, written to Redis in one pipelined write per tick.
 
 A generation's outgoing events are a Draft. Whatever pieces arrive within a tick become one event; it is encoded
-once. Resending is always safe (append.lua), so a lost connection or reply costs nothing but the resending.
+once. Resending is always safe (append.lua), so a lost connection or reply costs nothing but the resending. The next
+event of a log that is known to be in step goes the short way: added by a plain command, published when it is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -18,13 +20,28 @@ from app.domain.cursor import Cursor
 from app.domain.errors import LeaseLost, LogDown, UnbrokenError
 from app.domain.events import Event, Reasoning, Token, encode
 from app.domain.transcript import Transcript
-from app.eventlog.log import APPEND, FINISHED_TTL_MS, KEEP_TTL, RUNNING_TTL_MS, Answer, RedisLog, parse_answer
+from app.eventlog.log import (
+    APPEND,
+    FINISHED_TTL_MS,
+    KEEP_TTL,
+    RUNNING_TTL_MS,
+    Answer,
+    Keys,
+    RedisLog,
+    adding,
+    appending,
+    is_out_of_step,
+    parse_answer,
+    telling,
+)
 from app.eventlog.pipe import Pipe, Reply
 from app.ops import metrics
 from app.store.generations import Claimed
 
 # A silent generation asks this often whether it is still wanted; its log's time to live is refreshed with it.
 POKE_SECONDS = 1.0
+# For so long after append.lua has said where a log stands it is believed to grow by our words only.
+IN_STEP_SECONDS = 1.0
 # A Redis that does not answer a write for this long is treated as gone.
 REPLY_SECONDS = 2.0
 
@@ -39,6 +56,7 @@ class Draft:
         "claimed",
         "first_token_at",
         "in_flight",
+        "in_step_until",
         "keys",
         "lost",
         "opened",
@@ -57,7 +75,7 @@ class Draft:
     def __init__(
         self,
         claimed: Claimed,
-        keys: tuple[bytes, bytes, bytes],
+        keys: Keys,
         transcript: Transcript,
         lost: Callable[[LeaseLost], None],
         *,
@@ -77,6 +95,7 @@ class Draft:
         self.acked = 0  # events the log has
         self.saved = 0  # events PostgreSQL has
         self.in_flight = False
+        self.in_step_until = 0.0  # how long the next event may go the short way, on this connection
         self.ttl_ms = KEEP_TTL
         self.proven_at = now  # when PostgreSQL last confirmed the lease
         self.sent_at = self.saved_at = now
@@ -135,6 +154,7 @@ class Outbox:
         self._reopen = reopen
         self._drafts: dict[str, Draft] = {}
         self._dirty: set[Draft] = set()
+        self._untold: list[tuple[Any, ...]] = []  # commands that publish what was added
         self._pipe: Pipe | None = None
         self._flush_at: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -204,6 +224,7 @@ class Outbox:
     def _flush(self) -> None:
         """One write for everything that became sendable. This is the token path: no await, no allocation to spare."""
         self._flush_at = None
+        self._tell()
         self._last_flush = asyncio.get_running_loop().time()
         pipe = self._line
         now = monotonic()
@@ -218,42 +239,74 @@ class Outbox:
                 continue  # comes back with the reply, the opening, the checkpoint or the connection
             if now - draft.proven_at > self._self_fence:
                 continue  # silent until PostgreSQL confirms the lease
-            commands.append(self._append(draft, draft.payloads[draft.acked : draft.sendable]))
-            replies.append(self._on_reply(draft))
+            acked, sendable = draft.acked, draft.sendable
+            if sendable - acked == 1 and now < draft.in_step_until and draft.ttl_ms == KEEP_TTL:
+                commands.append(adding(draft.keys, draft.claimed.lease.epoch, acked, draft.payloads[acked]))
+                replies.append(partial(self._receive_added, draft))
+            else:
+                commands.append(self._append(draft, draft.payloads[acked:sendable], draft.ttl_ms))
+                replies.append(partial(self._receive, draft))
             draft.in_flight, draft.sent_at = True, now
-            written += draft.sendable - draft.acked
+            written += sendable - acked
         if commands:
             assert pipe, "nothing is composed without a connection"
             self._oldest_unanswered = self._oldest_unanswered or now
             pipe.write(commands, replies)
             metrics.EVENTS_WRITTEN.inc(written)
 
-    def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int | None = None) -> tuple[Any, ...]:
-        log, meta, channel = draft.keys
-        ttl = draft.ttl_ms if ttl_ms is None else ttl_ms
-        epoch = draft.claimed.lease.epoch
-        return ("EVALSHA", APPEND.digest, 2, log, meta, channel, epoch, draft.acked, ttl, *payloads)
+    def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int) -> tuple[Any, ...]:
+        return appending(draft.keys, draft.claimed.lease.epoch, draft.acked, payloads, ttl_ms)
 
-    def _on_reply(self, draft: Draft) -> Callable[[Reply], None]:
-        return lambda reply: self._receive(draft, reply)
+    def _tell(self) -> None:
+        """Publish what was added since the last time."""
+        untold, self._untold = self._untold, []
+        pipe = self._line
+        if untold and pipe is not None:  # without it they are not heard of before the log is read
+            pipe.write(untold, [self._on_told] * len(untold))
+
+    def _on_told(self, reply: Reply) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            self._refused(reply)
 
     def _on_pong(self, _: Reply) -> None:
         self._oldest_unanswered = None
 
+    def _receive_added(self, draft: Draft, reply: Reply) -> None:
+        """The answer to a plain XADD: its id, when the event is in the log."""
+        draft.in_flight = False
+        self._oldest_unanswered = None
+        if isinstance(reply, bytes):
+            if not self._untold:
+                asyncio.get_running_loop().call_soon(self._tell)
+            self._untold.append(telling(draft.keys, reply, draft.payloads[draft.acked]))
+            draft.acked += 1
+            if draft.pending or draft.acked < draft.sendable:
+                self.touch(draft)
+        elif is_out_of_step(reply):
+            draft.in_step_until = 0.0  # fenced, lost or behind: append.lua says which
+            self.touch(draft)
+        else:
+            self._refused(reply)
+
     def _receive(self, draft: Draft, reply: Reply) -> None:
+        """The answer of append.lua."""
         draft.in_flight = False
         self._oldest_unanswered = None
         if isinstance(reply, hiredis.ReplyError):
-            # NOSCRIPT after a restart, OOM, a replica, loading: connect anew, resend after a pause.
-            _log.warning("log refused a write", action="append", error=str(reply).split("\n")[0][:200])
-            self._break()
+            self._refused(reply)
             return
         self._obey(draft, parse_answer(reply))
+
+    def _refused(self, error: Reply) -> None:
+        # NOSCRIPT after a restart, OOM, a replica, loading: connect anew, resend after a pause.
+        _log.warning("log refused a write", action="append", error=str(error).split("\n")[0][:200])
+        self._break()
 
     def _obey(self, draft: Draft, answer: Answer) -> None:
         generation_id = draft.claimed.lease.generation_id
         if self._drafts.get(generation_id) is not draft:
             return  # it has left; its run may be writing the next revision, which is why this one is refused
+        draft.in_step_until = monotonic() + IN_STEP_SECONDS if answer.verdict == "OK" else 0.0
         match answer.verdict:
             case "OK" | "GAP":
                 draft.acked = answer.top + 1
@@ -314,7 +367,7 @@ class Outbox:
             for draft in silent:
                 draft.in_flight, draft.sent_at = True, now
             self._oldest_unanswered = self._oldest_unanswered or now
-            pipe.write(commands, [self._on_reply(draft) for draft in silent])
+            pipe.write(commands, [partial(self._receive, draft) for draft in silent])
 
     async def _stay_connected(self) -> None:
         pause = 0.05
@@ -334,7 +387,7 @@ class Outbox:
             await lost.wait()
             self._pipe = None
             for draft in self._drafts.values():
-                draft.in_flight = False
+                draft.in_flight, draft.in_step_until = False, 0.0
             # A server that accepts and then refuses (loading, out of memory) is asked ever more slowly.
             pause = 0.05 if monotonic() - began > 5 else min(pause * 2, 1.0)
             await asyncio.sleep(pause)

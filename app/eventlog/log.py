@@ -55,6 +55,28 @@ APPEND = Script.load("append.lua")
 OPEN = Script.load("open.lua")
 
 
+def appending(keys: Keys, epoch: int, first: int, payloads: Sequence[bytes], ttl_ms: int = KEEP_TTL) -> tuple[Any, ...]:
+    """The command of RedisLog.append, for who writes many at once."""
+    return ("EVALSHA", APPEND.digest, 2, keys.log, keys.meta, keys.channel, epoch, first, ttl_ms, *payloads)
+
+
+def adding(keys: Keys, epoch: int, n: int, payload: bytes) -> tuple[Any, ...]:
+    """The command that adds just the next event, as append.lua allows it. Answered with the event's id; with nothing
+    when there is no log, and with an error that ``is_out_of_step`` knows when the id cannot follow.
+    """
+    return ("XADD", keys.log, b"NOMKSTREAM", b"%d-%d" % (epoch, n), b"e", payload)
+
+
+def is_out_of_step(reply: Any) -> bool:
+    """Whether the answer to ``adding`` says that the log is not where its writer thought."""
+    return reply is None or "equal or smaller" in str(reply)
+
+
+def telling(keys: Keys, position: bytes, payload: bytes) -> tuple[Any, ...]:
+    """The command that tells who listens of an event that has been added."""
+    return ("PUBLISH", keys.channel, b"%b %b" % (position, payload))
+
+
 class EventLog(Protocol):
     """What every log can do, in Redis and in memory alike. One suite tests both."""
 

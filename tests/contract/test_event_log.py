@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import pytest
+import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,7 +21,16 @@ from hypothesis.stateful import (
 from app.domain.cursor import Cursor
 from app.domain.errors import LogDown
 from app.domain.events import Entry
-from app.eventlog.log import FINISHED_TTL_MS, RUNNING_TTL_MS, Answer, EventLog, RedisLog
+from app.eventlog.log import (
+    FINISHED_TTL_MS,
+    RUNNING_TTL_MS,
+    Answer,
+    EventLog,
+    RedisLog,
+    adding,
+    is_out_of_step,
+    telling,
+)
 from app.eventlog.memory import MemoryLog
 from app.wiring import redis_client
 from dev.server import free_port
@@ -94,9 +104,18 @@ class RedisRig:
         for row in rows:
             self.client.execute_command("XADD", log, row[0], "e", row[1][1])
         epoch = state[b"epoch"]
-        own = [int(i.split(b"-")[1]) for i in ids[:kept] if i.split(b"-")[0] == epoch]
-        self.client.hset(meta, "n", own[-1] if own else -1)
+        self.client.hset(meta, "before", sum(1 for i in ids[:kept] if i.split(b"-")[0] != epoch))
         self.client.pexpire(log, ttl)
+
+    def add(self, epoch: int, n: int, payload: bytes) -> Any:
+        """The next event the short way; published when it is there. The raw reply, or the error."""
+        try:
+            reply = self.client.execute_command(*adding(self.keys, epoch, n, payload))
+        except redis.ResponseError as error:
+            return error
+        if reply is not None:
+            self.client.execute_command(*telling(self.keys, reply, payload))
+        return reply
 
     def keys_without_expiry(self) -> list[bytes]:
         return [key for key in self.client.scan_iter(match="contract:*") if self.client.pttl(key) < 0]
@@ -342,6 +361,75 @@ def test_scripts_that_the_server_forgot_are_sent_again(redis_rig: RedisRig) -> N
     assert redis_rig.redis.open(ID, 2) == Answer("OK", -1)
 
 
+def test_the_next_event_may_be_added_by_a_plain_command(redis_rig: RedisRig) -> None:
+    redis_rig.log.open(ID, 1)
+    redis_rig.log.append(ID, 1, 0, payloads("a"))
+    assert redis_rig.add(1, 1, b"b") == b"1-1"
+    assert redis_rig.log.append(ID, 1, 2, payloads("c")) == Answer("OK", 2)
+    assert redis_rig.log.read(ID) == redis_rig.heard() == at(1, 0, "a", "b", "c")
+
+
+def test_a_plain_command_does_not_pass_the_fence_not_even_before_the_next_revision_has_said_anything(
+    redis_rig: RedisRig,
+) -> None:
+    redis_rig.log.open(ID, 1)
+    redis_rig.log.append(ID, 1, 0, payloads("a"))
+    redis_rig.log.open(ID, 2)
+    assert is_out_of_step(redis_rig.add(1, 1, b"zombie"))
+    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == Answer("OK", 0)
+    assert is_out_of_step(redis_rig.add(1, 1, b"zombie"))
+    assert redis_rig.log.read(ID) == at(1, 0, "a") + at(2, 0, "s")
+
+
+def test_a_plain_command_makes_no_log_and_says_nothing_twice(redis_rig: RedisRig) -> None:
+    assert is_out_of_step(redis_rig.add(1, 0, b"a"))
+    redis_rig.log.open(ID, 1)
+    assert is_out_of_step(redis_rig.add(1, 0, b"a"))
+    redis_rig.log.append(ID, 1, 0, payloads("a", "b"))
+    assert is_out_of_step(redis_rig.add(1, 1, b"X"))
+    assert redis_rig.log.read(ID) == at(1, 0, "a", "b")
+
+
+def test_a_server_full_of_memory_is_not_a_writer_out_of_step(redis_rig: RedisRig) -> None:
+    redis_rig.log.open(ID, 1)
+    redis_rig.log.append(ID, 1, 0, payloads("a"))
+    redis_rig.client.config_set("maxmemory", "1mb")
+    try:
+        assert not is_out_of_step(redis_rig.add(1, 1, b"b"))
+    finally:
+        redis_rig.client.config_set("maxmemory", "0")
+    assert redis_rig.log.read(ID) == at(1, 0, "a")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_hole_that_nobody_was_told_of_is_found_and_the_log_written_anew(redis_rig: RedisRig, kept: int) -> None:
+    """A proxy may hide from a writer that its server is another one now, which lacks the last moments."""
+    redis_rig.log.open(ID, 1)
+    redis_rig.log.append(ID, 1, 0, payloads("a"))
+    redis_rig.log.open(ID, 2)
+    redis_rig.log.append(ID, 2, 0, payloads("s", "t", "u"))
+    redis_rig.forget(kept)
+    redis_rig.add(2, 3, b"v")
+    answer = redis_rig.log.append(ID, 2, 4, payloads("w"))
+    assert answer.verdict == "LOST" or (kept == 0 and answer.verdict == "GAP")
+    redis_rig.log.open(ID, 2)
+    assert redis_rig.log.append(ID, 2, 0, payloads("s", "t", "u", "v", "w")) == Answer("OK", 4)
+    assert redis_rig.log.read(ID)[-5:] == at(2, 0, "s", "t", "u", "v", "w")
+    assert redis_rig.keys_without_expiry() == []
+
+
+def test_a_log_with_events_of_a_revision_that_was_not_open_is_begun_anew(redis_rig: RedisRig) -> None:
+    """Everything was lost, and a writer of the past opened its revision again before the present one came back."""
+    redis_rig.log.open(ID, 1)
+    redis_rig.log.append(ID, 1, 0, payloads("a"))
+    assert redis_rig.add(2, 7, b"ahead") == b"2-7"
+    assert redis_rig.log.append(ID, 2, 8, payloads("b")) == Answer("UNOPENED", 1)
+    assert redis_rig.log.open(ID, 2) == Answer("OK", -1)
+    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == Answer("OK", 0)
+    assert redis_rig.log.read(ID) == at(2, 0, "s")
+    assert redis_rig.keys_without_expiry() == []
+
+
 def test_a_server_that_is_not_there_is_a_log_that_is_down() -> None:
     log = RedisLog(redis_client(f"redis://127.0.0.1:{free_port()}/0"), "contract")
     for ask in (
@@ -370,6 +458,8 @@ class BothLogs(RuleBasedStateMachine):
         # What each id was the first time it was seen anywhere, and the highest epoch opened since the log was lost.
         self.meanings: dict[Cursor, bytes] = {}
         self.opened: int | None = None
+        # By epoch: the top its writer was told with an OK, on a connection that has not ended since.
+        self.in_step: dict[int, int] = {}
 
     epochs = st.integers(1, 4)
 
@@ -389,6 +479,8 @@ class BothLogs(RuleBasedStateMachine):
         assert answer.verdict == expected
         if expected == "OK":
             self.opened = epoch
+            # After a loss of everything; found within a second, by a test of its own.
+            self.in_step = {each: top for each, top in self.in_step.items() if each <= epoch}
 
     @rule(epoch=epochs, first=st.integers(0, 8), count=st.integers(0, 5))
     def append(self, epoch: int, first: int, count: int) -> None:
@@ -403,6 +495,26 @@ class BothLogs(RuleBasedStateMachine):
             assert (answer.verdict == "FENCED") == (epoch < self.opened)
             assert (answer.verdict == "UNOPENED") == (epoch > self.opened)
             assert (answer.verdict in ("OK", "GAP")) == (epoch == self.opened)
+        self.in_step.pop(epoch, None)
+        if answer.verdict == "OK":
+            self.in_step[epoch] = answer.top
+
+    @rule(epoch=epochs)
+    def add_the_next(self, epoch: int) -> None:
+        """The short way, which a zombie takes too until it is refused."""
+        if epoch not in self.in_step:
+            return
+        n = self.in_step[epoch] + 1
+        memory, real = self.both
+        assert isinstance(real, RedisRig)
+        expected = memory.log.append(ID, epoch, n, [self.said(epoch, n)])
+        reply = real.add(epoch, n, self.said(epoch, n))
+        if expected.verdict == "OK":
+            assert reply == b"%d-%d" % (epoch, n)
+            self.in_step[epoch] = n
+        else:
+            assert is_out_of_step(reply)
+            del self.in_step[epoch]
 
     @rule(epoch=epochs)
     def resend(self, epoch: int) -> None:
@@ -410,12 +522,15 @@ class BothLogs(RuleBasedStateMachine):
         answer = self.ask(lambda log: log.append(ID, epoch, 99, [b"far"]))
         if answer.verdict == "GAP":
             events = [self.said(epoch, n) for n in range(answer.top + 1, answer.top + 4)]
-            assert self.ask(lambda log: log.append(ID, epoch, answer.top + 1, events)).verdict == "OK"
+            answer = self.ask(lambda log: log.append(ID, epoch, answer.top + 1, events))
+            assert answer.verdict == "OK"
+            self.in_step[epoch] = answer.top
 
     @rule(share=st.floats(0, 1))
     def lose_a_suffix(self, share: float) -> None:
         if self.opened is None:
             return
+        self.in_step.clear()  # no connection outlives its server
         kept = int(len(self.both[1].log.read(ID)) * share)
         for rig in self.both:
             rig.forget(kept)

@@ -145,7 +145,7 @@ def test_a_cut_connection_is_made_again_and_nothing_is_twice_or_missing(
 def test_lost_replies_do_no_harm(at_desk: Callable[..., None], proxy: TcpProxy) -> None:
     async def work(desk: Desk) -> None:
         draft = desk.draft()
-        proxy.drop_reply_to(lambda data: b"EVALSHA" in data, 3)
+        proxy.drop_reply_to(lambda data: b"EVALSHA" in data or b"XADD" in data, 3)
         for number in range(60):
             desk.say(draft, f"{number} ")
             await asyncio.sleep(0.01)
@@ -218,8 +218,8 @@ def test_a_silent_writer_is_told_too_and_its_log_does_not_expire(at_desk: Callab
         draft = desk.draft()
         desk.say(draft, "a")
         await until(lambda: draft.acked == 1)
-        desk.client.pexpire(draft.keys[0], 60_000)
-        await until(lambda: desk.client.pttl(draft.keys[0]) > RUNNING_TTL_MS - 60_000, 4)
+        desk.client.pexpire(draft.keys.log, 60_000)
+        await until(lambda: desk.client.pttl(draft.keys.log) > RUNNING_TTL_MS - 60_000, 4)
         desk.log.open(draft.claimed.lease.generation_id, 2)
         await until(lambda: desk.lost == [draft.claimed], 4)
 
@@ -233,10 +233,51 @@ def test_a_silent_writer_notices_a_lost_suffix_and_sends_it_again(at_desk: Calla
             desk.say(draft, text)
             await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
         before = desk.read(draft)
-        desk.client.delete(draft.keys[0])
-        desk.client.execute_command("XADD", draft.keys[0], "1-0", "e", before[0].payload)
-        desk.client.hset(draft.keys[1], "n", 0)
+        desk.client.delete(draft.keys.log)
+        desk.client.execute_command("XADD", draft.keys.log, "1-0", "e", before[0].payload)
         await until(lambda: desk.read(draft) == before, 4)
+
+    at_desk(work)
+
+
+def test_a_steady_writer_takes_the_short_way_and_who_listens_hears_every_event(at_desk: Callable[..., None]) -> None:
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        with desk.client.pubsub(ignore_subscribe_messages=True) as listener:
+            listener.subscribe(draft.keys.channel.decode())
+            listener.get_message(timeout=1)
+            desk.client.config_resetstat()
+            for number in range(30):
+                desk.say(draft, f"{number} ")
+                await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
+            assert await desk.outbox.finish(draft, b'{"type":"done"}', 5)
+            heard: list[bytes] = []
+            while message := listener.get_message(timeout=0.3):
+                heard.append(message["data"])
+        assert heard == [b"%b %b" % (str(entry.cursor).encode(), entry.payload) for entry in desk.read(draft)]
+        assert len(heard) == 31
+        assert desk.client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 8
+
+    at_desk(work)
+
+
+def test_a_hole_behind_a_proxy_is_closed_within_seconds(at_desk: Callable[..., None]) -> None:
+    """The connection holds, and yet the server lacks the last moments: what is said next stands behind a hole."""
+
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        for text in "abcd":
+            desk.say(draft, text)
+            await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
+        first, *lost = desk.read(draft)
+        with desk.client.pipeline() as together:
+            together.delete(draft.keys.log)
+            together.execute_command("XADD", draft.keys.log, "1-0", "e", first.payload)
+            together.execute()
+        desk.say(draft, "e")
+        await until(lambda: len(desk.read(draft)) == 5, 4)
+        assert [decode(entry.payload) for entry in desk.read(draft)] == [Token(text) for text in "abcde"]
+        assert desk.read(draft)[:4] == [first, *lost]
 
     at_desk(work)
 
@@ -301,8 +342,8 @@ def test_the_end_lets_the_log_expire_in_its_time(at_desk: Callable[..., None]) -
         draft = desk.draft()
         desk.say(draft, "a")
         assert await desk.outbox.finish(draft, b'{"type":"done"}', 5)
-        assert 0 < desk.client.pttl(draft.keys[0]) <= FINISHED_TTL_MS
-        assert 0 < desk.client.pttl(draft.keys[1]) <= FINISHED_TTL_MS
+        assert 0 < desk.client.pttl(draft.keys.log) <= FINISHED_TTL_MS
+        assert 0 < desk.client.pttl(draft.keys.meta) <= FINISHED_TTL_MS
         desk.outbox.leave(draft)
 
     at_desk(work)

@@ -268,7 +268,6 @@ def test_a_suffix_that_redis_lost_is_sent_again(deploy: Callable[..., Stack]) ->
         for entry in kept:
             together.execute_command("XADD", keys.log, str(entry.cursor), "e", entry.payload)
         together.pexpire(keys.log, RUNNING_TTL_MS)
-        together.hset(keys.meta, "n", 19)
         together.execute()
     again = until(lambda: len(stack.log(generation)) > 40 and stack.log(generation), 6)
     assert again[: len(before)] == before
