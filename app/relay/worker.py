@@ -54,6 +54,12 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     # A request
 
+    def handle(self, conn: Any) -> Any:
+        # Most often the request has come with its connection. gunicorn would ask a selector made for the question.
+        if not conn.initialized and not conn.data_ready:
+            conn.data_ready = _has_come(conn.sock)
+        return super().handle(conn)
+
     def load_wsgi(self) -> None:
         super().load_wsgi()
         app: Callable[..., Iterable[bytes]] = self.wsgi
@@ -140,6 +146,15 @@ class _Told(NamedTuple):
     status: str
     sent: int
     headers: tuple[()] = ()
+
+
+def _has_come(sock: socket.socket) -> bool:
+    """Whether there is something to read, or never will be."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
 
 
 def _can_detach(conn: Any, response: Any) -> bool:

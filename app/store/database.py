@@ -106,10 +106,8 @@ class Database:
         try:
             cursor = connection.cursor()
             cursor.execute(sql, values)
-            row = cursor.fetchone()
-            return True, {
-                column.name: value for column, value in zip(cursor.description, row, strict=True)
-            } if row else None
+            row, names = cursor.fetchone(), [column[0] for column in cursor.description or ()]
+            return True, dict(zip(names, row, strict=True)) if row else None
         except psycopg2.Error as error:
             if getattr(connection.dbapi_connection, "closed", True):
                 connection.invalidate(error)
