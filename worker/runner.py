@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -36,6 +36,7 @@ from worker.policy import Deadlines, Rules, broken, exhausted, gone, may_retry, 
 from worker.providers.base import (
     ChatMessage,
     Finished,
+    Piece,
     Prompt,
     Provider,
     ProviderError,
@@ -326,28 +327,36 @@ class Runner:
     ) -> tuple[Finished, list[ToolDelta]]:
         """Hear one answer to its end; the tool calls in it. Raises ProviderError, LeaseLost, Draining."""
         calls: dict[int, ToolDelta] = {}
+        finished: Finished | None = None
+
+        def hear(pieces: list[Piece]) -> None:
+            """The token path: called by the socket."""
+            nonlocal finished
+            if not run.heard:
+                run.heard = True
+                self._titler.begin(run.claimed, prompt.model, provider)
+            run.waiting_since = monotonic()
+            for piece in pieces:
+                match piece:
+                    case Text(text):
+                        draft.say(text, False)
+                    case Thought(text):
+                        draft.say(text, True)
+                    case ToolDelta():
+                        calls[piece.index] = _join(calls.get(piece.index), piece)
+                    case Finished():
+                        finished = piece
+            self._outbox.touch(draft)
+
         run.heard, run.waiting_since = False, monotonic()
         try:
             with run.waiting():
-                async with aclosing(provider.stream(prompt)) as stream:
-                    async for pieces in stream:
-                        if not run.heard:
-                            self._titler.begin(run.claimed, prompt.model, provider)
-                        run.heard, run.waiting_since = True, monotonic()
-                        for piece in pieces:
-                            match piece:
-                                case Text(text):
-                                    draft.say(text, False)
-                                case Thought(text):
-                                    draft.say(text, True)
-                                case ToolDelta():
-                                    calls[piece.index] = _join(calls.get(piece.index), piece)
-                                case Finished():
-                                    return piece, [calls[index] for index in sorted(calls)]
-                        self._outbox.touch(draft)
+                await provider.stream(prompt, hear)
         finally:
             run.waiting_since = None
-        raise ProviderError("upstream_truncated", "The model's answer ended early.", retryable=True)
+        if finished is None:
+            raise ProviderError("upstream_truncated", "The model's answer ended early.", retryable=True)
+        return finished, [calls[index] for index in sorted(calls)]
 
     def _open_with(self, draft: Draft, reason: SnapshotReason, text: str, attempt: int) -> None:
         """The first event of the revision: everything so far, and why there is a new revision."""

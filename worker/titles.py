@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import suppress
 from time import monotonic
 from typing import Literal, TypeVar
 
@@ -16,7 +16,7 @@ from app.domain.errors import DatabaseDown
 from app.services.titles import Titles
 from app.store.conversations import Untitled
 from app.store.generations import Claimed
-from worker.providers.base import ChatMessage, Finished, Prompt, Provider, ProviderError, Text
+from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Provider, ProviderError, Text, Usage
 from worker.providers.offline import Offline
 
 T = TypeVar("T")
@@ -30,6 +30,10 @@ MOST_CHARACTERS = 400
 MOST_CALLS = 50
 
 _log = structlog.get_logger()
+
+
+class _Enough(Exception):
+    """The model has said more than a title."""
 
 
 class Titler:
@@ -80,15 +84,21 @@ class Titler:
 
     async def _asked(self, wanted: Untitled, model: str, provider: Provider) -> str:
         """What the model calls it; empty when it does not say in time."""
-        said, usage, began, outcome = "", None, monotonic(), "said"
+        said, began, outcome = "", monotonic(), "said"
+        usage: Usage | None = None
+
+        def hear(pieces: list[Piece]) -> None:
+            nonlocal said, usage
+            said += "".join(piece.text for piece in pieces if isinstance(piece, Text))
+            usage = next((piece.usage for piece in pieces if isinstance(piece, Finished)), usage)
+            if len(said) > MOST_CHARACTERS:
+                raise _Enough
+
         prompt = Prompt(model, (ChatMessage("user", titles.request(wanted.message)),))
         try:
-            async with asyncio.timeout(SECONDS), aclosing(provider.stream(prompt)) as stream:
-                async for pieces in stream:
-                    said += "".join(piece.text for piece in pieces if isinstance(piece, Text))
-                    usage = next((piece.usage for piece in pieces if isinstance(piece, Finished)), usage)
-                    if len(said) > MOST_CHARACTERS:
-                        break
+            with suppress(_Enough):
+                async with asyncio.timeout(SECONDS):
+                    await provider.stream(prompt, hear)
         except ProviderError as error:
             said, usage, outcome = "", error.usage, error.code
         except TimeoutError:

@@ -82,6 +82,14 @@ def saying(*parts: bytes, pause: float = 0.01) -> Handler:
     return handler
 
 
+async def poured(transport: Transport, url: str) -> tuple[int, bytes]:
+    answer = await transport.open("POST", f"{url}/v1/x", {"X-Test": "1"}, b"body")
+    parts: list[bytes] = []
+    assert not await answer.pour(lambda part: parts.append(part) or not part)
+    answer.close()
+    return answer.status, b"".join(parts)
+
+
 async def everything(transport: Transport, url: str) -> tuple[int, bytes]:
     answer = await transport.open("POST", f"{url}/v1/x", {"X-Test": "1"}, b"body")
     body = b""
@@ -109,7 +117,67 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     ],
 )
 def test_every_way_to_frame_a_body_is_read(way: Ways, parts: list[bytes]) -> None:
-    assert run(way, saying(*parts), everything) == (200, b"hello")
+    assert run(way, saying(*parts), everything) == run(way, saying(*parts), poured) == (200, b"hello")
+
+
+def test_what_is_poured_ends_when_it_is_enough_and_the_connection_is_used_again(way: Ways) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request_of(reader)
+            for part in (CHUNKED, b"1\r\na\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n0\r\n\r\n"):
+                writer.write(part)
+                await asyncio.sleep(0.01)
+
+    async def twice(transport: Transport, url: str) -> list[bytes]:
+        parts: list[bytes] = []
+        for _ in range(2):
+            answer = await transport.open("GET", url, {})
+            assert await answer.pour(lambda part: parts.append(part) or part == b"b")
+            answer.release()
+            await asyncio.sleep(0.1)
+        return parts
+
+    assert run(way, handler, twice) == [b"a", b"b", b"a", b"b"]
+
+
+def test_what_had_come_before_a_break_is_poured(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> bytes:
+        parts: list[bytes] = []
+        answer = await transport.open("GET", url, {})
+        with pytest.raises(ConnectionBroken):
+            await answer.pour(lambda part: bool(parts.append(part)))
+        return b"".join(parts)
+
+    assert run(way, saying(CHUNKED, b"3\r\nabc\r\n", b"5\r\nde"), use) in (b"abc", b"abcde")
+
+
+def test_what_the_taker_raises_is_raised_to_the_one_who_pours(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> None:
+        def take(part: bytes) -> bool:
+            raise ZeroDivisionError
+
+        answer = await transport.open("GET", url, {})
+        with pytest.raises(ZeroDivisionError):
+            await answer.pour(take)
+        answer.close()
+
+    run(way, saying(CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n"), use)
+    run(way, saying(CHUNKED, b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n"), use)
+
+
+def test_who_leaves_while_it_pours_hears_no_more(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> int:
+        parts: list[bytes] = []
+        answer = await transport.open("GET", url, {})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await answer.pour(lambda part: bool(parts.append(part)))
+        heard = len(parts)
+        await asyncio.sleep(0.1)
+        answer.close()
+        return len(parts) - heard
+
+    assert run(way, saying(CHUNKED, *[b"1\r\na\r\n"] * 25), use) == 0
 
 
 def test_headers_split_anywhere_are_read(way: Ways) -> None:

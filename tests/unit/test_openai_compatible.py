@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -71,9 +71,7 @@ def prompt(prefix: str = "", /, **fake: Any) -> Prompt:
 async def collect(provider: OpenAICompatible, asked: Prompt) -> tuple[list[Piece], ProviderError | None]:
     pieces: list[Piece] = []
     try:
-        async for some in provider.stream(asked):
-            assert some
-            pieces += some
+        await provider.stream(asked, lambda some: pieces.extend(some or pytest.fail("an empty list")))
     except ProviderError as error:
         return pieces, error
     return pieces, None
@@ -170,9 +168,11 @@ def test_an_upstream_that_does_not_stream_is_read_as_well(upstream: FakeUpstream
     assert pieces == ([Text("Hello"), Finished("stop", None)], None)
 
 
-def test_each_read_is_yielded_as_it_comes(upstream: FakeUpstream) -> None:
+def test_each_read_is_heard_as_it_comes(upstream: FakeUpstream) -> None:
     async def times(provider: OpenAICompatible) -> list[float]:
-        return [time.monotonic() async for _ in provider.stream(prompt(tokens=5, rate=20))]
+        stamps: list[float] = []
+        await provider.stream(prompt(tokens=5, rate=20), lambda _: stamps.append(time.monotonic()))
+        return stamps
 
     stamps = run(upstream, times)
     assert len(stamps) >= 5
@@ -333,11 +333,13 @@ def test_cancelling_disconnects_the_upstream_at_once(upstream: FakeUpstream, fak
     assert upstream.calls[-1].end == "client_disconnected"
 
 
-def test_closing_the_iterator_disconnects_the_upstream_at_once(upstream: FakeUpstream) -> None:
+def test_a_listener_that_fails_disconnects_the_upstream_at_once_and_is_told_why(upstream: FakeUpstream) -> None:
     async def leave(provider: OpenAICompatible) -> float:
-        async with aclosing(provider.stream(prompt(tokens=1000, rate=100))) as stream:
-            async for _ in stream:
-                break
+        def hear(pieces: list[Piece]) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await provider.stream(prompt(tokens=1000, rate=100), hear)
         closed = time.time()
         await until(lambda: upstream.calls[-1].ended)
         return (upstream.calls[-1].ended or 0) - closed
@@ -456,8 +458,10 @@ def test_the_registry_knows_what_it_was_given(upstream: FakeUpstream) -> None:
         providers = Providers(base_url=upstream.base_url, api_key=KEY)
         seen = []
         for name in providers.names:
-            stream = providers.get(name).stream(replace(prompt(tokens=3), parameters={"tokens": 3, "rate": 0}))
-            seen.append(text_of([piece async for pieces in stream for piece in pieces]))
+            pieces: list[Piece] = []
+            asked = replace(prompt(tokens=3), parameters={"tokens": 3, "rate": 0})
+            await providers.get(name).stream(asked, pieces.extend)
+            seen.append(text_of(pieces))
         await providers.close()
         return seen
 

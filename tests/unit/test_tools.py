@@ -235,7 +235,9 @@ def test_the_other_tools():
 
 def hear(prompt: Prompt) -> list[Any]:
     async def listen() -> list[Any]:
-        return [piece async for pieces in Offline(rate=None).stream(prompt) for piece in pieces]
+        heard: list[Any] = []
+        await Offline(rate=None).stream(prompt, heard.extend)
+        return heard
 
     return asyncio.new_event_loop().run_until_complete(listen())
 

@@ -1,12 +1,12 @@
-"""What a provider is given and what it yields: frozen data, no I/O.
+"""What a provider is given and what it says: frozen data, no I/O.
 
-A stream of pieces ends in exactly one of three ways: a last :class:`Finished`, a :class:`ProviderError`, or the
-consumer closing it. Deadlines (first token, between tokens, total) belong to the consumer.
+An answer ends in exactly one of three ways: with a last :class:`Finished`, with a :class:`ProviderError`, or because
+the one who listens leaves. Deadlines (first token, between tokens, total) belong to the listener.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,6 +95,8 @@ class Finished:
 
 
 Piece = Text | Thought | ToolDelta | Finished
+# Called with what one network read said, never empty. It must not wait.
+Hear = Callable[[list[Piece]], None]
 
 
 class ProviderError(Exception):
@@ -143,11 +145,11 @@ class Provider(Protocol):
     @property
     def continues(self) -> bool: ...
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[list[Piece], None]:
-        """Ask for one answer. Yields one non-empty list of pieces per network read. Raises ProviderError.
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
+        """Ask for one answer, and let it be heard as it is read, to its end. Raises ProviderError.
 
-        Cancelling the task that waits for the next list closes the connection to the upstream at once; so does
-        ``aclose()``, which must not be called while another task is waiting.
+        Pieces do not pass through a task: ``hear`` is called from where the bytes arrive. Cancelling closes the
+        connection to the upstream at once; so does an exception of ``hear``, which is raised here.
         """
         ...
 

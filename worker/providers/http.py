@@ -7,7 +7,7 @@ read to the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -17,6 +17,10 @@ CONNECT_SECONDS = 10.0
 KEEPALIVE_SECONDS = 4.0
 # How long the end of an answer that nobody reads any more may take.
 RELEASE_SECONDS = 1.0
+
+
+# Takes a part of a body; whether it has enough.
+Sink = Callable[[bytes], bool]
 
 
 class HttpFailure(Exception):
@@ -46,6 +50,10 @@ class Answer(Protocol):
 
     async def read(self) -> bytes:
         """What has come since the last read, at least one byte; empty at the end. Raises ConnectionBroken."""
+        ...
+
+    async def pour(self, sink: Sink) -> bool:
+        """Hand the body over as it comes, until there is no more, or enough: then True. Raises ConnectionBroken."""
         ...
 
     def release(self) -> None:

@@ -25,6 +25,7 @@ from worker.providers.http import (
     CannotConnect,
     ConnectionBroken,
     ConnectTimeout,
+    Sink,
 )
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -154,8 +155,9 @@ class _Connection(asyncio.Protocol):
 class _Answer:
     """An Answer, filled by the callbacks of its parser (``on_…``)."""
 
-    __slots__ = ("_chunks", "_complete", "_connection", "_decompress", "_failure", "_header_bytes", "_loop", "_sized",
-                 "_started", "_unread", "_unwanted", "_waiter", "headers", "parser", "status")  # fmt: skip
+    __slots__ = ("_chunks", "_complete", "_connection", "_decompress", "_failure", "_header_bytes", "_loop", "_sink",
+                 "_sink_error", "_sized", "_started", "_unread", "_unwanted", "_waiter",
+                 "headers", "parser", "status")  # fmt: skip
 
     def __init__(self, connection: _Connection) -> None:
         self.parser = HttpResponseParser(self)
@@ -166,6 +168,8 @@ class _Answer:
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
         self._unread = 0
+        self._sink: Sink | None = None  # takes what comes, instead of a reader who waits for it
+        self._sink_error: Exception | None = None
         self._header_bytes = 0
         self._started = False
         self._sized = False  # whether the headers say where the body ends
@@ -201,12 +205,28 @@ class _Answer:
             elif self._failure is not None:
                 raise self._failure
             else:
-                # `_wait` written out: here it is called for every token.
-                waiter = self._waiter = self._loop.create_future()
-                try:
-                    await waiter
-                finally:
-                    self._waiter = None
+                await self._wait()
+
+    async def pour(self, sink: Sink) -> bool:
+        """See Answer.pour. The sink is called from the socket's callback: nothing wakes for a token."""
+        self._sink = sink
+        chunks, self._chunks = self._chunks, []
+        for chunk in chunks:
+            self._hand_over(chunk)
+        if self._unread > HIGH_WATER_BYTES:
+            self._connection.transport.resume_reading()
+        self._unread = 0
+        try:
+            while self._sink is not None and not self._complete and self._failure is None:
+                await self._wait()
+            enough = self._sink is None
+        finally:
+            self._sink = None
+        if self._sink_error is not None:
+            raise self._sink_error
+        if self._failure is not None and not enough:
+            raise self._failure
+        return enough
 
     def release(self) -> None:
         self._unwanted = True
@@ -234,11 +254,26 @@ class _Answer:
         except zlib.error as error:
             raise ConnectionBroken("the compressed body is damaged") from error
 
+    def _hand_over(self, data: bytes) -> None:
+        """Give the sink its part. What it raises belongs to the one who pours."""
+        sink = self._sink
+        if sink is None:
+            return
+        try:
+            if self._decompress is not None and not (data := self._inflate(data)):
+                return
+            if sink(data):
+                self._sink = None
+        except Exception as error:
+            self._sink, self._sink_error = None, error
+
     # --- the connection's side
 
     def wake(self) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done() and (self._chunks or self._complete or self._started):
+        if waiter is None or waiter.done():
+            return
+        if self._complete or (self._sink is None and (self._chunks or self._started)):
             waiter.set_result(None)
 
     def lost(self, *, clean: bool) -> None:
@@ -272,6 +307,9 @@ class _Answer:
         self._started = True
 
     def on_body(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._hand_over(data)
+            return
         if self._unwanted:
             return
         self._chunks.append(data)

@@ -16,6 +16,7 @@ from worker.providers.http import (
     CannotConnect,
     ConnectionBroken,
     ConnectTimeout,
+    Sink,
 )
 
 
@@ -74,6 +75,12 @@ class _Answer:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionBroken from error
+
+    async def pour(self, sink: Sink) -> bool:
+        while data := await self.read():
+            if sink(data):
+                return True
+        return False
 
     def release(self) -> None:
         task = asyncio.create_task(self._read_out())

@@ -11,12 +11,12 @@ import asyncio
 import hashlib
 import random
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
 from worker.providers import offline_tools
-from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, Usage
+from worker.providers.base import ChatMessage, Finished, Hear, Prompt, Text, Thought, Usage
 from worker.providers.offline_text import answer, thoughts
 
 RATE = 40.0
@@ -36,26 +36,26 @@ class Offline:
     def __init__(self, rate: float | None = RATE) -> None:
         self._rate = rate
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[Piece], None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         """See Provider.stream. One piece per list; never fails."""
         rate = _number(prompt.parameters, "rate")
         pace = _Pace(self._rate if rate is None else rate)
         asked = sum(len(split(message.content)) for message in prompt.messages)
         if calls := offline_tools.wanted(prompt):
-            yield [*calls]
-            yield [Finished("tool_calls", Usage(asked, len(calls)))]
+            hear([*calls])
+            hear([Finished("tool_calls", Usage(asked, len(calls)))])
             return
         told = 0
         for piece in _thinking(prompt):
-            yield [piece]
+            hear([piece])
             told += 1
             await pace.wait()
         remaining, finish_reason = _remaining(prompt)
         for text in remaining:
-            yield [Text(text)]
+            hear([Text(text)])
             told += 1
             await pace.wait()
-        yield [Finished(finish_reason, Usage(asked, told))]
+        hear([Finished(finish_reason, Usage(asked, told))])
 
     async def close(self) -> None:
         """Nothing is held."""

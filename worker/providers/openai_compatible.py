@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncGenerator
 from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from worker.providers.base import Finished, Piece, Prompt, ProviderError, Text
+from worker.providers.base import Finished, Hear, Piece, Prompt, ProviderError, Text
 from worker.providers.chat_completions import CONTINUATIONS, AnswerReader, request_body
 from worker.providers.continuation import OverlapCutter
 from worker.providers.http import (
@@ -79,27 +78,28 @@ class OpenAICompatible:
     def continues(self) -> bool:
         return self._continuation != "none"
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[list[Piece], None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         """See Provider.stream. Raises ValueError for a prefix when this upstream cannot continue."""
         if prompt.prefix and not self.continues:
             raise ValueError("this upstream cannot continue from a prefix")
         body = request_body(prompt, continuation=self._continuation, include_usage=self._include_usage)
         reader = AnswerReader(secrets=self._secrets)
         cutter = OverlapCutter(prompt.prefix) if prompt.prefix and self._continuation == "instruction" else None
+
+        def take(pieces: list[Piece]) -> bool:
+            if cutter is not None:
+                pieces = _cut(pieces, cutter)
+            if pieces:
+                hear(pieces)
+            return reader.done
+
         answer: Answer | None = None
         try:
             answer = await self._ask("POST", "/chat/completions", orjson.dumps(body))
-            streams = _kind(answer) != "application/json"
-            while not reader.done:
-                if streams:
-                    data = await answer.read()
-                    pieces = reader.feed(data) if data else reader.close()
-                else:
-                    pieces = reader.feed_document(await _read_bounded(answer, DOCUMENT_BYTES))
-                if cutter is not None:
-                    pieces = _cut(pieces, cutter)
-                if pieces:
-                    yield pieces
+            if _kind(answer) == "application/json":
+                take(reader.feed_document(await _read_bounded(answer, DOCUMENT_BYTES)))
+            elif not await answer.pour(lambda data: take(reader.feed(data))):
+                take(reader.close())
             if reader.failure is not None:
                 raise reader.failure
             answer.release()
@@ -107,7 +107,7 @@ class OpenAICompatible:
         except HttpFailure as error:
             if not reader.finish_seen:
                 raise _translated(error) from error
-            yield reader.close()  # the answer is whole, only the goodbye is missing
+            take(reader.close())  # the answer is whole, only the goodbye is missing
         finally:
             if answer is not None:
                 answer.close()
