@@ -7,6 +7,7 @@ import { ConnectionChip } from './connection.js';
 import { announce, h, icon } from './dom.js';
 import * as drafts from './drafts.js';
 import { Answer, Question } from './message.js';
+import { chosen } from './meanwhile.js';
 import { modelPicker } from './models.js';
 import { openMenu } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
@@ -284,9 +285,10 @@ export class Chat {
     const body = { client_msg_id: randomId(), message: text };
     if (this.#id) body.conversation_id = this.#id;
     else if (this.#model) body.model = this.#model;
+    if (this.#readers.size) body.on_busy = chosen().name;
     const parent = this.#branches.parentToName;
-    if (parent) body.parent_id = parent;
-    if (this.#readers.size) body.on_busy = 'enqueue';
+    // What takes the place of another message follows what that one followed.
+    if (parent && body.on_busy !== 'replace') body.parent_id = parent;
     this.#branches.forget();
     drafts.keepPending(body);
     this.#begin(body);

@@ -2,6 +2,7 @@
 
 import * as drafts from './drafts.js';
 import { h, icon } from './dom.js';
+import { chosen, meanwhilePicker } from './meanwhile.js';
 
 const TALLEST = 260;
 const touch = matchMedia('(hover: none) and (pointer: coarse)');
@@ -18,6 +19,17 @@ export class Composer {
   #limit;
   #count = h('p', { class: 'count', role: 'status', hidden: true });
   #busy = false;
+  #meanwhile = h('div', { class: 'meanwhile', hidden: true }, meanwhilePicker(() => this.#changed({ keep: false })));
+  #hint = h(
+    'p',
+    { class: 'hint' },
+    h('kbd', {}, 'Enter'),
+    ' sends, ',
+    h('kbd', {}, 'Shift'),
+    ' ',
+    h('kbd', {}, 'Enter'),
+    ' is a new line',
+  );
 
   constructor({ place, onSend, onStop, onEditLast, limit = Infinity, extra = null }) {
     this.#place = place;
@@ -66,16 +78,8 @@ export class Composer {
         this.#count,
         h('div', { class: 'buttons' }, this.#stop, this.#send),
       ),
-      h(
-        'p',
-        { class: 'hint' },
-        h('kbd', {}, 'Enter'),
-        ' sends, ',
-        h('kbd', {}, 'Shift'),
-        ' ',
-        h('kbd', {}, 'Enter'),
-        ' is a new line',
-      ),
+      this.#hint,
+      this.#meanwhile,
     );
     this.#changed({ keep: false });
     // The box has its width only once it is in the page.
@@ -86,10 +90,12 @@ export class Composer {
     this.#text.focus({ preventScroll: true });
   }
 
-  /** While an answer is written there is something to stop. */
+  /** While an answer is written there is something to stop, and to choose. */
   set busy(busy) {
     this.#busy = busy;
     this.#stop.hidden = !busy;
+    this.#meanwhile.hidden = !busy;
+    this.#hint.hidden = busy;
     this.#changed({ keep: false });
   }
 
@@ -125,7 +131,7 @@ export class Composer {
     this.#count.classList.toggle('over', length > this.#limit);
     this.#send.disabled = empty || length > this.#limit;
     this.#send.hidden = empty && this.#busy;
-    this.#send.title = this.#busy ? 'Send when the answer is finished (Enter)' : 'Send (Enter)';
+    this.#send.title = this.#busy ? chosen().title : 'Send (Enter)';
     this.#grow();
   }
 
