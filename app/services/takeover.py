@@ -20,6 +20,7 @@ from app.store.generations import Claimed, Lease
 
 T = TypeVar("T")
 
+FIRST_EPOCH = 1
 RETRY_SECONDS = 0.1
 # A broken connection is known at once and the next one may work; a server that hangs costs a whole timeout.
 SECOND_CHANCE_SECONDS = 0.3
@@ -55,6 +56,9 @@ class Takeover:
         """
         lease, until = claimed.lease, time.monotonic() + patience
         opened = self._open(lease, until)
+        if opened and lease.epoch == FIRST_EPOCH:
+            # Nobody said anything before; whether the lease still holds, its next checkpoint is told.
+            return Frozen(Transcript(), opened=True, read=True)
         # One that is full refuses to open a revision and can still be read; one that hangs is not asked again.
         readable = opened or time.monotonic() < until + HANGING_SECONDS
         logged, read = self._earlier(lease, until) if readable else ([], False)

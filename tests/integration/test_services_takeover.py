@@ -134,6 +134,17 @@ def test_a_claim_that_was_taken_over_cannot_freeze(resources: Resources, alice: 
         second.freeze()
 
 
+def test_nobody_is_asked_what_was_said_before_the_first_revision(module_stack: Stack, alice: User) -> None:
+    first = claim(module_stack.resources, start(module_stack.resources, alice).generation.id)
+    url = module_stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        shaky = build(module_stack.settings.model_copy(update={"database_url": proxy.url(url)}))
+        proxy.refuse()
+        frozen = Takeover(shaky.database, shaky.log).freeze(first.claimed, 0)
+        shaky.close()
+    assert (frozen.transcript.text, frozen.opened, frozen.read) == ("", True, True)
+
+
 def test_a_redis_that_comes_back_within_the_patience_is_used(module_stack: Stack, alice: User) -> None:
     resources = module_stack.resources
     first = claim(resources, start(resources, alice).generation.id).speak(EVENTS)
