@@ -90,6 +90,7 @@ class Live:
                 settings.sweep_seconds,
                 ring,
                 grace=settings.sweep_seconds * 1.5,
+                tidy=resources.feeds.prune,
             ),
             health=Health(resources.database, resources.redis, lambda: hub.alive),
         )

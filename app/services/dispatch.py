@@ -1,10 +1,11 @@
-"""Finds what a lost message left: queued generations nobody came for, running ones nobody renews."""
+"""Finds what a lost message left: queued generations nobody came for, running ones nobody renews. And tidies up."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from threading import Event, Thread
+from time import monotonic
 
 import structlog
 
@@ -13,6 +14,7 @@ from app.store import generations
 from app.store.database import Database
 
 _MOST = 100
+TIDY_SECONDS = 3600.0
 
 _log = structlog.get_logger()
 
@@ -22,7 +24,8 @@ class Sweeper:
 
     ``room`` says how many may be handed out in one round; nothing is put off that nobody can take. For ``late``
     seconds an expired lease is left to others. ``grace``: who only rings for others lets those look first who claim
-    by themselves; a ring can get lost, and what was rung for is put off.
+    by themselves; a ring can get lost, and what was rung for is put off. ``tidy`` is called about every
+    ``tidy_period`` seconds, not at the same moment in every process.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class Sweeper:
         room: Callable[[], int] = lambda: _MOST,
         late: Callable[[], float] = lambda: 0.0,
         grace: float = 0.0,
+        tidy: Callable[[], None] = lambda: None,
+        tidy_period: float = TIDY_SECONDS,
     ) -> None:
         self._database = database
         self._lease = lease
@@ -42,6 +47,9 @@ class Sweeper:
         self._room = room
         self._late = late
         self._grace = grace
+        self._tidy = tidy
+        self._tidy_period = tidy_period
+        self._tidy_at = monotonic() + random.uniform(0, tidy_period)
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -67,9 +75,15 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period * random.uniform(0.75, 1.25)):
-            try:
-                self.sweep()
-            except UnbrokenError as error:
-                _log.warning("sweep put off", action="sweep", error=error.detail)
-            except Exception:
-                _log.exception("sweep failed", action="sweep")
+            self._try(self.sweep, "sweep")
+            if monotonic() >= self._tidy_at:
+                self._tidy_at = monotonic() + self._tidy_period * random.uniform(0.75, 1.25)
+                self._try(self._tidy, "tidy")
+
+    def _try(self, action: Callable[[], object], name: str) -> None:
+        try:
+            action()
+        except UnbrokenError as error:
+            _log.warning(f"{name} put off", action=name, error=error.detail)
+        except Exception:
+            _log.exception(f"{name} failed", action=name)

@@ -22,6 +22,9 @@ from app.store.feed import Change
 # missed, at least one. The rest has other addresses.
 MOST_REPLAYED = 200
 MOST_REPLAYED_BYTES = 1_048_576
+# What is older and would not be replayed is removed; so many rows in one transaction.
+KEPT_DAYS = 7
+PRUNED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,14 @@ class Feeds:
     def of_user(self, user: User, after: int) -> Replay:
         """What was missed of everything. Raises MalformedInput for a position that was not reached."""
         return self._replay(user, USER, user.id, after)
+
+    def prune(self) -> None:
+        """Remove what is old and behind everything that is replayed. Raises DatabaseDown."""
+        for remove in (feed.prune, feed.prune_passing):
+            removed = PRUNED_AT_ONCE
+            while removed == PRUNED_AT_ONCE:
+                with self._database.system() as tx:
+                    removed = remove(tx, MOST_REPLAYED, KEPT_DAYS, PRUNED_AT_ONCE)
 
     def _replay(self, user: User, scope: Scope, key: str, after: int) -> Replay:
         with self._database.user(user.id) as tx:

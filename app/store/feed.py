@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from app.store.database import Tx, announce, defer, fetch
+from app.store.database import Tx, announce, defer, execute, fetch
 
 Kind = Literal[
     "message.new",
@@ -166,6 +166,42 @@ def tops_of_users(tx: Tx, user_ids: Sequence[str]) -> dict[str, int]:
         ids=list(user_ids),
     )
     return {row.id: row.seq for row in rows}
+
+
+def prune(tx: Tx, newest: int, days: int, limit: int) -> int:
+    """Remove up to ``limit`` changes that are older than so many days and not among the newest of their conversation;
+    how many there were.
+
+    What is among the newest of its user is among the newest of its conversation too, and stays.
+    """
+    return execute(
+        tx,
+        """DELETE FROM feed_events e USING (
+               SELECT old.user_id, old.seq FROM conversations c JOIN feed_events old
+                   ON old.conversation_id = c.id AND old.conversation_seq <= c.feed_seq - :newest
+               WHERE c.feed_seq > :newest AND old.created_at < now() - make_interval(days => :days)
+               LIMIT :limit FOR UPDATE OF old SKIP LOCKED
+           ) old WHERE e.user_id = old.user_id AND e.seq = old.seq""",
+        newest=newest,
+        days=days,
+        limit=limit,
+    )
+
+
+def prune_passing(tx: Tx, newest: int, days: int, limit: int) -> int:
+    """The same for changes that no conversation has a number for: those not among the newest of their user."""
+    return execute(
+        tx,
+        """DELETE FROM feed_events e USING (
+               SELECT old.user_id, old.seq FROM feed_events old JOIN feeds f USING (user_id)
+               WHERE old.conversation_seq IS NULL AND old.created_at < now() - make_interval(days => :days)
+                   AND old.seq <= f.seq - :newest
+               LIMIT :limit FOR UPDATE OF old SKIP LOCKED
+           ) old WHERE e.user_id = old.user_id AND e.seq = old.seq""",
+        newest=newest,
+        days=days,
+        limit=limit,
+    )
 
 
 def _changes(tx: Tx, which: str, number: str, **values: Any) -> list[Change]:
