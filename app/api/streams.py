@@ -17,6 +17,7 @@ from app.domain.cursor import START, Cursor
 from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
 from app.relay.book import Book
 from app.relay.follow import Render
+from app.relay.places import Asked
 from app.relay.reader import Closed, OnClose
 from app.relay.strands import Strands
 from app.relay.stream import EventStream
@@ -32,11 +33,11 @@ _log = structlog.get_logger()
 
 def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor) -> Response:
     """The stream of a generation past a position; 204 when nothing is left of it."""
-    row = process.resources.generations.authorise(caller.user, generation_id, after)
-    if row.final is not None and after >= row.final:
-        return Response(status=204)
-    with place_for(process, caller) as place:
-        return _respond(process, caller, place, row, after, conversation_created=False)
+    with _asked_place(process, caller) as asked:
+        row = process.resources.generations.authorise(caller.user, generation_id, after)
+        if row.final is not None and after >= row.final:
+            return Response(status=204)
+        return _respond(process, caller, asked.take(), row, after, conversation_created=False)
 
 
 def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
@@ -60,12 +61,21 @@ def come_back(seconds: float) -> Response:
 @contextmanager
 def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
     """A place among the user's streams; given back when none begins. Raises TooManyStreams, Overloaded."""
-    place = process.live.places.take(caller.user.id)
+    with _asked_place(process, caller) as asked:
+        yield asked.take()
+
+
+@contextmanager
+def _asked_place(process: WebProcess, caller: Caller) -> Iterator[Asked]:
+    """A place that is being asked for meanwhile; given back unless it is taken and a stream begins in it."""
+    asked = process.live.places.ask(caller.user.id)
     try:
-        yield place
+        yield asked
     except BaseException:
-        process.live.places.leave(caller.user.id, place)
+        asked.drop()
         raise
+    if not asked.taken:
+        asked.drop()
 
 
 def _respond(

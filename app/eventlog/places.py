@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import redis
 
@@ -21,18 +22,42 @@ class PlaceBook:
         self._client = client
         self._namespace = namespace
 
-    def take(self, user: str, stream: str, limit: int, ended: Sequence[str] = ()) -> bool:
-        """Count ``stream``, unless the user has ``limit`` already. ``ended`` count no more."""
-        return self._run(user, limit, ended, [stream]) == 1
+    def ask(self, user: str, stream: str, limit: int, ended: Sequence[str] = ()) -> Callable[[], bool]:
+        """Count ``stream``, unless the user has ``limit`` already. ``ended`` count no more.
+
+        It is asked at once; what is returned waits for the answer, and has to be called once.
+        """
+        args = self._arguments(user, limit, ended, [stream])
+        pool: Any = self._client.connection_pool
+        with answering():
+            connection = pool.get_connection()
+            try:
+                connection.send_command("EVALSHA", _STREAMS.digest, 1, *args)
+            except BaseException:
+                pool.release(connection)
+                raise
+
+        def answer() -> bool:
+            try:
+                with answering():
+                    try:
+                        return int(connection.read_response()) == 1
+                    except redis.exceptions.NoScriptError:
+                        connection.send_command("EVAL", _STREAMS.source, 1, *args)
+                        return int(connection.read_response()) == 1
+            finally:
+                pool.release(connection)
+
+        return answer
 
     def renew(self, user: str, streams: Iterable[str], ended: Sequence[str] = ()) -> None:
         """``streams`` are still open, ``ended`` are not."""
-        self._run(user, 0, ended, list(streams))
-
-    def _run(self, user: str, limit: int, ended: Sequence[str], streams: Sequence[str]) -> int:
-        args = [f"{self._namespace}:streams:{user}", limit, int(TTL_SECONDS * 1000), len(ended), *ended, *streams]
+        args = self._arguments(user, 0, ended, list(streams))
         with answering():
             try:
-                return int(self._client.execute_command("EVALSHA", _STREAMS.digest, 1, *args))
+                self._client.execute_command("EVALSHA", _STREAMS.digest, 1, *args)
             except redis.exceptions.NoScriptError:
-                return int(self._client.execute_command("EVAL", _STREAMS.source, 1, *args))
+                self._client.execute_command("EVAL", _STREAMS.source, 1, *args)
+
+    def _arguments(self, user: str, limit: int, ended: Sequence[str], streams: Sequence[str]) -> list[Any]:
+        return [f"{self._namespace}:streams:{user}", limit, int(TTL_SECONDS * 1000), len(ended), *ended, *streams]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import count
 from threading import Condition, Thread
 from time import monotonic
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from app.domain.errors import LogDown, Overloaded, TooManyStreams
 
@@ -21,9 +23,39 @@ MOST_UNTOLD = 10_000
 class Shared(Protocol):
     """The count all processes share. Raises LogDown when it cannot be reached."""
 
-    def take(self, user: str, stream: str, limit: int, ended: Sequence[str] = ()) -> bool: ...
+    def ask(self, user: str, stream: str, limit: int, ended: Sequence[str] = ()) -> Callable[[], bool]: ...
 
     def renew(self, user: str, streams: Sequence[str], ended: Sequence[str] = ()) -> None: ...
+
+
+class Asked:
+    """A place that was asked for. While one does something else, the answer is on its way."""
+
+    def __init__(self, answer: Callable[[], str], leave: Callable[[str], None]) -> None:
+        self._answer: Callable[[], str] | None = answer
+        self._leave = leave
+        self._place: str | None = None
+
+    @property
+    def taken(self) -> bool:
+        """Whether somebody has the place now."""
+        return self._place is not None
+
+    def take(self) -> str:
+        """The place; its name, for ``leave``. Once. Raises Overloaded, TooManyStreams."""
+        answer, self._answer = self._answer, None
+        assert answer, "a place is taken once"
+        self._place = answer()
+        return self._place
+
+    def drop(self) -> None:
+        """Give it back, taken or not."""
+        if self._answer is not None:
+            with suppress(Overloaded):
+                self.take()
+        if self._place is not None:
+            self._leave(self._place)
+            self._place = None
 
 
 class Places:
@@ -48,13 +80,27 @@ class Places:
 
         Raises Overloaded when the process is full, TooManyStreams when the user has as many as allowed.
         """
-        stream, ended = self._enter(user)
+        return self.ask(user).take()
+
+    def ask(self, user: str) -> Asked:
+        """The same, without waiting for the others' answer yet. Take it or drop it."""
+        leave = partial(self.leave, user)
         try:
-            admitted = self._shared.take(user, stream, self._limit_per_user, ended)
+            stream, ended = self._enter(user)
+        except Overloaded as refusal:
+            return Asked(partial(_refuse, refusal), leave)
+        try:
+            admitted = self._shared.ask(user, stream, self._limit_per_user, ended)
         except LogDown:
-            # The limit of this process holds, and ``renew`` will tell the others.
-            admitted = True
-        if not admitted:
+            admitted = _alone
+        return Asked(partial(self._admit, user, stream, admitted), leave)
+
+    def _admit(self, user: str, stream: str, admitted: Callable[[], bool]) -> str:
+        try:
+            allowed = admitted()
+        except LogDown:
+            allowed = _alone()
+        if not allowed:
             self._exit(user, stream)
             raise TooManyStreams
         return stream
@@ -131,3 +177,12 @@ class Places:
             if len(self._ended) < MOST_UNTOLD:
                 for user, streams in ended.items():
                     self._ended.setdefault(user, []).extend(streams)
+
+
+def _refuse(refusal: Overloaded) -> NoReturn:
+    raise refusal
+
+
+def _alone() -> bool:
+    """Nobody else can be asked: the limit of this process holds, and ``renew`` will tell the others."""
+    return True

@@ -13,6 +13,7 @@ from app.eventlog import places as shared_places
 from app.eventlog.places import PlaceBook
 from app.relay import places as relay_places
 from app.relay.places import Places
+from tests.fakes.proxy import TcpProxy
 from tests.fakes.relay import NAMESPACE, client_of
 
 opened: list[Places] = []
@@ -120,6 +121,57 @@ def test_without_redis_each_process_counts_alone() -> None:
     with pytest.raises(TooManyStreams):
         alone.take("alice")
     alone.take("bob")
+
+
+def test_a_place_that_was_asked_for_and_not_taken_is_given_back(redis_url: str) -> None:
+    here, there = places(redis_url), places(redis_url)
+    for _ in range(5):
+        here.ask("alice").drop()
+    asked = here.ask("alice")
+    assert not asked.taken
+    asked.take()
+    assert asked.taken
+    asked.drop()
+    take_soon(there, "alice")
+    take_soon(there, "alice")
+
+
+def test_a_place_that_is_asked_for_counts_before_it_is_taken(redis_url: str) -> None:
+    here, there = places(redis_url), places(redis_url)
+    waiting = [here.ask("alice"), here.ask("alice")]
+    time.sleep(0.2)
+    refused = there.ask("alice")
+    with pytest.raises(TooManyStreams):
+        refused.take()
+    refused.drop()
+    names = [asked.take() for asked in waiting]
+    assert len(set(names)) == 2
+
+
+def test_what_redis_forgot_is_told_it_again(redis_url: str) -> None:
+    here = places(redis_url)
+    with client_of(redis_url) as client:
+        client.script_flush()
+    here.take("alice")
+    here.take("alice")
+    with pytest.raises(TooManyStreams):
+        here.take("alice")
+
+
+@pytest.mark.parametrize("act", ["cut", "black_hole"])
+def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis_url: str, act: str) -> None:
+    with TcpProxy.before(redis_url) as proxy:
+        here = places(proxy.url(redis_url))
+        here.leave("alice", here.take("alice"))
+        proxy.delay(0.3)
+        asked = here.ask("alice")
+        getattr(proxy, act)()
+        asked.take()
+        asked.drop()
+        proxy.cut()
+        proxy.pass_()
+        assert here.take("alice")
+        here.close()
 
 
 def test_a_full_process_says_so(redis_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -63,6 +64,26 @@ def test_generations_and_reads_have_limits_of_their_own(make_app: Any):
     assert person.get("/healthz").status_code == 200
     assert person.get("/openapi.json").status_code == 200
     assert person.post("/api/v1/auth/check").status_code == 204
+
+
+def test_who_has_all_their_streams_is_still_told_what_is_not_there_and_what_is_over(make_app: Any):
+    app = make_app(max_streams_per_user=1)
+    process = app.extensions[EXTENSION]
+    person = Person(app.test_client(), "watcher")
+    over = person.start()["generation"]["id"]
+    hand = Hand(process.resources, over)
+    hand.run("a", "few", "words")
+    end = person.get(f"/api/v1/generations/{over}").json["cursor"]
+    user = process.resources.accounts.user("watcher", None)
+    for _ in range(3):
+        assert person.get(f"/api/v1/generations/{uuid4()}/stream").status_code == 404
+        assert person.get(f"/api/v1/generations/{over}/stream?after={end}").status_code == 204
+    held = process.live.places.take(user.id)
+    assert person.get(f"/api/v1/generations/{uuid4()}/stream").status_code == 404
+    assert person.get(f"/api/v1/generations/{over}/stream?after={end}").status_code == 204
+    assert person.get(f"/api/v1/generations/{over}/stream").status_code == 429
+    process.live.places.leave(user.id, held)
+    assert person.get(f"/api/v1/generations/{over}/stream").status_code == 200
 
 
 def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_app: Any):
