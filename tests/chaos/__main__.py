@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,9 @@ DEFAULT_TIMES = {"LEASE_SECONDS": "30", "HEARTBEAT_SECONDS": "5", "SWEEP_SECONDS
 
 
 def main() -> int:
+    # Whoever ends it, nothing that it started stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
     names, plants = _chosen(options)

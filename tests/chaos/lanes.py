@@ -71,9 +71,14 @@ def may_have_been_late(outcome: Outcome) -> bool:
 def _side_by_side(shares: Sequence[Share], options: argparse.Namespace, arguments: Sequence[str]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     lanes = [_start(share, options.out / f"lane-{share[0][1]}", arguments) for share in shares]
-    for share, out, process in lanes:
-        process.wait()
-        outcomes += _reported(share, out, options.seed)
+    try:
+        for share, out, process in lanes:
+            process.wait()
+            outcomes += _reported(share, out, options.seed)
+    finally:
+        for _, _, process in lanes:
+            process.terminate()
+            process.wait()
     return outcomes
 
 
