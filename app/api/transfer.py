@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 from app.api import render, shapes
 from app.api.conversations import ConversationPath
 from app.api.errors import InvalidFields
-from app.api.fields import Id, Metadata, ModelName
+from app.api.fields import Id, KeyHeaders, Metadata, ModelName
 from app.api.identity import Caller
 from app.api.openai import items as openai_items
 from app.api.process import web
@@ -136,6 +136,14 @@ class ImportBody(Body):
         return value
 
 
+class ImportHeaders(KeyHeaders):
+    """A name for the request."""
+
+    idempotency_key: str | None = Field(
+        None, alias="Idempotency-Key", description="Your name for this request: sent twice, it is done once"
+    )
+
+
 class ExportQuery(Query):
     """In which form."""
 
@@ -168,14 +176,18 @@ def export_conversation(caller: Caller, path: ConversationPath, query: ExportQue
     "/conversations/import",
     access="user",
     limit="generations",
-    answers=(Answer(201, "The conversation, under an id of its own", shapes.Conversation, headers=("Location",)),),
+    answers=(
+        Answer(201, "The conversation, under an id of its own", shapes.Conversation, headers=("Location",)),
+        Answer(200, "This key was used before: what it led to", shapes.Conversation, headers=("Location",)),
+    ),
     largest_body=LARGEST_IMPORT,
 )
-def import_conversation(caller: Caller, body: ImportBody) -> Response:
+def import_conversation(caller: Caller, header: ImportHeaders, body: ImportBody) -> Response:
     """Store a conversation that was exported. It counts as a new one."""
-    imported = _imported(body)
-    made = web().resources.transfer.add(caller.user, imported, web().limits.new_conversations)
-    return render.answer(render.conversation(made), 201, {"Location": f"/api/v1/conversations/{made.id}"})
+    imported, key = _imported(body), header.key(None)
+    made, new = web().resources.transfer.add(caller.user, imported, key, web().limits.new_conversations)
+    location = {"Location": f"/api/v1/conversations/{made.id}"}
+    return render.answer(render.conversation(made), 201 if new else 200, location)
 
 
 def _attachment(parts: Iterator[bytes], content_type: str, name: str) -> Response:

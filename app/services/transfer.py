@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
+import orjson
+
 from app.domain.commands import User
-from app.domain.errors import NotFound
+from app.domain.errors import KeyReused, NotFound
 from app.services.accounts import new_id
-from app.store import conversations, past
+from app.store import conversations, generations, past
 from app.store.conversations import Conversation, Message
-from app.store.database import Database
+from app.store.database import Database, Tx
 from app.store.past import Past, Place
 
 # As much as is held at a time, in bytes: a message may have megabytes, and a conversation thousands of messages.
@@ -79,11 +82,19 @@ class Transfer:
         branch = _branch(places, through or places[-1].id)
         return Export(found, branch, self._read(user, branch))
 
-    def add(self, user: User, imported: ImportConversation, admit: Callable[[], None]) -> Conversation:
-        """Store a conversation in one transaction. ``admit`` may raise to prevent it."""
+    def add(
+        self, user: User, imported: ImportConversation, key: str | None, admit: Callable[[], None]
+    ) -> tuple[Conversation, bool]:
+        """Store a conversation in one transaction, and whether it was new: a request with this key may have done it.
+
+        ``admit`` is called when it is new, and may raise to prevent it. Raises KeyReused.
+        """
         ids = [new_id() for _ in imported.messages]
         conversation_id = new_id()
+        hashed = _hash(imported) if key else b""
         with self._database.user(user.id) as tx:
+            if key and (earlier := _earlier(tx, user, key, hashed)):
+                return earlier, False
             admit()
             past.add(
                 tx,
@@ -95,10 +106,12 @@ class Transfer:
                 created_at=imported.created_at,
                 archived_at=imported.archived_at,
                 messages=[_past(ids, n, said) for n, said in enumerate(imported.messages)],
+                import_key=key,
+                import_hash=hashed,
             )
             added = conversations.get(tx, conversation_id)
         assert added, "added above"
-        return added
+        return added, True
 
     def _outline(self, user: User, conversation_id: str) -> tuple[Conversation, list[Place]]:
         with self._database.user(user.id) as tx:
@@ -115,6 +128,23 @@ class Transfer:
             if len(found) < len(batch):
                 raise NotFound("The conversation has been deleted.")
             yield from found
+
+
+def _earlier(tx: Tx, user: User, key: str, hashed: bytes) -> Conversation | None:
+    """What a request with this key has stored. Raises KeyReused when that was something else."""
+    # Not the keys of messages: those are other requests.
+    generations.hold_key(tx, user.id, f"import {key}")
+    found = past.by_key(tx, key)
+    if found is None:
+        return None
+    conversation_id, other = found
+    if other != hashed:
+        raise KeyReused
+    return conversations.get(tx, conversation_id)
+
+
+def _hash(imported: ImportConversation) -> bytes:
+    return sha256(orjson.dumps(imported, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def _batches(places: Sequence[Place]) -> Iterator[list[Place]]:

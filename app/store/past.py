@@ -9,7 +9,7 @@ from typing import Any
 
 from app.store import feed
 from app.store.conversations import PREVIEW_CHARS
-from app.store.database import Tx, as_json, execute, fetch
+from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
 # One statement's worth, in characters: what is searched has to be read, and a statement may take seconds.
 BATCH_CHARS = 500_000
@@ -57,6 +57,12 @@ def outline(tx: Tx, conversation_id: str) -> list[Place]:
     return [Place(row.id, row.parent_id, row.size) for row in rows]
 
 
+def by_key(tx: Tx, key: str) -> tuple[str, bytes] | None:
+    """The conversation that was brought in under a key, with the hash of the request that did it."""
+    row = fetch_one(tx, "SELECT id, import_hash FROM conversations WHERE import_key = :key", key=key)
+    return (row.id, bytes(row.import_hash)) if row else None
+
+
 def add(
     tx: Tx,
     *,
@@ -68,14 +74,16 @@ def add(
     created_at: datetime,
     archived_at: datetime | None,
     messages: Sequence[Past],
+    import_key: str | None,
+    import_hash: bytes,
 ) -> None:
     """Add a conversation with its messages, each behind its parent. To the feeds it is one new message: the last."""
     execute(
         tx,
         """INSERT INTO conversations (id, user_id, first_message_id, title, model, metadata, preview, message_seq,
-               history_version, created_at, archived_at, last_message_at)
+               history_version, created_at, archived_at, last_message_at, import_key, import_hash)
            VALUES (:id, :user_id, :first, :title, :model, :metadata, :preview, :count, 1, :created_at, :archived_at,
-               :last_message_at)""",
+               :last_message_at, :import_key, :import_hash)""",
         id=conversation_id,
         user_id=user_id,
         first=messages[0].id,
@@ -87,6 +95,8 @@ def add(
         created_at=created_at,
         archived_at=archived_at,
         last_message_at=max(message.created_at for message in messages),
+        import_key=import_key,
+        import_hash=import_hash if import_key else None,
     )
     for batch in _batches(messages):
         execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -267,3 +268,61 @@ def test_an_import_counts_as_a_new_conversation(make_app: Any):
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
     assert len(person.get("/api/v1/conversations").json["items"]) == 1
+
+
+def test_an_import_sent_twice_under_one_key_makes_one_conversation(alice: Person, resources: Resources):
+    headers = {"Idempotency-Key": "import-1"}
+    first = alice.post(IMPORT, json=sample(), headers=headers)
+    counts = row_counts(resources)
+    again = alice.post(IMPORT, json=sample(), headers=headers)
+    assert (first.status_code, again.status_code) == (201, 200)
+    # The feed has heard of it meanwhile.
+    told = {"feed_seq": 1, "last_updated": again.json["last_updated"]}
+    assert again.json == first.json | told
+    assert again.headers["Location"] == first.headers["Location"]
+    assert row_counts(resources) == counts
+
+
+def test_a_key_of_an_import_belongs_to_its_document_and_to_its_user(alice: Person, bob: Person):
+    headers = {"Idempotency-Key": "import-2"}
+    first = alice.post(IMPORT, json=sample(), headers=headers).json
+    other = broken(lambda document: document["messages"][0].update(content="something else"))
+    refused = alice.post(IMPORT, json=other, headers=headers)
+    assert refused.status_code == 422
+    assert refused.content_type == "application/problem+json"
+    theirs = bob.post(IMPORT, json=sample(), headers=headers)
+    assert theirs.status_code == 201
+    assert theirs.json["id"] != first["id"]
+
+
+def test_a_key_of_an_import_is_not_one_of_a_message(alice: Person):
+    headers = {"Idempotency-Key": "either"}
+    assert alice.post("/api/v1/generations", json={"message": "hello"}, headers=headers).status_code == 202
+    assert alice.post(IMPORT, json=sample(), headers=headers).status_code == 201
+
+
+def test_imports_sent_at_the_same_time_under_one_key_make_one_conversation(app: OpenAPI, alice: Person):
+    def bring_once(_: int) -> tuple[int, str]:
+        person = Person(app.test_client(), alice.subject)
+        answer = person.post(IMPORT, json=sample(), headers={"Idempotency-Key": "at once"})
+        return answer.status_code, answer.json["id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(bring_once, range(8)))
+    assert sorted(status for status, _ in answers) == [200] * 7 + [201]
+    assert len({id for _, id in answers}) == 1
+    assert len(alice.get("/api/v1/conversations").json["items"]) == 1
+
+
+def test_an_import_that_is_repeated_does_not_count_again(make_app: Any):
+    alice = Person(make_app(ratelimit_new_conversations="1/minute").test_client(), "alice")
+    headers = {"Idempotency-Key": "once"}
+    answers = [alice.post(IMPORT, json=sample(), headers=headers).status_code for _ in range(3)]
+    assert answers == [201, 200, 200]
+
+
+@pytest.mark.parametrize("key", ["x" * 201, "a\tb"])
+def test_what_is_no_key_of_an_import_is_refused(alice: Person, key: str):
+    refused = alice.post(IMPORT, json=sample(), headers={"Idempotency-Key": key})
+    assert refused.status_code == 422
+    assert refused.json["errors"][0]["field"] == "Idempotency-Key"
