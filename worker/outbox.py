@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
-from typing import Any
 
 import hiredis
 import structlog
@@ -28,13 +27,12 @@ from app.eventlog.log import (
     Answer,
     Keys,
     RedisLog,
-    adding,
+    ShortWay,
     appending,
     is_out_of_step,
     parse_answer,
-    telling,
 )
-from app.eventlog.pipe import Pipe, Reply
+from app.eventlog.pipe import OnReply, Pipe, Reply, packed
 from app.ops import metrics
 from app.store.generations import Claimed
 
@@ -54,6 +52,7 @@ class Draft:
     __slots__ = (
         "acked",
         "claimed",
+        "epoch",
         "first_token_at",
         "in_flight",
         "in_step_until",
@@ -66,6 +65,7 @@ class Draft:
         "saved",
         "saved_at",
         "sent_at",
+        "short_way",
         "strict",
         "thinking",
         "transcript",
@@ -84,7 +84,9 @@ class Draft:
     ) -> None:
         now = monotonic()
         self.claimed = claimed
+        self.epoch = claimed.lease.epoch
         self.keys = keys
+        self.short_way = ShortWay(keys, self.epoch)
         self.transcript = transcript
         self.lost = lost
         self.opened = opened
@@ -123,7 +125,7 @@ class Draft:
                 self.first_token_at = monotonic()
 
     def _append(self, event: Event) -> None:
-        self.transcript.add(Cursor(self.claimed.lease.epoch, len(self.payloads)), event)
+        self.transcript.add(Cursor(self.epoch, len(self.payloads)), event)
         self.payloads.append(encode(event))
 
     def first_token_age(self, at: float) -> float | None:
@@ -154,7 +156,7 @@ class Outbox:
         self._reopen = reopen
         self._drafts: dict[str, Draft] = {}
         self._dirty: set[Draft] = set()
-        self._untold: list[tuple[Any, ...]] = []  # commands that publish what was added
+        self._untold: list[bytes] = []  # commands that publish what was added
         self._pipe: Pipe | None = None
         self._flush_at: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -229,19 +231,19 @@ class Outbox:
         pipe = self._line
         now = monotonic()
         written = 0
-        commands: list[tuple[Any, ...]] = []
-        replies: list[Callable[[Reply], None]] = []
+        commands: list[bytes] = []
+        replies: list[OnReply] = []
         dirty, self._dirty = self._dirty, set()
         for draft in dirty:
             if draft.pending:
                 draft.seal()
-            if pipe is None or draft.in_flight or not draft.opened or draft.acked >= draft.sendable:
+            acked, sendable = draft.acked, draft.sendable
+            if pipe is None or draft.in_flight or not draft.opened or acked >= sendable:
                 continue  # comes back with the reply, the opening, the checkpoint or the connection
             if now - draft.proven_at > self._self_fence:
                 continue  # silent until PostgreSQL confirms the lease
-            acked, sendable = draft.acked, draft.sendable
             if sendable - acked == 1 and now < draft.in_step_until and draft.ttl_ms == KEEP_TTL:
-                commands.append(adding(draft.keys, draft.claimed.lease.epoch, acked, draft.payloads[acked]))
+                commands.append(draft.short_way.adding(acked, draft.payloads[acked]))
                 replies.append(partial(self._receive_added, draft))
             else:
                 commands.append(self._append(draft, draft.payloads[acked:sendable], draft.ttl_ms))
@@ -254,8 +256,8 @@ class Outbox:
             pipe.write(commands, replies)
             metrics.EVENTS_WRITTEN.inc(written)
 
-    def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int) -> tuple[Any, ...]:
-        return appending(draft.keys, draft.claimed.lease.epoch, draft.acked, payloads, ttl_ms)
+    def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int) -> bytes:
+        return packed(appending(draft.keys, draft.epoch, draft.acked, payloads, ttl_ms))
 
     def _tell(self) -> None:
         """Publish what was added since the last time."""
@@ -278,7 +280,7 @@ class Outbox:
         if isinstance(reply, bytes):
             if not self._untold:
                 asyncio.get_running_loop().call_soon(self._tell)
-            self._untold.append(telling(draft.keys, reply, draft.payloads[draft.acked]))
+            self._untold.append(draft.short_way.telling(reply, draft.payloads[draft.acked]))
             draft.acked += 1
             if draft.pending or draft.acked < draft.sendable:
                 self.touch(draft)
@@ -360,7 +362,7 @@ class Outbox:
             if not silent and self._oldest_unanswered is None:
                 # Also who has nothing to say has to know whether anybody would hear it.
                 self._oldest_unanswered = now
-                pipe.write([("PING",)], [self._on_pong])
+                pipe.write([packed(("PING",))], [self._on_pong])
             if not silent:
                 continue
             commands = [self._append(draft, [], RUNNING_TTL_MS) for draft in silent]

@@ -337,15 +337,14 @@ class Runner:
                 self._titler.begin(run.claimed, prompt.model, provider)
             run.waiting_since = monotonic()
             for piece in pieces:
-                match piece:
-                    case Text(text):
-                        draft.say(text, False)
-                    case Thought(text):
-                        draft.say(text, True)
-                    case ToolDelta():
-                        calls[piece.index] = _join(calls.get(piece.index), piece)
-                    case Finished():
-                        finished = piece
+                if isinstance(piece, Text):
+                    draft.say(piece.text, False)
+                elif isinstance(piece, Thought):
+                    draft.say(piece.text, True)
+                elif isinstance(piece, ToolDelta):
+                    calls[piece.index] = _join(calls.get(piece.index), piece)
+                else:
+                    finished = piece
             self._outbox.touch(draft)
 
         run.heard, run.waiting_since = False, monotonic()

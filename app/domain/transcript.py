@@ -57,9 +57,10 @@ class Transcript:
     def add(self, cursor: Cursor, event: Event) -> None:
         """Fold in the next event."""
         self.cursor = cursor
+        if isinstance(event, Token):
+            self._text.append(event.content)
+            return
         match event:
-            case Token(content):
-                self._text.append(content)
             case Reasoning(content):
                 self._reasoning.append(content)
             case Snapshot():

@@ -64,11 +64,11 @@ class Pipe(asyncio.Protocol):
         """Whether commands can be written."""
         return self._transport is not None
 
-    def write(self, commands: list[tuple[Any, ...]], replies: list[OnReply]) -> None:
-        """Send commands in one write; each reply goes to its callback, as it comes."""
+    def write(self, commands: list[bytes], replies: list[OnReply]) -> None:
+        """Send packed commands in one write; each reply goes to its callback, as it comes."""
         assert self._transport, "written to while open"
         self._waiting.extend(replies)
-        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        self._transport.write(b"".join(commands))
 
     async def ask(self, *command: Any) -> Reply:
         """Send one command and wait for its reply. Raises hiredis.ReplyError, LogDown."""
@@ -78,7 +78,7 @@ class Pipe(asyncio.Protocol):
             if not answer.done():
                 answer.set_result(reply)
 
-        self.write([command], [receive])
+        self.write([packed(command)], [receive])
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 reply = await answer
@@ -110,3 +110,9 @@ class Pipe(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._on_lost()
+
+
+def packed(command: tuple[Any, ...]) -> bytes:
+    """A command as it goes over the wire."""
+    line: bytes = hiredis.pack_command(command)
+    return line

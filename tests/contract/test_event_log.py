@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import hiredis
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,7 @@ from app.eventlog.log import (
     Answer,
     EventLog,
     RedisLog,
+    ShortWay,
     adding,
     is_out_of_step,
     telling,
@@ -305,6 +307,14 @@ def test_generations_do_not_touch_each_other(rig: Rig) -> None:
     rig.log.append(other, 5, 0, payloads("b"))
     rig.log.drop(other)
     assert rig.log.read(ID) == at(1, 0, "a")
+
+
+def test_the_short_way_is_packed_as_any_command_is() -> None:
+    keys = RedisLog(redis_client("redis://127.0.0.1"), "contract").keys(ID)
+    for n, payload in ((0, b""), (12, b'{"a":"b"}'), (1000, "é\r\n".encode() * 99)):
+        short = ShortWay(keys, 17)
+        assert short.adding(n, payload) == hiredis.pack_command(adding(keys, 17, n, payload))
+        assert short.telling(b"17-%d" % n, payload) == hiredis.pack_command(telling(keys, b"17-%d" % n, payload))
 
 
 # --- Redis only -----------------------------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ class _Answer:
         self._sink = sink
         chunks, self._chunks = self._chunks, []
         for chunk in chunks:
-            self._hand_over(chunk)
+            self.on_body(chunk)
         if self._unread > HIGH_WATER_BYTES:
             self._connection.transport.resume_reading()
         self._unread = 0
@@ -254,19 +254,6 @@ class _Answer:
         except zlib.error as error:
             raise ConnectionBroken("the compressed body is damaged") from error
 
-    def _hand_over(self, data: bytes) -> None:
-        """Give the sink its part. What it raises belongs to the one who pours."""
-        sink = self._sink
-        if sink is None:
-            return
-        try:
-            if self._decompress is not None and not (data := self._inflate(data)):
-                return
-            if sink(data):
-                self._sink = None
-        except Exception as error:
-            self._sink, self._sink_error = None, error
-
     # --- the connection's side
 
     def wake(self) -> None:
@@ -307,10 +294,17 @@ class _Answer:
         self._started = True
 
     def on_body(self, data: bytes) -> None:
-        if self._sink is not None:
-            self._hand_over(data)
+        sink = self._sink
+        if sink is not None:
+            try:
+                if self._decompress is not None and not (data := self._inflate(data)):
+                    return
+                if sink(data):
+                    self._sink = None
+            except Exception as error:  # the parser is no place for it: it belongs to the one who pours
+                self._sink, self._sink_error = None, error
             return
-        if self._unwanted:
+        if self._unwanted or self._sink_error is not None:
             return
         self._chunks.append(data)
         before = self._unread

@@ -86,20 +86,23 @@ class OpenAICompatible:
         reader = AnswerReader(secrets=self._secrets)
         cutter = OverlapCutter(prompt.prefix) if prompt.prefix and self._continuation == "instruction" else None
 
-        def take(pieces: list[Piece]) -> bool:
+        def say(pieces: list[Piece]) -> None:
             if cutter is not None:
                 pieces = _cut(pieces, cutter)
             if pieces:
                 hear(pieces)
+
+        def take(data: bytes) -> bool:
+            say(reader.feed(data))
             return reader.done
 
         answer: Answer | None = None
         try:
             answer = await self._ask("POST", "/chat/completions", orjson.dumps(body))
             if _kind(answer) == "application/json":
-                take(reader.feed_document(await _read_bounded(answer, DOCUMENT_BYTES)))
-            elif not await answer.pour(lambda data: take(reader.feed(data))):
-                take(reader.close())
+                say(reader.feed_document(await _read_bounded(answer, DOCUMENT_BYTES)))
+            elif not await answer.pour(take):
+                say(reader.close())
             if reader.failure is not None:
                 raise reader.failure
             answer.release()
@@ -107,7 +110,7 @@ class OpenAICompatible:
         except HttpFailure as error:
             if not reader.finish_seen:
                 raise _translated(error) from error
-            take(reader.close())  # the answer is whole, only the goodbye is missing
+            say(reader.close())  # the answer is whole, only the goodbye is missing
         finally:
             if answer is not None:
                 answer.close()
