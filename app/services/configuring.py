@@ -12,6 +12,9 @@ from app.store import models
 from app.store.database import Database
 from app.store.models import Model
 
+# Where a model has its address, all of them have theirs.
+TAKEN = frozenset({"all"})
+
 
 class Configurator:
     """Changes models. ``has_upstream``: whether the provider ``openai`` has somebody to ask."""
@@ -33,7 +36,7 @@ class Configurator:
 
     def add(self, name: str, spec: ModelSpec) -> Model:
         """A new one. Raises InvalidInput when the name is taken, also by one that is switched off."""
-        self._check(spec)
+        self._check(name, spec)
         with self._database.system() as tx:
             if models.get(tx, name) is not None:
                 raise InvalidInput(f"There is a model named {name!r} already.", "name")
@@ -41,8 +44,8 @@ class Configurator:
         return self._changed(name)
 
     def put(self, name: str, spec: ModelSpec) -> tuple[Model, bool]:
-        """Make it what ``spec`` says; and whether it is a new one."""
-        self._check(spec)
+        """Make it what ``spec`` says; and whether it is a new one. Raises InvalidInput."""
+        self._check(name, spec)
         with self._database.system() as tx:
             is_new = models.put(tx, name, spec)
         return self._changed(name), is_new
@@ -66,13 +69,15 @@ class Configurator:
         self._catalogue.forget()
         return self.get(name)
 
-    def _check(self, spec: ModelSpec) -> None:
+    def _check(self, name: str, spec: ModelSpec) -> None:
+        if name in TAKEN:
+            raise InvalidInput(f"A model cannot be named {name!r}: that is the list of all of them.", "name")
         if spec.provider == "openai" and not self._has_upstream:
             raise InvalidInput("The provider openai needs OPENAI_BASE_URL.", "provider")
         known = tool_names()
-        for name in spec.tools:
-            if name not in known:
-                raise InvalidInput(f"There is no tool named {name!r}; there are {', '.join(known)}.", "tools")
+        for tool in spec.tools:
+            if tool not in known:
+                raise InvalidInput(f"There is no tool named {tool!r}; there are {', '.join(known)}.", "tools")
 
 
 def tool_names() -> list[str]:

@@ -39,4 +39,6 @@ def test_what_is_wrong_is_said_and_changes_nothing(database_url: str) -> None:
     assert "colour:" in refused.stderr
     tools = command(database_url, "set", "offline", 'tools=["no_such_tool"]')
     assert (tools.returncode, "no tool named" in tools.stderr) == (1, True)
+    named = command(database_url, "set", "all", "provider=offline")
+    assert (named.returncode, "'all'" in named.stderr) == (1, True)
     assert "no_such_tool" not in command(database_url, "show", "offline").stdout

@@ -95,6 +95,15 @@ def test_a_name_is_given_once(admin: Person, name: str):
     assert (again.status_code, again.json["errors"][0]["field"]) == (422, "name")
 
 
+def test_no_model_is_called_what_the_list_of_all_of_them_is(admin: Person):
+    refused = [
+        admin.post(MODELS, json={"name": "all", "provider": "offline"}),
+        admin._ask("PUT", f"{MODELS}/all", {"json": {"provider": "offline"}}),
+    ]
+    assert [(one.status_code, one.json["errors"][0]["field"]) for one in refused] == [(422, "name")] * 2
+    assert "all" not in [model["name"] for model in admin.get(f"{MODELS}/all").json["items"]]
+
+
 def test_one_that_nobody_used_is_gone(admin: Person, alice: Person, name: str):
     put(admin, name)
     assert admin.delete(f"{MODELS}/{name}").status_code == 204
