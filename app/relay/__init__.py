@@ -6,7 +6,10 @@ follow    one reader's position: what it may be sent next, and when it needs a p
 topic     a tail with its readers, and when its log must be read again
 reader    a follower with a socket
 subscription, ear   the raw connection that hears what is published, and what keeps it alive
-hub       one thread that moves all of it
+strands   other logs that one reader carries beside its own
+shelf     the logs that are open here, and when they are read
+loop, pool   what one thread does in turn, and threads for what blocks
+hub       that thread: it sends what is there to whoever follows
 stream    one response, with two doors: a socket handed to the hub, or an ordinary generator
 presence  how many others follow a feed
 places    how many streams there may be

@@ -10,40 +10,33 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
-from itertools import count
+from collections.abc import Callable
 from math import inf
 from random import random
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLOUT, EPOLLRDHUP
 from threading import Event, Lock, Thread
 from time import monotonic, time
-from typing import Any
 from weakref import WeakSet
 
 import structlog
 
 from app.domain import sse
 from app.domain.cursor import Cursor
-from app.domain.errors import StoreDown
 from app.domain.events import NOTICE, Entry
 from app.relay.book import Book
-from app.relay.ear import Ear
 from app.relay.follow import Render
-from app.relay.pool import Pool
+from app.relay.loop import Loop
 from app.relay.reader import Closed, OnClose, Reader, Reason, discard_input, finish, prepare
+from app.relay.shelf import TAIL_BYTES, Shelf
 from app.relay.strands import Strand, Strands
-from app.relay.tail import Tail, chunk
-from app.relay.topic import POLL, Topic
+from app.relay.tail import chunk
+from app.relay.topic import Topic
 
 logger = structlog.get_logger()
 
 KEEPALIVE_SECONDS = 15.0
-IDLE_SECONDS = 5.0
 QUEUE_SECONDS = 2.0
 STALL_SECONDS = 60.0
-# A tail outlives its last reader a little: most of them come back at once.
-LINGER_SECONDS = 10.0
 # How long a finished stream may wait for the client to close, before we do.
 CLOSE_SECONDS = 2.0
 TICK_SECONDS = 0.5
@@ -52,9 +45,6 @@ DRAIN_SECONDS = 0.9
 # Bytes of one write; writes for one reader before it is another one's turn.
 PIECE = 65_536
 TURN = 8
-TAIL_BYTES = 1_048_576
-PROCESS_BYTES = 64 * 1_048_576
-SMALLEST_TAIL = 8192
 
 LAST_CHUNK = b"0\r\n\r\n"
 HEARTBEAT = chunk(sse.HEARTBEAT)
@@ -87,37 +77,28 @@ class Hub:
     ) -> None:
         self.book = book
         self._keepalive = keepalive
-        # Opened by ``start``, in the process that serves.
-        self._epoll: epoll
-        self._wake = -1
-        self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._awake = False
-        self._readings = Pool("relay-read", reading_threads)
-        # Dialling, the canary and the two questions never wait for each other: each has at most one under way.
-        self._chores = Pool("relay-chore", 4)
-        self._ear = Ear(
+        self._loop = Loop()
+        self._shelf = Shelf(
+            self._loop,
             redis_url,
             namespace,
             publish,
-            lambda job, then: self._work(self._chores, job, then),
+            reading_threads=reading_threads,
             heard=self._heard,
-            confirmed=self._confirmed,
-            lost=self._lost,
-            found=self._found,
+            grown=self._deliver,
+            ready=self._pump,
+            is_open=self._is_open,
+            deleted=lambda topic: self._break_all(topic, "deleted"),
         )
-        self._topics: dict[bytes, Topic] = {}
+        self._ear, self._topics = self._shelf.ear, self._shelf.topics
         self._readers: dict[int, Reader] = {}
         # Finished streams that wait for their client to close.
         self._parting: dict[int, float] = {}
         self._touched: list[Topic] = []
         self._ready: deque[Reader | Strand] = deque()
-        self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._order = count()
-        self._now = monotonic()
         self._next_tick = 0.0
         self._next_queue_look = 0.0
-        self._complain_at = 0.0
-        self._asking_ends = self._asking_queue = False
+        self._asking_queue = False
         self._draining = False
         self._stopped = False
         self.drained = Event()
@@ -128,7 +109,6 @@ class Hub:
         self.events_received = 0
         self.frames_sent = 0
         self.bytes_sent = 0
-        self.log_reads = 0
         self.resyncs = 0
 
     # What is told to the outside
@@ -142,6 +122,11 @@ class Hub:
     def redis_reconnects(self) -> int:
         """How often the subscription had to be built again."""
         return max(self._ear.connects - 1, 0)
+
+    @property
+    def log_reads(self) -> int:
+        """How often a page of a log was read."""
+        return self._shelf.log_reads
 
     @property
     def canary_failures(self) -> int:
@@ -210,7 +195,7 @@ class Hub:
         )
         # The head and the first frame leave from here: they need not wait for the hub.
         reader.rest = prefix[max(self._write(reader, prefix), 0) :]
-        self._post(self._join, reader, key, book or self.book)
+        self._loop.post(self._join, reader, key, book or self.book)
 
     def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Break every stream within ``seconds``, not all at the same moment, and every later one at once.
@@ -221,17 +206,15 @@ class Hub:
             self._draining = True
             self.drained.set()
         else:
-            self._post(self._drain, seconds)
+            self._loop.post(self._drain, seconds)
 
     def start(self) -> None:
         """Open what is needed and start the thread: after the fork. ``adopt`` does it too."""
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._epoll = epoll()
-                    self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-                    self._epoll.register(self._wake, EPOLLIN)
-                    self._ear.open(self._epoll)
+                    self._loop.open()
+                    self._shelf.open()
                     thread = Thread(target=self._run, name="relay-hub", daemon=True)
                     thread.start()
                     self._thread = thread
@@ -240,10 +223,9 @@ class Hub:
     def close(self) -> None:
         """Break all streams and end the thread."""
         if self._thread is not None:
-            self._post(self._stop)
+            self._loop.post(self._stop)
             self._thread.join(5)
-        self._readings.close()
-        self._chores.close()
+        self._shelf.close()
 
     # The loop
 
@@ -256,68 +238,25 @@ class Hub:
         self._end()
 
     def _pass(self) -> None:
-        for fd, events in self._epoll.poll(self._patience()):
+        for fd, events in self._loop.wait(-inf if self._ready else self._next_tick):
             if fd == self._ear.fd:
-                self._now = monotonic()
                 self._ear.ready(events)
                 self._deliver_touched()
-            elif fd == self._wake:
-                os.eventfd_read(self._wake)
             else:
                 self._on_socket(fd, events)
-        self._now = monotonic()
         # Only now, so that an event of this round cannot meet a new socket that got an old one's number.
-        self._run_posted()
+        self._loop.run_posted()
         self._run_ready()
-        self._run_timers()
-        if self._now >= self._next_tick:
-            self._next_tick = self._now + TICK_SECONDS
+        self._loop.run_timers()
+        if self._loop.now >= self._next_tick:
+            self._next_tick = self._loop.now + TICK_SECONDS
             self._tick()
-
-    def _patience(self) -> float:
-        if self._ready or self._posted:
-            return 0.0
-        until = min(self._next_tick, self._timers[0][0] if self._timers else inf)
-        return max(until - monotonic(), 0.0)
-
-    def _post(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Have something called in the hub's thread."""
-        self._posted.append((call, arguments))
-        if not self._awake:
-            self._awake = True
-            os.eventfd_write(self._wake, 1)
-
-    def _run_posted(self) -> None:
-        self._awake = False
-        for _ in range(len(self._posted)):
-            call, arguments = self._posted.popleft()
-            call(*arguments)
 
     def _run_ready(self) -> None:
         for _ in range(len(self._ready)):
             reader = self._ready.popleft()
             if self._is_open(reader):
                 self._pump(reader)
-
-    def _run_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= self._now:
-            _, _, call, arguments = heappop(self._timers)
-            call(*arguments)
-
-    def _at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
-        heappush(self._timers, (when, next(self._order), call, arguments))
-
-    def _work(self, pool: Pool, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Run ``job`` in a thread; ``then`` gets its result, or its exception, here."""
-
-        def run() -> None:
-            try:
-                outcome = job()
-            except Exception as error:
-                outcome = error
-            self._post(then, outcome)
-
-        pool.submit(run)
 
     # Hearing
 
@@ -335,8 +274,8 @@ class Hub:
         elif topic.tail.gap:
             # Feeds are only ever rung for; that is no hole.
             self.resyncs += topic.book.frame is None
-            topic.schedule.hole(self._now)
-            self._plan(topic)
+            topic.schedule.hole(self._loop.now)
+            self._shelf.plan(topic)
 
     def _pass_on(self, topic: Topic, chunked: bytes) -> None:
         """Say something beside the log to everybody who has all of it. Who is behind does without."""
@@ -361,7 +300,7 @@ class Hub:
     def _deliver(self, topic: Topic, blob: bytes, events: int) -> None:
         """Send the newest ``events`` of the tail to every live reader. The hot path: per reader only a ``write``."""
         tail, live, size = topic.tail, topic.live, len(blob)
-        topic.delivered_at = self._now
+        topic.delivered_at = self._loop.now
         if tail.complete or size > PIECE:
             self._release(topic, tail.offset - size, tail.count - events)
         else:
@@ -415,7 +354,7 @@ class Hub:
         sent = self._write(reader, data)
         if sent < 0:
             return self._forget(reader, "gone")
-        reader.since = self._now
+        reader.since = self._loop.now
         if sent < len(data):
             reader.rest, reader.blocked = data[sent:], True
             reader.topic.waiting.pop(reader.fd, None)
@@ -441,7 +380,7 @@ class Hub:
             reader.cursor, reader.rest = topic.tail.split(begin + sent) if sent else (topic.tail.at(begin), b"")
             behind = topic.tail.between(reader.cursor, topic.end)
             reader.leave_live(begin + sent, topic.tail.count - behind)
-            reader.blocked, reader.since = True, self._now
+            reader.blocked, reader.since = True, self._loop.now
             # They were counted with the others.
             self.frames_sent -= behind
             self.bytes_sent -= topic.tail.offset - begin - sent
@@ -449,16 +388,16 @@ class Hub:
     # Readers
 
     def _join(self, reader: Reader, key: str, book: Book) -> None:
-        topic = reader.topic = self._topic(key, book, reader.cursor)
+        topic = reader.topic = self._shelf.join(key, book, reader.cursor)
         self.streams_opened += 1
         self._readers[reader.fd] = reader
         try:
-            self._epoll.register(reader.fd, _INTEREST)
+            self._loop.epoll.register(reader.fd, _INTEREST)
         except OSError:
             self._forget(reader, "gone")
             return
         self.drained.clear()
-        self._plan(topic)
+        self._shelf.plan(topic)
         self._tell_position(reader)
         self._pump(reader)
         if self._draining and self._is_open(reader):
@@ -503,7 +442,7 @@ class Hub:
             if sent:
                 before = reader.events
                 reader.sent(sent)
-                reader.since = self._now
+                reader.since = self._loop.now
                 self.frames_sent += reader.events - before
             if sent < len(data):
                 reader.blocked = True
@@ -530,10 +469,10 @@ class Hub:
         if reader.closing < inf:
             self._part(reader)
         elif reader.at_end(topic.tail):
-            reader.closing, reader.rest = self._now + CLOSE_SECONDS, LAST_CHUNK
+            reader.closing, reader.rest = self._loop.now + CLOSE_SECONDS, LAST_CHUNK
             self._ready.append(reader)
         elif reader.lacks(topic.tail):
-            self._want(reader)
+            self._shelf.want(reader)
         elif reader.cursor == topic.end and reader.render is None:
             reader.go_live()
             topic.live[reader.fd] = reader
@@ -561,7 +500,7 @@ class Hub:
         topic.waiting.pop(fd, None)
         reader.page = None
         del self._readers[fd]
-        self._leave(topic)
+        self._shelf.leave(topic)
         for strand in list(reader.strands.carried.values()) if reader.strands else ():
             self._cut(strand)
         if self._draining and not self._readers:
@@ -572,7 +511,7 @@ class Hub:
         if reader.on_close is None:
             return
         try:
-            reader.on_close(reader.report(reason, self._now))
+            reader.on_close(reader.report(reason, self._loop.now))
         except Exception:
             logger.exception("The end of a stream could not be reported.", action="on_close_failed")
 
@@ -584,7 +523,7 @@ class Hub:
             reader.rest += chunked
             return
         sent = self._write(reader, chunked)
-        reader.since = self._now
+        reader.since = self._loop.now
         if sent < 0:
             self._forget(reader, "gone")
         elif sent < len(chunked):
@@ -603,9 +542,9 @@ class Hub:
         if strands is None:
             return
         for key, after in strands.wanted():
-            topic = self._topic(key, strands.book, after)
+            topic = self._shelf.join(key, strands.book, after)
             strands.carry(key, after, reader, topic)
-            self._plan(topic)
+            self._shelf.plan(topic)
         for strand in strands.held():
             strand.held = False
             self._ready.append(strand)
@@ -642,7 +581,7 @@ class Hub:
             self._cut(strand)
             self._weave(strand.reader)
         elif strand.lacks(strand.topic.tail):
-            self._want(strand)
+            self._shelf.want(strand)
         else:
             strand.topic.waiting[strand.fd] = strand
 
@@ -653,162 +592,21 @@ class Hub:
         del strands.carried[strand.key]
         strand.topic.waiting.pop(strand.fd, None)
         strand.page = None
-        self._leave(strand.topic)
-
-    # Reading logs
-
-    def _topic(self, key: str, book: Book, after: Cursor) -> Topic:
-        """The log, for one more who follows it past ``after``."""
-        topic = self._topics.get(book.channel(key))
-        if topic is None:
-            topic = self._open_topic(key, book, after)
-        elif topic.tail.empty and not topic.tail.covers(after):
-            self._rewind(topic, after)
-        topic.readers += 1
-        topic.empty = inf
-        return topic
-
-    def _leave(self, topic: Topic) -> None:
-        """One follows it no longer."""
-        topic.readers -= 1
-        if not topic.readers:
-            topic.empty = self._now
-
-    def _open_topic(self, key: str, book: Book, start: Cursor) -> Topic:
-        topic = self._topics[book.channel(key)] = Topic(key, book, start, self._now)
-        if self._ear.connected:
-            self._ear.listen((topic.channel,))
-        else:
-            topic.schedule.away = True
-            topic.schedule.ask(self._now)
-        return topic
-
-    def _rewind(self, topic: Topic, start: Cursor) -> None:
-        """Nothing has come past the position the tail began at: begin at an earlier one."""
-        readers, topic.live = topic.live, {}
-        for reader in readers.values():
-            reader.leave_live(topic.tail.offset, topic.tail.count)
-            reader.cursor = topic.end
-            topic.waiting[reader.fd] = reader
-        topic.tail.rewind(start)
-        topic.schedule.ask(self._now)
-
-    def _plan(self, topic: Topic) -> None:
-        """See to it that the log is read when its schedule says so."""
-        schedule = topic.schedule
-        if not topic.readers or schedule.reading or schedule.due == inf:
-            return
-        if schedule.wanted(self._now):
-            self._read(topic)
-        elif schedule.due != schedule.planned:
-            schedule.planned = schedule.due
-            self._at(schedule.due, self._plan, topic)
-
-    def _read(self, topic: Topic) -> None:
-        topic.schedule.begin()
-        self.log_reads += 1
-        tail, after = topic.tail, topic.tail.answering()
-        self._work(self._readings, lambda: _page(topic, tail, after), lambda outcome: self._have_read(topic, outcome))
-
-    def _have_read(self, topic: Topic, outcome: tuple[Tail, bool] | Exception) -> None:
-        if self._topics.get(topic.channel) is not topic:
-            return
-        if isinstance(outcome, Exception):
-            self._complain(topic, outcome)
-            topic.schedule.failed(self._now)
-        else:
-            page, more = outcome
-            tail = topic.tail
-            offset, number = tail.offset, tail.count
-            grown = tail.extend(page)
-            topic.schedule.read(self._now, grown=grown, more=more, gap=tail.gap)
-            if grown:
-                self._deliver(topic, tail.since(offset), tail.count - number)
-        self._plan(topic)
-
-    def _want(self, reader: Reader | Strand) -> None:
-        """Get a page for a reader the tail does not reach; readers at the same place share it."""
-        topic, after = reader.topic, reader.cursor
-        if topic.wanting is None:
-            topic.wanting = {}
-        readers = topic.wanting.setdefault(after, [])
-        readers.append(reader)
-        if len(readers) == 1:
-            self._fetch(topic, after)
-
-    def _fetch(self, topic: Topic, after: Cursor) -> None:
-        self.log_reads += 1
-        tail = topic.tail
-        self._work(
-            self._readings, lambda: _page(topic, tail, after), lambda outcome: self._have_page(topic, after, outcome)
-        )
-
-    def _have_page(self, topic: Topic, after: Cursor, outcome: tuple[Tail, bool] | Exception) -> None:
-        wanting = topic.wanting or {}
-        readers = [reader for reader in wanting.get(after, ()) if self._is_open(reader)]
-        if not readers:
-            wanting.pop(after, None)
-            return
-        if isinstance(outcome, Exception):
-            self._complain(topic, outcome)
-            self._at(self._now + POLL, self._fetch, topic, after)
-            return
-        page, more = outcome
-        if not topic.tail.extend_back(page, TAIL_BYTES) and page.end == after and not topic.tail.covers(after):
-            # The log has less than the tail just now: it lost its end, and will be given it again.
-            self._at(self._now + POLL / 2, self._fetch, topic, after)
-            return
-        del wanting[after]
-        page.complete = page.complete and not more
-        for reader in readers:
-            if not topic.tail.covers(reader.cursor):
-                reader.feed(page)
-            self._pump(reader)
-
-    def _complain(self, topic: Topic, error: Exception) -> None:
-        """Once a second at most: when the stores are away, every log says the same."""
-        if self._now >= self._complain_at:
-            self._complain_at = self._now + 1.0
-            unknown = None if isinstance(error, StoreDown) else error
-            logger.warning(
-                "A log cannot be read just now.", action="log_read_failed", generation_id=topic.key,
-                error=str(error), exc_info=unknown,
-            )  # fmt: skip
-
-    # Redis comes and goes
-
-    def _confirmed(self, channel: bytes) -> None:
-        topic = self._topics.get(channel)
-        if topic is not None:
-            topic.schedule.ask(self._now)
-            self._plan(topic)
-
-    def _lost(self) -> None:
-        """Nothing is heard any more: read instead, each log every second, not all at the same moment."""
-        for topic in self._topics.values():
-            topic.schedule.away = True
-            topic.schedule.due = min(topic.schedule.due, self._now + random() * POLL)
-            self._plan(topic)
-
-    def _found(self) -> None:
-        """Heard again: subscribe to everything; each confirmation is followed by a read."""
-        for topic in self._topics.values():
-            topic.schedule.away = False
-        self._ear.listen(self._topics)
+        self._shelf.leave(strand.topic)
 
     # Now and then
 
     def _tick(self) -> None:
-        self._ear.tick(self._now)
         self._look_at_readers()
-        self._look_at_topics()
-        for fd in [fd for fd, until in self._parting.items() if until <= self._now]:
+        self._shelf.tick()
+        self._look_at_the_queue()
+        for fd in [fd for fd, until in self._parting.items() if until <= self._loop.now]:
             del self._parting[fd]
             discard_input(fd)
             os.close(fd)
 
     def _look_at_readers(self) -> None:
-        now = self._now
+        now = self._loop.now
         quiet_since, stalled_since = now - self._keepalive + TICK_SECONDS, now - STALL_SECONDS
         for reader in list(self._readers.values()):
             since = reader.since
@@ -828,56 +626,6 @@ class Hub:
         if self._is_open(reader):
             self._forget(reader, "expired")
 
-    def _look_at_topics(self) -> None:
-        now = self._now
-        idle, unwritten = [], []
-        share = max(min(TAIL_BYTES, PROCESS_BYTES // max(len(self._topics), 1)), SMALLEST_TAIL)
-        for topic in list(self._topics.values()):
-            if not topic.readers:
-                if now - topic.empty > LINGER_SECONDS:
-                    self._close_topic(topic)
-                continue
-            if now - max(topic.delivered_at, topic.asked_at) >= IDLE_SECONDS and not topic.tail.complete:
-                idle.append(topic)
-            if topic.tail.unwritten:
-                unwritten.append(topic)
-            topic.tail.trim(share)
-        self._ask_for_ends(idle)
-        if now >= self._next_queue_look:
-            self._next_queue_look = now + QUEUE_SECONDS
-            self._ask_for_positions(unwritten)
-
-    def _close_topic(self, topic: Topic) -> None:
-        del self._topics[topic.channel]
-        self._ear.leave(topic.channel)
-
-    def _ask_for_ends(self, idle: list[Topic]) -> None:
-        """One question about all logs that have been silent: has the store more of one, or is it gone altogether?"""
-        if not idle or self._asking_ends:
-            return
-        self._asking_ends = True
-        for topic in idle:
-            topic.asked_at = self._now
-        self._work(
-            self._chores,
-            lambda: _ask(idle, lambda book, keys: book.source.ends(keys)),
-            lambda outcome: self._have_ends(idle, outcome),
-        )
-
-    def _have_ends(self, idle: list[Topic], outcome: dict[Topic, Cursor | None] | Exception) -> None:
-        self._asking_ends = False
-        if isinstance(outcome, Exception):
-            return
-        for topic in idle:
-            if topic not in outcome:
-                self._break_all(topic, "deleted")
-                continue
-            end = outcome[topic]
-            # Its writer may not reach Redis, or Redis nobody: then the store has what nobody publishes.
-            if end is None or end > topic.end:
-                topic.schedule.ask(self._now)
-                self._plan(topic)
-
     def _break_all(self, topic: Topic, reason: Reason) -> None:
         for reader in list(self._readers.values()):
             strand = reader.strands.carried.get(topic.key) if reader.strands else None
@@ -892,15 +640,15 @@ class Hub:
             else:
                 self._forget(reader, reason)
 
-    def _ask_for_positions(self, unwritten: list[Topic]) -> None:
-        if not unwritten or self._asking_queue:
+    def _look_at_the_queue(self) -> None:
+        """Whoever waits for an answer to begin is told how many are before it."""
+        if self._loop.now < self._next_queue_look or self._asking_queue:
             return
-        self._asking_queue = True
-        self._work(
-            self._chores,
-            lambda: _ask(unwritten, lambda book, keys: book.source.queue_positions(keys)),
-            lambda outcome: self._have_positions(outcome),
-        )
+        self._next_queue_look = self._loop.now + QUEUE_SECONDS
+        unwritten = [topic for topic in self._topics.values() if topic.readers and topic.tail.unwritten]
+        if unwritten:
+            self._asking_queue = True
+            self._shelf.ask(unwritten, lambda book, keys: book.source.queue_positions(keys), self._have_positions)
 
     def _have_positions(self, outcome: dict[Topic, int] | Exception) -> None:
         self._asking_queue = False
@@ -927,7 +675,7 @@ class Hub:
         if not self._readers:
             self.drained.set()
         for reader in self._readers.values():
-            self._at(self._now + random() * seconds, self._send_away, reader)
+            self._loop.at(self._loop.now + random() * seconds, self._send_away, reader)
 
     def _send_away(self, reader: Reader) -> None:
         if self._is_open(reader):
@@ -943,20 +691,5 @@ class Hub:
         for fd in self._parting:
             os.close(fd)
         self._ear.close()
-        self._epoll.close()
+        self._loop.close()
         self.drained.set()
-
-
-def _page(topic: Topic, tail: Tail, after: Cursor) -> tuple[Tail, bool]:
-    """A page of the log, encoded, and whether it is a full one. Runs in the pool."""
-    limit = topic.book.page
-    entries = topic.book.source.read(topic.key, after, limit)
-    return tail.page(after, entries), len(entries) >= limit
-
-
-def _ask(topics: Iterable[Topic], question: Callable[[Book, list[str]], dict[str, Any]]) -> dict[Topic, Any]:
-    """One question for all logs of each book."""
-    books: dict[Book, dict[str, Topic]] = {}
-    for topic in topics:
-        books.setdefault(topic.book, {})[topic.key] = topic
-    return {keyed[key]: answer for book, keyed in books.items() for key, answer in question(book, list(keyed)).items()}

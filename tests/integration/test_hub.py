@@ -20,10 +20,10 @@ from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.domain.events import Token, encode
 from app.eventlog.log import RedisLog
-from app.relay import hub as hub_module
+from app.relay import shelf
 from app.relay.book import Book
 from app.relay.follow import Render
-from app.relay.hub import Hub
+from app.relay.hub import PIECE, Hub
 from app.relay.reader import Closed
 from app.relay.strands import Strands
 from dev.valkey import Valkey
@@ -201,7 +201,7 @@ def test_a_slow_reader_is_given_everything_and_costs_next_to_nothing(place: Plac
         writer.tokens(100, size=500)
     until(lambda: any(reader.blocked for reader in hub._readers.values()))
     topic = hub._topics[b"test:{g}:live"]
-    assert topic.tail.size <= hub_module.TAIL_BYTES
+    assert topic.tail.size <= shelf.TAIL_BYTES
     assert all(len(reader.rest) < 2000 and reader.page is None for reader in hub._readers.values())
     writer.end()
     assert slow.rest() == writer.ids()
@@ -240,7 +240,7 @@ def test_a_cursor_ahead_of_the_log_waits_and_spoils_nothing_for_others(place: Pl
 
 
 def test_a_deleted_generation_breaks_its_streams(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -251,7 +251,7 @@ def test_a_deleted_generation_breaks_its_streams(place: Place, monkeypatch: pyte
 
 
 def test_the_end_is_found_though_nobody_published_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -264,7 +264,7 @@ def test_the_end_is_found_though_nobody_published_it(place: Place, monkeypatch: 
 
 
 def test_what_nobody_published_is_found_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -386,7 +386,7 @@ def test_a_slow_reader_of_another_form_misses_nothing_and_gets_nothing_twice(pla
 def test_a_tail_without_readers_goes_away_and_its_channel_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(shelf, "LINGER_SECONDS", 0.2)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -582,7 +582,7 @@ def test_a_slow_reader_of_several_logs_misses_nothing_and_its_strands_cost_nothi
         own.tokens(1)
     until(lambda: any(reader.blocked for reader in hub._readers.values()))
     assert all(not strand.rest and strand.page is None for strand in strands.carried.values())
-    assert all(len(reader.rest) <= 2 * hub_module.PIECE for reader in hub._readers.values())
+    assert all(len(reader.rest) <= 2 * PIECE for reader in hub._readers.values())
     one.end()
     two.end()
     ids = slow.take(sum(len(writer.ids()) for writer in (own, one, two)))

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.cursor import START, Cursor
 from app.domain.events import Snapshot
-from app.relay import hub as hub_module
+from app.relay import shelf
 from app.relay.book import Book
 from app.relay.hub import Hub
 from tests.actors import claim, start
@@ -33,7 +33,7 @@ def test_the_store_knows_a_running_log_as_far_as_its_newest_checkpoint(stack: St
 def test_a_log_that_has_nothing_to_say_is_not_read_again_and_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.2)
     generation_id = start(stack.resources, stack.user).generation.id
     hand = claim(stack.resources, generation_id)
     hand.freeze()

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from app.eventlog import presence as shared_presence
 from app.eventlog.bell import Bell
 from app.eventlog.presence import PresenceBook
-from app.relay import hub
+from app.relay import shelf
 from app.relay.stream import StreamBroken
 from app.wiring import Resources
 from dev.server import free_port
@@ -356,7 +356,7 @@ def test_without_redis_a_feed_is_served_from_postgresql(make_app: Any) -> None:
 
 def test_a_ring_nobody_heard_is_made_up_for(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bell, "ring", lambda self, keys: None)
-    monkeypatch.setattr(hub, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
     alice = Person(make_app().test_client(), "alice")
     conversation_id = alice.start()["conversation"]["id"]
     with following(alice, events_of(conversation_id) + "?from_seq=2", presence=True) as feed:
