@@ -1,4 +1,7 @@
-"""When partial text is saved, and how leases stay alive: one statement for all generations of the process."""
+"""When partial text is saved, and how leases stay alive: one statement for all generations of the process.
+
+They are saved on a common beat, so that many share a transaction: with two hundred of them that is ten times fewer.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A draft is saved after so many events, or so many seconds; its lease is renewed at least every heartbeat."""
+    """A draft is saved after so many events, or so many seconds (a quarter more at most, to be saved with others); its
+    lease is renewed at least every heartbeat.
+    """
 
     events: int
     seconds: float
@@ -36,12 +41,18 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The events of a draft that one checkpoint covers, and when that was decided."""
+    """The events of a draft that one checkpoint covers, its size with them, and when that was decided."""
 
     draft: Draft
     first: int
     end: int
+    size: int
     at: float
+
+    @classmethod
+    def of(cls, draft: Draft, now: float) -> _Part:
+        """All that is not saved."""
+        return cls(draft, draft.saved, len(draft.payloads), draft.size, now)
 
     def packed(self) -> Checkpoint:
         draft, claimed = self.draft, self.draft.claimed
@@ -87,12 +98,13 @@ class Checkpointer:
     async def save(self, draft: Draft) -> None:
         """Save everything of one draft now. Raises DatabaseDown."""
         draft.seal()
-        await self._renew([_Part(draft, draft.saved, len(draft.payloads), monotonic())])
+        await self._renew([_Part.of(draft, monotonic())])
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            due = [part for draft in self._drafts if (part := self._due(draft, monotonic()))]
+            now = monotonic()
+            due = [part for draft in self._drafts if (part := self._due(draft, now))]
             for start in range(0, len(due), BATCH):
                 try:
                     await self._renew(due[start : start + BATCH])
@@ -105,18 +117,22 @@ class Checkpointer:
                     await asyncio.sleep(1)
 
     def _due(self, draft: Draft, now: float) -> _Part | None:
-        waiting, end = now - draft.saved_at, len(draft.payloads)
-        fresh = end - draft.saved
+        waiting, fresh = now - draft.saved_at, len(draft.payloads) - draft.saved
         if fresh and (
             draft.strict
             or fresh >= self._policy.events
-            or waiting >= self._policy.seconds
-            or sum(map(len, draft.payloads[draft.saved :])) >= FULL_BYTES
+            or self._beat(draft, now, waiting)
+            or draft.size - draft.saved_size >= FULL_BYTES
         ):
-            return _Part(draft, draft.saved, end, now)
+            return _Part.of(draft, now)
         if waiting >= self._policy.heartbeat:
-            return _Part(draft, draft.saved, end, now)
+            return _Part.of(draft, now)
         return None
+
+    def _beat(self, draft: Draft, now: float, waiting: float) -> bool:
+        """Whether the common beat has come since this draft was saved; one saved just before waits for the next."""
+        seconds = self._policy.seconds
+        return now // seconds > draft.saved_at // seconds and waiting >= seconds / 4
 
     async def _renew(self, parts: list[_Part]) -> None:
         """One transaction for all of them, composed and run off the loop."""
@@ -129,7 +145,8 @@ class Checkpointer:
             if draft.claimed.lease.generation_id not in held:
                 draft.lost(LeaseLost(draft.claimed.lease.generation_id))
                 continue
-            draft.saved = max(draft.saved, part.end)
+            if part.end > draft.saved:
+                draft.saved, draft.saved_size = part.end, part.size
             draft.proven_at = draft.saved_at = part.at
             if draft.acked < draft.sendable:
                 self._outbox.touch(draft)

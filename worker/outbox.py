@@ -64,8 +64,10 @@ class Draft:
         "proven_at",
         "saved",
         "saved_at",
+        "saved_size",
         "sent_at",
         "short_way",
+        "size",
         "strict",
         "thinking",
         "transcript",
@@ -96,6 +98,7 @@ class Draft:
         self.thinking = False
         self.acked = 0  # events the log has
         self.saved = 0  # events PostgreSQL has
+        self.size = self.saved_size = 0  # bytes of the events, and of those that PostgreSQL has
         self.in_flight = False
         self.in_step_until = 0.0  # how long the next event may go the short way, on this connection
         self.ttl_ms = KEEP_TTL
@@ -126,7 +129,9 @@ class Draft:
 
     def _append(self, event: Event) -> None:
         self.transcript.add(Cursor(self.epoch, len(self.payloads)), event)
-        self.payloads.append(encode(event))
+        payload = encode(event)
+        self.payloads.append(payload)
+        self.size += len(payload)
 
     def first_token_age(self, at: float) -> float | None:
         """Seconds from this draft's first piece to ``at``; None before it."""

@@ -145,6 +145,22 @@ def test_so_much_time_makes_a_checkpoint(at_bench: Callable[..., None]) -> None:
     at_bench(work, seconds=0.2)
 
 
+def test_drafts_that_began_at_different_times_are_saved_together(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        drafts = []
+        for _ in range(4):
+            drafts.append(bench.draft())
+            await asyncio.sleep(0.07)
+        for _ in range(100):
+            for draft in drafts:
+                add(draft, 1)
+            await asyncio.sleep(0.02)
+        moments = {draft.saved_at for draft in drafts}
+        assert len(moments) == 1
+
+    at_bench(work, seconds=0.4)
+
+
 def test_so_many_bytes_make_a_checkpoint(at_bench: Callable[..., None]) -> None:
     async def work(bench: Bench) -> None:
         draft = bench.draft()
