@@ -70,8 +70,9 @@ VERSION = hashlib.sha256("".join(asset.etag for asset in ASSETS.values()).encode
 @page.get("/")
 @page.get("/new")
 @page.get("/c/<conversation>")
-@page.get("/m/<model>/new")
-@page.get("/m/<model>/c/<conversation>")
+# The name of a model may have slashes; in an address they are escaped, and arrive here as themselves.
+@page.get("/m/<path:model>/new")
+@page.get("/m/<path:model>/c/<conversation>")
 def show(conversation: str | None = None, model: str | None = None) -> Response:
     """The shell. Whether the conversation exists is the API's to say: the shell knows nobody."""
     return _shell()

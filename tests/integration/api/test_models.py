@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask.testing import FlaskClient
 from flask_openapi3.openapi import OpenAPI
 
 from app.wiring import Resources
@@ -161,3 +162,13 @@ def test_what_a_model_cannot_be_is_refused_by_name(admin: Person, name: str, spe
         refused = admin._ask(method, path, {"json": body})
         assert refused.status_code == 422, (method, refused.text)
         assert refused.json["errors"][0]["field"] == field, method
+
+
+@pytest.mark.parametrize("path", ["/m/maker%2Fmodel/new", "/m/maker%2Fmodel/c/0190a5b4", "/m/plain/new"])
+def test_the_page_has_addresses_for_models_whatever_they_are_called(anybody: FlaskClient, path: str):
+    assert anybody.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/m/x", "/m//new", "/m/new", "/m/c/x"])
+def test_what_is_no_address_of_a_model_is_none(anybody: FlaskClient, path: str):
+    assert anybody.get(path).status_code == 404
