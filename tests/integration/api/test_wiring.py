@@ -19,8 +19,8 @@ from app.wiring import Resources
 from .conftest import Hand, Person
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/start.js", "/docs/assets/<path:name>",
-        "/problems/<slug>", "/", "/new", "/c/<conversation>", "/m/<model>/new", "/m/<model>/c/<conversation>",
-        "/static/<path:name>"}  # fmt: skip
+        "/problems/<slug>", "/", "/new", "/c/<conversation>", "/m/<path:model>/new",
+        "/m/<path:model>/c/<conversation>", "/static/<path:name>"}  # fmt: skip
 
 
 def test_every_route_declares_who_may_call_it(app: OpenAPI):
