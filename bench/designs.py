@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
-from app.store import generations
+from app.store import leases
 from bench import servers
 from bench.machine import listens
 from bench.stores import CannotMeasure, Stores, need
@@ -55,7 +55,7 @@ def product(stores: Stores, count: int) -> Iterator[Target]:
         ids = [stack.start(f"bench {n}", model="offline").generation.id for n in range(count)]
         with stack.resources.database.system() as tx:
             for generation_id in ids:
-                generations.claim(tx, generation_id, "bench", 3600, 3600)
+                leases.claim(tx, generation_id, "bench", 3600, 3600)
         web = stack.web(workers=1, WEB_THREADS=8)
         yield Target(
             web.pid,

@@ -21,8 +21,8 @@ from app.domain.events import Entry, Mark, Snapshot, Token, encode, number
 from app.domain.transcript import Transcript
 from app.eventlog.log import RedisLog
 from app.services.finishing import Ending
-from app.store import generations
-from app.store.generations import Claimed
+from app.store import leases
+from app.store.leases import Claimed
 from bench import report, servers
 from bench.designs import Target, naive_gevent, naive_gthread
 from bench.figures import Figure, Run, ratios
@@ -164,7 +164,7 @@ def _product(stores: Stores, count: int) -> Iterator[tuple[Stack, list[Claimed]]
     try:
         ids = [stack.start(f"bench {n}", model="offline").generation.id for n in range(count)]
         with stack.resources.database.system() as tx:
-            claims = [generations.claim(tx, generation_id, "bench", 3600, 3600) for generation_id in ids]
+            claims = [leases.claim(tx, generation_id, "bench", 3600, 3600) for generation_id in ids]
         yield stack, [claimed for claimed in claims if claimed]
     finally:
         stack.stop()

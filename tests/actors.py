@@ -16,7 +16,7 @@ from app.services.starting import Started
 from app.services.takeover import Frozen
 from app.store import checkpoints
 from app.store.database import execute
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from app.wiring import Resources
 
 

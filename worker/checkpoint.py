@@ -15,7 +15,7 @@ import structlog
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import pack
 from app.services.leases import Leases
-from app.store.generations import Checkpoint
+from app.store.leases import Checkpoint
 from worker.outbox import Draft, Outbox
 
 # A checkpoint is due at the latest at this many bytes.

@@ -34,7 +34,7 @@ from app.eventlog.log import (
 )
 from app.eventlog.pipe import OnReply, Pipe, Reply, packed
 from app.ops import metrics
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 
 # A silent generation asks this often whether it is still wanted; its log's time to live is refreshed with it.
 POKE_SECONDS = 1.0

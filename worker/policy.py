@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.domain.attempts import Attempt
 from app.domain.events import SnapshotReason
 from app.domain.transcript import Transcript
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from worker.providers.base import Provider, ProviderError
 from worker.run import Run
 

@@ -15,7 +15,7 @@ from app.config import Settings
 from app.domain.errors import LeaseLost, LogDown
 from app.services.dispatch import Sweeper
 from app.services.leases import Leases
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from app.wiring import Resources, build
 from worker.checkpoint import Checkpointer, Policy
 from worker.outbox import Outbox

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from app.domain.attempts import Attempt
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 
 
 class Draining(Exception):

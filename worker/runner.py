@@ -25,7 +25,7 @@ from app.services.generations import Generations
 from app.services.history import History
 from app.services.leases import Leases
 from app.services.takeover import Takeover
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from app.store.models import Model
 from worker import toolbox
 from worker.attempts import ended

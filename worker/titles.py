@@ -15,7 +15,7 @@ from app.domain import titles
 from app.domain.errors import DatabaseDown
 from app.services.titles import Titles
 from app.store.conversations import Untitled
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Provider, ProviderError, Text, Usage
 from worker.providers.offline import Offline
 

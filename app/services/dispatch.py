@@ -10,7 +10,7 @@ from time import monotonic
 import structlog
 
 from app.domain.errors import UnbrokenError
-from app.store import generations
+from app.store import leases
 from app.store.database import Database
 
 _MOST = 100
@@ -67,7 +67,7 @@ class Sweeper:
         if room <= 0:
             return []
         with self._database.system() as tx:
-            due = generations.due(tx, room, self._lease, self._late(), self._grace)
+            due = leases.due(tx, room, self._lease, self._late(), self._grace)
         for generation_id in due:
             _log.info("generation found waiting", action="sweep", generation_id=generation_id)
             self._handle(generation_id)

@@ -11,9 +11,9 @@ from app.domain.events import Done, Entry, encode, number
 from app.domain.transcript import Transcript, contiguous, digest
 from app.domain.usage import cost_of, priced
 from app.services.history import History, Turn, with_calls
-from app.store import checkpoints, conversations, generations, models, usage
+from app.store import checkpoints, conversations, generations, leases, models, usage
 from app.store.database import Database, Tx
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 
 FinalStatus = Literal["completed", "error", "cancelled"]
 
@@ -56,7 +56,7 @@ class Finisher:
         try:
             with self._database.system() as tx:
                 version = self._write(tx, claimed, entries, transcript, ending, attempts)
-                following = generations.call_next(tx, claimed.conversation_id)
+                following = leases.call_next(tx, claimed.conversation_id)
         except DatabaseDown:
             # The reply to a COMMIT can be lost. What is written says whose it was.
             if not self._is_finished(claimed):

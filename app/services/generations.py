@@ -18,9 +18,10 @@ from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, FinalStatus, Finisher
 from app.services.takeover import Takeover
-from app.store import checkpoints, conversations, generations
+from app.store import checkpoints, conversations, generations, leases
 from app.store.database import Database, Tx
-from app.store.generations import Claimed, Generation
+from app.store.generations import Generation
+from app.store.leases import Claimed
 
 # A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
 CANCEL_PATIENCE_SECONDS = 0.3
@@ -132,7 +133,7 @@ class Generations:
             self._publish(claimed, [*payloads, done])
 
     def _claim(self, tx: Tx, generation_id: str) -> Claimed | None:
-        return generations.claim_to_cancel(tx, generation_id, "cancel", min(self._lease, CANCEL_LEASE_SECONDS))
+        return leases.claim_to_cancel(tx, generation_id, "cancel", min(self._lease, CANCEL_LEASE_SECONDS))
 
     def _publish(self, claimed: Claimed, payloads: list[bytes]) -> None:
         """Tell the readers now; what cannot be told they learn from PostgreSQL some seconds later."""

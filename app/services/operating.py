@@ -8,7 +8,7 @@ from app.domain.commands import Regenerate, User
 from app.domain.errors import LeaseLost, NotFound, StoreDown, WrongState
 from app.services.generations import Generations
 from app.services.starting import Starter
-from app.store import generations, operations
+from app.store import leases, operations
 from app.store.database import Database
 from app.store.operations import Watched
 
@@ -64,7 +64,7 @@ class Operator:
         """End it as an error, with what it said so far. Raises WrongState when it has ended, or is being cancelled."""
         for _ in range(FAIL_TRIES):
             with self._database.system() as tx:
-                claimed = generations.take(tx, generation_id, "operator", self._lease)
+                claimed = leases.take(tx, generation_id, "operator", self._lease)
             if claimed is None:
                 self._get(generation_id)
                 raise WrongState("Only an answer that is waiting or in the making can be given up.")

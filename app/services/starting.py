@@ -22,10 +22,11 @@ from app.queue import Queue
 from app.services.accounts import new_id
 from app.services.catalogue import Catalogue
 from app.services.history import History, turn_of
-from app.store import conversations, generations, reserved, responses
+from app.store import conversations, generations, leases, reserved, responses
 from app.store.conversations import Conversation, Message
 from app.store.database import Database, Tx
-from app.store.generations import Claimed, Generation
+from app.store.generations import Generation
+from app.store.leases import Claimed
 
 # The enqueue is on its way: the sweeper waits this long before it looks, in seconds.
 GRACE_SECONDS = 2.0
@@ -329,7 +330,7 @@ def _make_room(tx: Tx, conversation_id: str, policy: OnBusy) -> tuple[Claimed, .
         raise ConversationBusy
     if policy == "enqueue":
         return ()
-    taken = [generations.claim_to_cancel(tx, row.id, policy, INTERRUPT_LEASE_SECONDS) for row in live]
+    taken = [leases.claim_to_cancel(tx, row.id, policy, INTERRUPT_LEASE_SECONDS) for row in live]
     return tuple(claimed for claimed in taken if claimed)
 
 

@@ -14,9 +14,9 @@ from app.domain.errors import LeaseLost, LogDown
 from app.domain.events import Entry
 from app.domain.transcript import Transcript, merge
 from app.eventlog.log import PAGE, EventLog
-from app.store import checkpoints, generations
+from app.store import checkpoints, leases
 from app.store.database import Database
-from app.store.generations import Claimed, Lease
+from app.store.leases import Claimed, Lease
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Takeover:
         readable = opened or time.monotonic() < until + HANGING_SECONDS
         logged, read = self._earlier(lease, until) if readable else ([], False)
         with self._database.system() as tx:
-            if not generations.holds(tx, lease):
+            if not leases.holds(tx, lease):
                 raise LeaseLost(lease.generation_id)
             stored = checkpoints.chunks(tx, lease.generation_id)
             for run in missing(logged, stored):

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app.domain.cursor import Cursor
 from app.domain.events import pack
 from app.services.leases import Leases
-from app.store import checkpoints, generations
+from app.store import checkpoints, generations, leases
 from app.store.database import execute, fetch_one
-from app.store.generations import Checkpoint, Lease
+from app.store.leases import Checkpoint, Lease
 from tests.actors import start
 from tests.stack import Stack, until
 
@@ -103,7 +103,7 @@ class Rows(RuleBasedStateMachine):
     @rule(back=epochs)
     def advance(self, back: int) -> None:
         with self.resources.database.system() as tx:
-            claimed = generations.advance(tx, self.lease(back), [], LEASE)
+            claimed = leases.advance(tx, self.lease(back), [], LEASE)
         assert (claimed is not None) == self.holds(back)
         if claimed:
             self.epoch, self.lease_until = self.epoch + 1, self.now + LEASE
@@ -130,7 +130,7 @@ class Rows(RuleBasedStateMachine):
         live = self.status in ("queued", "running")
         expected = live and (not self.cancelled or self.lease_until is None or self.lease_until < self.now)
         with self.resources.database.user(self.stack.user.id) as tx:
-            claimed = generations.claim_to_cancel(tx, self.id, "cancel", CANCEL_LEASE)
+            claimed = leases.claim_to_cancel(tx, self.id, "cancel", CANCEL_LEASE)
         assert (claimed is not None) == expected
         if claimed:
             self.status, self.epoch, self.cancelled = "running", self.epoch + 1, True
@@ -159,7 +159,7 @@ class Rows(RuleBasedStateMachine):
         waits = self.status == "queued" or self.free(leave_to_others)
         expected = waits and self.next_dispatch + grace <= self.now
         with self.resources.database.system() as tx:
-            assert (self.id in generations.due(tx, 1000, LEASE, late, grace)) == expected
+            assert (self.id in leases.due(tx, 1000, LEASE, late, grace)) == expected
         if expected:
             self.dispatches += 1
             self.next_dispatch = self.now + min(2**self.dispatches, 60)

@@ -17,7 +17,7 @@ from app.domain.transcript import Transcript
 from app.services.leases import Leases
 from app.store import checkpoints
 from app.store.database import Database, fetch_one
-from app.store.generations import Claimed
+from app.store.leases import Claimed
 from app.wiring import Resources
 from tests.actors import release, start
 from tests.fakes.proxy import TcpProxy

@@ -13,7 +13,7 @@ from app.domain.errors import LeaseLost, LogDown
 from app.domain.events import Entry, Mark, Reasoning, Snapshot, Token, decode
 from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS, RUNNING_TTL_MS, RedisLog
-from app.store.generations import Claimed, Lease
+from app.store.leases import Claimed, Lease
 from app.wiring import redis_client
 from tests.fakes.proxy import TcpProxy
 from worker.outbox import Draft, Outbox

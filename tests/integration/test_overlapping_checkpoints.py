@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.cursor import Cursor
 from app.domain.events import pack
 from app.services.leases import Leases
-from app.store.generations import Checkpoint
+from app.store.leases import Checkpoint
 from tests.actors import Hand, claim, start
 from tests.stack import Stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.services.leases import Leases
-from app.store.generations import Checkpoint
+from app.store.leases import Checkpoint
 from tests.actors import claim, start
 from tests.stack import Stack
 

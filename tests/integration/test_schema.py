@@ -20,7 +20,7 @@ from app.domain.cursor import START
 from app.domain.events import Snapshot, encode, pack
 from app.domain.generation import MOVES, Status
 from app.services.finishing import Ending
-from app.store import checkpoints, conversations, feed, generations
+from app.store import checkpoints, conversations, feed, generations, leases
 from app.store.database import Database, Tx, execute, fetch, fetch_one
 from dev.postgres import Postgres
 from tests.conftest import ROOT, migrate
@@ -241,7 +241,7 @@ def test_a_login_role_that_owns_nothing_is_enough_at_run_time(
     try:
         started = stack.start("Hello", model="offline")
         with stack.resources.database.system() as tx:
-            claimed = generations.claim(tx, started.generation.id, "test", 30, 60)
+            claimed = leases.claim(tx, started.generation.id, "test", 30, 60)
         assert claimed
         frozen = stack.resources.takeover.freeze(claimed, 1)
         payloads = [encode(Snapshot("", "start", 1))]
@@ -503,13 +503,13 @@ def test_a_users_statements_use_their_indexes(crowded: tuple[Database, dict[str,
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
-        pytest.param(lambda tx, ids: generations.due(tx, 100, 30), "generations_live", id="sweep"),
-        pytest.param(lambda tx, ids: generations.claim(tx, ids["live"], "w", 30, 60), "generations_pkey", id="claim"),
+        pytest.param(lambda tx, ids: leases.due(tx, 100, 30), "generations_live", id="sweep"),
+        pytest.param(lambda tx, ids: leases.claim(tx, ids["live"], "w", 30, 60), "generations_pkey", id="claim"),
         pytest.param(
-            lambda tx, ids: generations.renew(
+            lambda tx, ids: leases.renew(
                 tx,
                 [
-                    generations.Checkpoint(generations.Lease(ids[f"live {n}"], 1), ids["user"], 500, 524, b"x", None)
+                    leases.Checkpoint(leases.Lease(ids[f"live {n}"], 1), ids["user"], 500, 524, b"x", None)
                     for n in range(3)
                 ],
                 30,
@@ -550,10 +550,10 @@ def test_renewing_a_lease_touches_no_index(database: Database, database_url: str
     """A heap-only update: what makes a heartbeat cheap."""
     with owner(database_url) as cursor:
         generation = add_generation(cursor, two[0], "running", epoch=1, lease_until="2100-01-01")
-    beat = generations.Checkpoint(generations.Lease(generation, 1), two[0], 0, 0, None, None)
+    beat = leases.Checkpoint(leases.Lease(generation, 1), two[0], 0, 0, None, None)
     for _ in range(5):
         with database.system() as tx:
-            assert generations.renew(tx, [beat], 30) == {generation}
+            assert leases.renew(tx, [beat], 30) == {generation}
     database.close()  # a backend tells its numbers at the latest when it leaves
 
     def counted() -> tuple[int, int] | None:

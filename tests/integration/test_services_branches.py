@@ -14,7 +14,7 @@ from app.domain.errors import ConversationBusy, InvalidInput, KeyReused, NotFoun
 from app.domain.events import Done, decode
 from app.domain.transcript import Transcript
 from app.services.starting import Started
-from app.store import generations
+from app.store import leases
 from app.store.conversations import Message
 from app.wiring import Resources
 from tests.actors import Hand, claim, start
@@ -69,7 +69,7 @@ def test_an_enqueued_message_is_answered_after_the_first_and_knows_its_answer(
     first, hand = speaking(resources, alice)
     second = start(resources, alice, "two", conversation_id=first.conversation.id, on_busy="enqueue")
     with resources.database.system() as tx:
-        assert generations.claim(tx, second.generation.id, "early", 30, 60) is None
+        assert leases.claim(tx, second.generation.id, "early", 30, 60) is None
     hand.finish()
     claim(resources, second.generation.id).speak(1).finish()
     assert context(resources, second) == ["live", Transcript.of(hand.entries).text, "two"]
@@ -86,7 +86,7 @@ def test_several_enqueued_messages_are_answered_in_their_order(resources: Resour
     for number, generation in enumerate(waiting):
         with resources.database.system() as tx:
             for later in waiting[number + 1 :]:
-                assert generations.claim(tx, later, "early", 30, 60) is None
+                assert leases.claim(tx, later, "early", 30, 60) is None
         claim(resources, generation).speak(1).finish()
 
 

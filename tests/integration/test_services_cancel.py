@@ -17,8 +17,8 @@ from app.domain.errors import LeaseLost, NotFound, UnbrokenError
 from app.domain.events import Done, Mark, Snapshot, Tool, decode
 from app.domain.transcript import Transcript, digest
 from app.services.generations import GenerationView
-from app.store import generations
-from app.store.generations import Checkpoint
+from app.store import leases
+from app.store.leases import Checkpoint
 from app.wiring import Resources, build
 from dev.server import free_port
 from tests.actors import Hand, claim, release, start
@@ -68,7 +68,7 @@ def test_what_waits_is_cancelled_and_never_runs(resources: Resources, alice: Use
     assert (view.row.status, view.content, view.row.finish_reason) == ("cancelled", "", "cancelled")
     check_end(resources, view)
     with resources.database.system() as tx:
-        assert generations.claim(tx, started.generation.id, "late", 30, 60) is None
+        assert leases.claim(tx, started.generation.id, "late", 30, 60) is None
 
 
 def test_what_runs_keeps_what_it_said_and_its_worker_is_fenced(resources: Resources, alice: User) -> None:
@@ -84,7 +84,7 @@ def test_what_runs_keeps_what_it_said_and_its_worker_is_fenced(resources: Resour
         hand.finish()
     beat = Checkpoint(hand.claimed.lease, alice.id, 0, 0, None, None)
     with resources.database.system() as tx:
-        assert generations.renew(tx, [beat], 30) == set()
+        assert leases.renew(tx, [beat], 30) == set()
 
 
 def test_the_cancelled_hear_it_at_once_in_the_log(resources: Resources, alice: User) -> None:
@@ -167,7 +167,7 @@ def test_a_cancel_whose_process_died_is_finished_by_the_next_worker(resources: R
     hand = running(resources, alice, 5)
     hand.publish()
     with resources.database.user(alice.id) as tx:
-        assert generations.claim_to_cancel(tx, hand.id, "web", 30) is not None
+        assert leases.claim_to_cancel(tx, hand.id, "web", 30) is not None
     release(resources, hand.id)
     following = claim(resources, hand.id)
     assert following.claimed.cancelled
@@ -213,7 +213,7 @@ def test_a_cancel_leaves_another_one_the_time_of_its_lease(resources: Resources,
     hand = running(resources, alice, 3)
     hand.publish()
     with resources.database.user(alice.id) as tx:
-        slow = generations.claim_to_cancel(tx, hand.id, "slow", 30)
+        slow = leases.claim_to_cancel(tx, hand.id, "slow", 30)
     assert slow
     with ThreadPoolExecutor(4) as pool:
         others = [pool.submit(resources.generations.cancel, alice, hand.id) for _ in range(4)]
@@ -226,7 +226,7 @@ def test_a_cancel_leaves_another_one_the_time_of_its_lease(resources: Resources,
 def test_a_cancel_that_died_is_finished_by_the_next_one(resources: Resources, alice: User) -> None:
     hand = running(resources, alice, 3)
     with resources.database.user(alice.id) as tx:
-        dead = generations.claim_to_cancel(tx, hand.id, "dead", 0.5)
+        dead = leases.claim_to_cancel(tx, hand.id, "dead", 0.5)
     assert dead
     view = resources.generations.cancel(alice, hand.id)
     assert (view.row.status, view.row.epoch) == ("cancelled", dead.lease.epoch + 1)

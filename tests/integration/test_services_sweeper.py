@@ -11,7 +11,7 @@ import pytest
 from app.domain.commands import User
 from app.services.dispatch import Sweeper
 from app.services.starting import GRACE_SECONDS
-from app.store import generations
+from app.store import leases
 from app.store.database import Database, execute, fetch_one
 from app.wiring import Resources
 from tests.actors import claim, start
@@ -104,7 +104,7 @@ def test_a_lease_given_back_is_due_at_once(resources: Resources, alice: User) ->
     generation = start(resources, alice).generation.id
     hand = claim(resources, generation, lease=20)
     with resources.database.system() as tx:
-        assert generations.release(tx, hand.claimed.lease, [])
+        assert leases.release(tx, hand.claimed.lease, [])
     assert sweeper(resources, []).sweep() == [generation]
 
 
@@ -123,8 +123,8 @@ def test_a_claim_too_leaves_an_expired_lease_alone_while_postgresql_is_young(res
     claim(resources, generation, lease=0.001)
     let_pass(resources.database, 100)
     with resources.database.system() as tx:
-        assert generations.claim(tx, generation, "other", 10**8, 60) is None
-        assert generations.claim(tx, generation, "other", 0.001, 60) is not None
+        assert leases.claim(tx, generation, "other", 10**8, 60) is None
+        assert leases.claim(tx, generation, "other", 0.001, 60) is not None
 
 
 def test_what_is_finished_is_never_due(resources: Resources, alice: User) -> None:
@@ -139,8 +139,8 @@ def test_two_sweepers_never_hand_out_the_same_row_in_one_round(resources: Resour
         start(resources, alice)
     let_pass(resources.database, 100)
     with resources.database.system() as one, resources.database.system() as other:
-        first = generations.due(one, 20, 1)
-        second = generations.due(other, 20, 1)
+        first = leases.due(one, 20, 1)
+        second = leases.due(other, 20, 1)
     assert len(first) == 20
     assert len(second) == 10
     assert not set(first) & set(second)

@@ -18,9 +18,9 @@ from app.domain.events import Entry, Snapshot, Token, decode, pack
 from app.domain.transcript import Transcript, digest
 from app.services.polling import Poller
 from app.services.takeover import Takeover
-from app.store import checkpoints, generations
+from app.store import checkpoints, leases
 from app.store.database import execute
-from app.store.generations import Checkpoint
+from app.store.leases import Checkpoint
 from app.wiring import Resources, build
 from dev.server import free_port
 from tests.actors import Hand, claim, release, start
@@ -227,17 +227,17 @@ def test_a_replaced_claim_can_neither_renew_nor_save(resources: Resources, alice
     late = Checkpoint(first.claimed.lease, alice.id, 0, len(first.payloads) - 1, body, None)
     current = Checkpoint(second.claimed.lease, alice.id, 0, 1, pack(second.payloads[:2]), None)
     with resources.database.system() as tx:
-        assert generations.renew(tx, [late], 30) == set()
-        assert generations.renew(tx, [current], 30) == {first.id}
+        assert leases.renew(tx, [late], 30) == set()
+        assert leases.renew(tx, [current], 30) == {first.id}
     assert chunks(resources, first.id) == second.entries[:2]
 
 
 def test_a_lease_that_was_given_back_is_not_renewed_by_what_was_on_its_way(resources: Resources, alice: User) -> None:
     hand = claim(resources, start(resources, alice).generation.id).speak(3)
     with resources.database.system() as tx:
-        assert generations.release(tx, hand.claimed.lease, [])
+        assert leases.release(tx, hand.claimed.lease, [])
         beat = Checkpoint(hand.claimed.lease, alice.id, 0, 0, None, None)
-        assert generations.renew(tx, [beat], 30) == set()
+        assert leases.renew(tx, [beat], 30) == set()
     assert claim(resources, hand.id).epoch == 2
 
 
@@ -304,12 +304,12 @@ def test_a_conversations_next_queued_answer_is_called_when_one_ends(resources: R
     second = start(resources, alice, "more", conversation_id=conversation, on_busy="enqueue")
     hand = claim(resources, first.generation.id).speak(1)
     with resources.database.system() as tx:
-        assert generations.claim(tx, second.generation.id, "early", 30, 60) is None
+        assert leases.claim(tx, second.generation.id, "early", 30, 60) is None
         execute(tx, "UPDATE generations SET next_dispatch_at = now() + interval '1 day' WHERE id = :id",
                 id=second.generation.id)  # fmt: skip
     hand.finish()
     with resources.database.system() as tx:
-        due = generations.due(tx, 1000, 30)
+        due = leases.due(tx, 1000, 30)
     assert second.generation.id in due
     claim(resources, second.generation.id)
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.events import Event, Reasoning, Snapshot, Token, Tool, encode, number
 from app.domain.transcript import Transcript
-from app.store.generations import Claimed, Lease
+from app.store.leases import Claimed, Lease
 from worker.policy import Deadlines, Rules, exhausted, may_retry, overdue, pause, plan
 from worker.providers.base import ProviderError
 from worker.providers.offline import Offline

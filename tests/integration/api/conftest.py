@@ -25,7 +25,7 @@ from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS
 from app.services.finishing import Ending
 from app.services.leases import Leases
-from app.store.generations import Checkpoint, Claimed
+from app.store.leases import Checkpoint, Claimed
 from app.wiring import Resources
 from dev.valkey import Valkey
 
