@@ -16,6 +16,7 @@ from tests.integration.api.conftest import Hand, Person
 from tests.integration.api.test_feeds import Said, following, up_to
 from tests.stack import until
 
+UNKNOWN = "0197a000-0000-7000-8000-000000000000"
 FEED = "/api/v1/feed?generations=live"
 
 
@@ -192,10 +193,10 @@ def test_a_deleted_conversations_answer_takes_nothing_else_with_it(alice: Person
     ("after", "status"),
     [
         ("nonsense", 400),
-        (f"{uuid4()}", 400),
-        (f"{uuid4()}:1", 400),
+        (UNKNOWN, 400),
+        (f"{UNKNOWN}:1", 400),
         ("not-an-id:1-2", 400),
-        (",".join(f"{uuid4()}:1-2" for _ in range(51)), 400),
+        (",".join([f"{UNKNOWN}:1-2"] * 51), 400),
     ],
 )
 def test_positions_that_are_none_are_refused(alice: Person, after: str, status: int) -> None:
