@@ -32,8 +32,8 @@ LOSS_SECONDS = 15.0
 # A process starts the threads of its pools when it needs them, and keeps them: those of requests in a web process,
 # those that wait for Redis in a worker.
 WEB_THREADS, WORKER_THREADS = 30, 70
-# In a web process each of 16 request threads may need two connections to Redis at the same moment, and 8 that read logs
-# one; pools keep what they once needed. Seen: up to 28, more and less of them after each scenario.
+# In a web process 16 request threads share two pools of connections to Redis, limits have their own, and 8 threads more
+# read logs; pools keep what they once needed. Seen: 10 to 28, more and less of them after each scenario.
 WEB_DESCRIPTORS, WORKER_DESCRIPTORS = 45, 25
 RANK = {"queued": 0, "running": 1, "completed": 2, "error": 2, "cancelled": 2}
 
