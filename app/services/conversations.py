@@ -12,7 +12,7 @@ from app.services.generations import Generations, GenerationView, view
 from app.services.paging import read_cursor, write_cursor
 from app.store import conversations, feed, generations
 from app.store.conversations import Conversation, Message
-from app.store.database import Database
+from app.store.database import ONE_MOMENT, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Conversations:
 
     def status(self, user: User, conversation_id: str) -> ConversationStatus:
         """What a client that polls asks for."""
-        with self._database.user(user.id) as tx:
+        with self._database.user(user.id, ONE_MOMENT) as tx:
             found = conversations.get(tx, conversation_id)
             if found is None:
                 raise NotFound("There is no such conversation.")

@@ -19,7 +19,7 @@ from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, FinalStatus, Finisher
 from app.services.takeover import Takeover
 from app.store import checkpoints, conversations, generations, leases
-from app.store.database import Database, Tx
+from app.store.database import ONE_MOMENT, Database, Tx
 from app.store.generations import Generation
 from app.store.leases import Claimed
 
@@ -55,7 +55,7 @@ class Generations:
 
     def get(self, user: User, generation_id: str) -> GenerationView:
         """The generation with what PostgreSQL has of its content: it only ever grows, whatever happens to Redis."""
-        with self._database.user(user.id) as tx:
+        with self._database.user(user.id, ONE_MOMENT) as tx:
             row = _own(tx, generation_id)
             return view(tx, row)
 
@@ -94,9 +94,10 @@ class Generations:
         while True:
             with self._database.user(user.id) as tx:
                 row = _own(tx, generation_id)
-                if row.status in TERMINAL:
-                    return view(tx, row)
-                claimed = self._claim(tx, generation_id)
+                ended = row.status in TERMINAL
+                claimed = None if ended else self._claim(tx, generation_id)
+            if ended:
+                return self.get(user, generation_id)
             if claimed is not None:
                 with suppress(LeaseLost):
                     self.finish_cancel(claimed)
@@ -152,7 +153,10 @@ def _found(row: Generation | None) -> Generation:
 
 
 def view(tx: Tx, row: Generation) -> GenerationView:
-    """A row with its content: from the message when it is finished, from the checkpoints before."""
+    """A row with its content: from the message when it is finished, from the checkpoints before.
+
+    ``tx`` began with ONE_MOMENT: with an end between the looks there would be the row without its text.
+    """
     if row.final is not None:
         message = conversations.message(tx, row.message_id)
         assert message is not None, "foreign keys keep it"

@@ -11,7 +11,7 @@ from app.domain.events import Entry
 from app.domain.transcript import merge
 from app.eventlog.log import PAGE, EventLog
 from app.store import checkpoints, generations
-from app.store.database import Database
+from app.store.database import ONE_MOMENT, Database
 
 REDIS_PAUSE_SECONDS = 1.0
 
@@ -46,7 +46,8 @@ class LogReader:
             return []
 
     def _stored(self, generation_id: str, after: Cursor) -> list[Entry]:
-        with self._database.system() as tx:
+        # The end of an answer puts the archive in the place of the checkpoints: one of them must be seen.
+        with self._database.system(ONE_MOMENT) as tx:
             entries = checkpoints.archived(tx, generation_id)
             if not entries:
                 entries = checkpoints.chunks(tx, generation_id, after.epoch, after.n + 1)

@@ -38,6 +38,9 @@ _SESSION = {
 # SQLSTATE classes that mean "not now" and not "wrong": connection, resources, intervention, system, lock, timeout.
 _UNAVAILABLE = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03")
 
+# How a transaction begins that only looks, and sees with all its statements what was true with the first of them.
+ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
 Tx = Connection
 Work = Callable[[Tx, list[Any]], None]
 
@@ -68,15 +71,15 @@ class Database:
         event.listen(self.engine, "reset", _roll_back)
 
     @contextmanager
-    def user(self, user_id: str) -> Iterator[Tx]:
+    def user(self, user_id: str, begin: str = "BEGIN") -> Iterator[Tx]:
         """A transaction in a user's name: rows of others do not exist in it. Commits when the block ends well."""
-        with self._transaction(f"BEGIN; {_AS_USER}", {"user": user_id}) as tx:
+        with self._transaction(f"{begin}; {_AS_USER}", {"user": user_id}) as tx:
             yield tx
 
     @contextmanager
-    def system(self) -> Iterator[Tx]:
+    def system(self, begin: str = "BEGIN") -> Iterator[Tx]:
         """A transaction over everybody's rows: for the worker, the sweeper and the operator."""
-        with self._transaction("BEGIN; SET LOCAL ROLE unbroken_system") as tx:
+        with self._transaction(f"{begin}; SET LOCAL ROLE unbroken_system") as tx:
             yield tx
 
     def ask(self, user_id: str, sql: str, **values: Any) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from app.domain.events import Done, Entry, Snapshot, decode
 from app.domain.transcript import Transcript
 from app.eventlog.log import RUNNING_TTL_MS
 from app.store import checkpoints, generations
-from app.store.database import fetch_one
+from app.store.database import ONE_MOMENT, fetch_one
 from app.store.generations import Generation
 from dev.valkey import Valkey
 from tests.fakes.proxy import TcpProxy
@@ -361,7 +361,7 @@ def test_in_strict_mode_nothing_is_visible_before_it_is_durable(deploy: Callable
     looks = 0
     while not stack.generation(generation).final:
         visible = stack.log(generation)
-        with stack.resources.database.system() as tx:
+        with stack.resources.database.system(ONE_MOMENT) as tx:
             durable = checkpoints.archived(tx, generation) or checkpoints.chunks(tx, generation)
         assert set(visible) <= set(durable)
         seen |= set(visible)
