@@ -17,6 +17,7 @@ RENEW_SECONDS = 20.0
 # Ends are told together; a user who comes back in the meantime tells them himself.
 TELL_SECONDS = 0.1
 RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
 MOST_UNTOLD = 10_000
 
 
@@ -113,10 +114,12 @@ class Places:
             self._changed.notify()
 
     def close(self) -> None:
-        """Stop renewing."""
+        """Stop renewing; when this returns, nobody uses the shared count any more, unless Redis hangs."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._renewer is not None:
+            self._renewer.join(CLOSE_SECONDS)
 
     def _enter(self, user: str) -> tuple[str, list[str]]:
         with self._changed:
