@@ -21,7 +21,7 @@ from app.services.generations import GenerationView
 from app.services.searching import Found, FoundPage
 from app.services.starting import Started
 from app.store.conversations import Conversation, Message
-from app.store.generations import Generation
+from app.store.generations import Generation, Standing
 from app.store.models import Model
 
 
@@ -83,7 +83,7 @@ def fresh(row: Generation, queue_position: int | None = None) -> GenerationView:
     return GenerationView(row, START, "", "", [], queue_position)
 
 
-def opening(row: Generation, after: Cursor, *, conversation_created: bool) -> dict[str, Any]:
+def opening(row: Standing, after: Cursor, *, conversation_created: bool) -> dict[str, Any]:
     """The first frame of every stream."""
     return {
         "type": "open",

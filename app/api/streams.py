@@ -22,7 +22,7 @@ from app.relay.reader import Closed, OnClose
 from app.relay.strands import Strands
 from app.relay.stream import EventStream
 from app.services.starting import Command
-from app.store.generations import Generation
+from app.store.generations import Standing
 
 EVENT_STREAM = "text/event-stream"
 # A line in front of the first event: alone in a block it would end some clients.
@@ -79,7 +79,7 @@ def _asked_place(process: WebProcess, caller: Caller) -> Iterator[Asked]:
 
 
 def _respond(
-    process: WebProcess, caller: Caller, place: str, row: Generation, after: Cursor, *, conversation_created: bool
+    process: WebProcess, caller: Caller, place: str, row: Standing, after: Cursor, *, conversation_created: bool
 ) -> Response:
     # It comes back by itself: soon, but not at once. Its default is three seconds.
     retry = RETRY if asked_by_event_source() else b""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from app.domain.attempts import total_usage, unrecorded
 from app.domain.commands import User
@@ -20,8 +20,10 @@ from app.services.finishing import Ending, FinalStatus, Finisher
 from app.services.takeover import Takeover
 from app.store import checkpoints, conversations, generations, leases
 from app.store.database import ONE_MOMENT, Database, Tx
-from app.store.generations import Generation
+from app.store.generations import Generation, Standing
 from app.store.leases import Claimed
+
+Row = TypeVar("Row", bound=Standing)
 
 # A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
 CANCEL_PATIENCE_SECONDS = 0.3
@@ -59,8 +61,8 @@ class Generations:
             row = _own(tx, generation_id)
             return view(tx, row)
 
-    def authorise(self, user: User, generation_id: str, after: Cursor = START) -> Generation:
-        """The row, if this user may follow it from ``after``. The one way from an id to a stream.
+    def authorise(self, user: User, generation_id: str, after: Cursor = START) -> Standing:
+        """How far it is, if this user may follow it from ``after``. The one way from an id to a stream.
 
         Raises NotFound, and InvalidCursor for a revision that does not exist yet.
         """
@@ -146,7 +148,7 @@ def _own(tx: Tx, generation_id: str) -> Generation:
     return _found(generations.get(tx, generation_id))
 
 
-def _found(row: Generation | None) -> Generation:
+def _found(row: Row | None) -> Row:
     if row is None:
         raise NotFound("There is no such generation.")
     return row

@@ -14,23 +14,29 @@ from app.store.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """A generation's row as people may see it; its content lives in the log and in the message."""
+class Standing:
+    """As much of a generation's row as following it takes: what it belongs to, and how far it is."""
 
     id: str
-    user_id: str
     conversation_id: str
     message_id: str
     user_message_id: str
-    seq: int
-    model: str
     status: str
     epoch: int
+    final: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation(Standing):
+    """A generation's row as people may see it; its content lives in the log and in the message."""
+
+    user_id: str
+    seq: int
+    model: str
     tries: int
     cancel_at: datetime | None
     metadata: dict[str, Any]
     attempts: list[Any]
-    final: Cursor | None
     sha256: str | None
     finish_reason: str | None
     error: dict[str, Any] | None
@@ -49,6 +55,9 @@ _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_i
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated, g.cost, g.currency"""
 
 _ONE = f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id"
+# The other columns take PostgreSQL as long again, and whoever comes back waits for it.
+_STANDING = """SELECT g.id, g.conversation_id, g.message_id, g.user_message_id, g.status, g.epoch,
+    g.final_epoch, g.final_n FROM generations g WHERE g.id = :id"""
 
 
 def add(
@@ -106,10 +115,13 @@ def get(tx: Tx, generation_id: str) -> Generation | None:
     return _generation(row) if row else None
 
 
-def of_user(database: Database, user_id: str, generation_id: str) -> Generation | None:
-    """One generation, if this user has it: all that resuming its stream asks of PostgreSQL, so in one round trip."""
-    row = database.ask(user_id, _ONE, id=generation_id)
-    return _shaped(row) if row else None
+def of_user(database: Database, user_id: str, generation_id: str) -> Standing | None:
+    """How far one is, if this user has it: all that resuming its stream asks of PostgreSQL, so in one round trip."""
+    row = database.ask(user_id, _STANDING, id=generation_id)
+    if row is None:
+        return None
+    final = _final(row)
+    return Standing(**row, final=final)
 
 
 def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
@@ -277,10 +289,13 @@ def census(tx: Tx) -> dict[str, float]:
 
 
 def _generation(row: Any) -> Generation:
-    return _shaped(dict(row._mapping))
-
-
-def _shaped(fields: dict[str, Any]) -> Generation:
+    fields = dict(row._mapping)
     fields.pop("request_hash", None)
+    final = _final(fields)
+    return Generation(**fields, final=final)
+
+
+def _final(fields: dict[str, Any]) -> Cursor | None:
+    """Takes the two columns of the end out of a row."""
     epoch, n = fields.pop("final_epoch"), fields.pop("final_n")
-    return Generation(**fields, final=None if epoch is None else Cursor(epoch, n))
+    return None if epoch is None else Cursor(epoch, n)
