@@ -39,7 +39,7 @@ def test_a_conversation_goes_on_while_somebody_looks_at_it(visit: Visit, site: S
     conversation = site.finished(alice.name, "Hello")["conversation"]["id"]
     alice.sign_in(f"/c/{conversation}")
     expect(alice.answer).to_have_attribute("aria-busy", "false")
-    site.behave(tokens=60, rate=20)
+    site.behave(tokens=200, rate=20)
     site.post("/generations", alice.name, {"message": "And now?", "conversation_id": conversation, "model": "fake"})
     expect(alice.page.get_by_label("You wrote").get_by_text("And now?")).to_be_visible(timeout=SOON)
     alice.has_grown()
