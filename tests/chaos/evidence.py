@@ -106,7 +106,7 @@ def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
         chunks = """SELECT generation_id::text, epoch, first_n, body FROM generation_chunks
                     WHERE generation_id = ANY(%(ids)s::uuid[]) ORDER BY epoch, first_n"""
         for row in _rows(cursor, chunks, ids):
-            packed = zlib.decompress(bytes(row["body"])).split(b"\n")
+            packed = _unpacked(bytes(row["body"]))
             dump.chunks.setdefault(row["generation_id"], []).extend(
                 (f"{row['epoch']}-{n}", payload) for n, payload in enumerate(packed, row["first_n"])
             )
@@ -121,8 +121,16 @@ def _rows(cursor: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def _unpacked(body: bytes) -> list[bytes]:
+    """The lines of a packed body: what stands between two pieces of text is one sign in it."""
+    lines = zlib.decompress(body)
+    for sign, kind in ((b'"', b"token"), (b"'", b"reasoning")):
+        lines = lines.replace(b"\n" + sign, b'"}\n{"type":"%b","content":"' % kind)
+    return lines.removeprefix(b'"}\n').split(b"\n")
+
+
 def _archive(revisions: list[list[int]], body: bytes) -> Log:
-    payloads, log, at = zlib.decompress(body).split(b"\n"), [], 0
+    payloads, log, at = _unpacked(body), [], 0
     for epoch, count in revisions:
         log += [(f"{epoch}-{n}", payload) for n, payload in enumerate(payloads[at : at + count])]
         at += count

@@ -1,6 +1,7 @@
 """One way to write an event, one way to read it, the same bytes for ever."""
 
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -130,6 +131,18 @@ def test_what_was_packed_comes_out_byte_for_byte(some: list[Event]) -> None:
 def test_a_packed_body_of_an_earlier_release_can_be_read() -> None:
     body = bytes.fromhex("7801ab562aa92c4855b2522ac9cf4ecd53d2514acecf2b49cd2b018a242ad57255e3964e52aa05006f4b13da")
     assert unpack(body) == [b'{"type":"token","content":"a"}', b'{"type":"token","content":"b"}']
+
+
+def test_of_pieces_of_text_only_the_text_is_packed() -> None:
+    some = [encode(Token("a")), encode(Token("")), encode(Reasoning("b")), encode(Token('"}\n"'))]
+    assert zlib.decompress(pack(some)) == b'\n"a\n"\n\'b\n"\\"}\\n\\""}'
+    assert unpack(pack(some)) == some
+
+
+@pytest.mark.parametrize("payload", [b'{"type":"token","content":"a","more":1}', b'{"type":"token","content":null}'])
+def test_an_event_that_a_later_release_says_otherwise_is_packed_byte_for_byte(payload: bytes) -> None:
+    for some in ([payload], [payload, encode(Token("a")), payload], [encode(Mark("stop", {"a": "b"})), payload]):
+        assert unpack(pack(some)) == some
 
 
 def test_numbering_gives_consecutive_positions_of_one_revision() -> None:
