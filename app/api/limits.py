@@ -12,11 +12,14 @@ import structlog
 from flask import Flask, g, request
 from flask_limiter import Limiter, RateLimitExceeded
 from limits import RateLimitItem, parse_many
+from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.api.errors import TooManyRequests
 from app.config import Settings
+from app.eventlog.asking import Questions
+from app.eventlog.log import Script
 
 # A request must not wait for a Redis that is away; in between, Flask-Limiter asks it again ever more rarely.
 _REDIS_OPTIONS: dict[str, Any] = {
@@ -25,9 +28,14 @@ _REDIS_OPTIONS: dict[str, Any] = {
     "retry": Retry(NoBackoff(), 0),
 }
 
+# How a moving window is counted in Redis.
+_COUNT = Script.of(RedisStorage.SCRIPT_ACQUIRE_MOVING_WINDOW)
+
 _log = structlog.get_logger()
 
 Check = Callable[[], None]
+# Counts at once; what it returns waits for the verdict.
+Asking = Callable[[], Check]
 
 
 class _Limiter(Limiter):
@@ -39,7 +47,10 @@ class _Limiter(Limiter):
 
 
 class Limits:
-    """The limits of one application. Each check counts once and raises TooManyRequests."""
+    """The limits of one application. Each counts once, and its check raises TooManyRequests.
+
+    Of reads and generations one asks: the answer is on its way while one does something else, and has to be waited for.
+    """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._prefix = f"{settings.redis_namespace}:limits"
@@ -56,40 +67,62 @@ class Limits:
         self._limiter.init_app(app)
         # What counts while Redis answers; Flask-Limiter puts another in its place while it does not.
         self._redis = self._limiter.limiter
-        self.reads = self._check(reads, settings.ratelimit_reads)
-        self.generations = self._check(generations, settings.ratelimit_generations)
-        self.new_conversations = self._check(new_conversations, settings.ratelimit_new_conversations)
+        self._questions = Questions(self._storage.storage)
+        self.reads = self._asking(reads, settings.ratelimit_reads)
+        self.generations = self._asking(generations, settings.ratelimit_generations)
+        self._new_conversations = self._asking(new_conversations, settings.ratelimit_new_conversations)
 
-    def _check(self, mark: Check, limit: str) -> Check:
+    def new_conversations(self) -> None:
+        """Count a conversation that begins."""
+        self._new_conversations()()
+
+    @property
+    def _storage(self) -> RedisStorage:
+        storage = self._redis.storage
+        assert isinstance(storage, RedisStorage), "limits are counted in Redis"
+        return storage
+
+    def _asking(self, mark: Check, limit: str) -> Asking:
         limited = self._limiter.shared_limit(limit, scope=mark.__name__)(mark)
         items = parse_many(limit)
 
-        @wraps(mark)
         def check() -> None:
-            if len(items) == 1 and self._counted(items[0], mark.__name__):
-                return
             try:
                 limited()
             except RateLimitExceeded as breach:
                 raise TooManyRequests(_said(breach.limit.limit), self._seconds_left()) from None
 
-        return check
+        @wraps(mark)
+        def ask() -> Check:
+            return (self._asked(items[0], mark.__name__, check) if len(items) == 1 else None) or check
 
-    def _counted(self, item: RateLimitItem, scope: str) -> bool:
-        """Count straight away, as Flask-Limiter would; False when it has to see to that because Redis is away.
+        return ask
+
+    def _asked(self, item: RateLimitItem, scope: str, check: Check) -> Check | None:
+        """Have it counted straight away, as Flask-Limiter would; None when that has to see to it, Redis being away.
 
         Its own way to the same line looks up limits of routes, blueprints and defaults that there are none of.
+        ``check`` is that way, for an answer that does not come.
         """
         if self._limiter.limiter is not self._redis:
-            return False
+            return None
         names = (self._prefix, _whose(), scope)
+        key = self._storage.prefixed_key(item.key_for(*names))
         try:
-            if self._redis.hit(item, *names):
-                return True
-            ends_at = self._redis.get_window_stats(item, *names).reset_time
-        except Exception:  # whatever it is that the storage raises
-            return False
-        raise TooManyRequests(_said(item), _within(item, ends_at))
+            counted = self._questions.ask(_COUNT, key, time.time(), item.amount, item.get_expiry(), 1)
+        except Exception:  # whatever it is that the client raises
+            return None
+
+        def answer() -> None:
+            try:
+                ends_at = None if counted() else self._redis.get_window_stats(item, *names).reset_time
+            except Exception:  # the same
+                check()
+            else:
+                if ends_at is not None:
+                    raise TooManyRequests(_said(item), _within(item, ends_at))
+
+        return answer
 
     def _seconds_left(self) -> float:
         current = self._limiter.current_limit

@@ -120,11 +120,17 @@ def guard(
             if access == ADMIN and found.user.role != ADMIN:
                 raise Forbidden
             given["caller"] = found
-        if limit is not None:
-            getattr(process.limits, limit)()
+        counted = getattr(process.limits, limit)() if limit is not None else None
+        try:
+            # What is in the address is there anyhow, and read while the limit is being asked about.
+            given |= _read_address(wanted, path)
+        finally:
+            if counted is not None:
+                counted()
         if largest_body is not None:
             request.max_content_length = largest_body
-        given |= _read(wanted, path)
+        if "body" in wanted:
+            given["body"] = read_body(wanted["body"], {"max_message_chars": process.settings.max_message_chars})
         return view(**{name: value for name, value in given.items() if name in wanted})
 
     @wraps(view)
@@ -154,7 +160,7 @@ def _parameters(view: Callable[..., Any]) -> dict[str, Any]:
     return hints
 
 
-def _read(wanted: Mapping[str, Any], path: Mapping[str, str]) -> dict[str, Any]:
+def _read_address(wanted: Mapping[str, Any], path: Mapping[str, str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     if "path" in wanted:
         read["path"] = read_path(wanted["path"], path)
@@ -162,8 +168,6 @@ def _read(wanted: Mapping[str, Any], path: Mapping[str, str]) -> dict[str, Any]:
         read["header"] = read_headers(wanted["header"])
     if "query" in wanted:
         read["query"] = read_query(wanted["query"])
-    if "body" in wanted:
-        read["body"] = read_body(wanted["body"], {"max_message_chars": web().settings.max_message_chars})
     return read
 
 

@@ -47,7 +47,11 @@ class Script(NamedTuple):
     @classmethod
     def load(cls, name: str) -> Script:
         """Read a script that lies beside this module."""
-        source = resources.files("app.eventlog").joinpath(name).read_bytes()
+        return cls.of(resources.files("app.eventlog").joinpath(name).read_bytes())
+
+    @classmethod
+    def of(cls, source: bytes) -> Script:
+        """A script from somewhere else."""
         return cls(source, sha1(source, usedforsecurity=False).hexdigest().encode())
 
 

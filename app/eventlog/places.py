@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 
+from app.eventlog.asking import Questions
 from app.eventlog.log import Script, answering
 
 # Three renewals fit in; after a crash the places of a process are free again in this time.
@@ -20,6 +21,7 @@ class PlaceBook:
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self._client = client
+        self._questions = Questions(client)
         self._namespace = namespace
 
     def ask(self, user: str, stream: str, limit: int, ended: Sequence[str] = ()) -> Callable[[], bool]:
@@ -27,28 +29,14 @@ class PlaceBook:
 
         It is asked at once; what is returned waits for the answer, and has to be called once.
         """
-        args = self._arguments(user, limit, ended, [stream])
-        pool: Any = self._client.connection_pool
         with answering():
-            connection = pool.get_connection()
-            try:
-                connection.send_command("EVALSHA", _STREAMS.digest, 1, *args)
-            except BaseException:
-                pool.release(connection)
-                raise
+            answer = self._questions.ask(_STREAMS, *self._arguments(user, limit, ended, [stream]))
 
-        def answer() -> bool:
-            try:
-                with answering():
-                    try:
-                        return int(connection.read_response()) == 1
-                    except redis.exceptions.NoScriptError:
-                        connection.send_command("EVAL", _STREAMS.source, 1, *args)
-                        return int(connection.read_response()) == 1
-            finally:
-                pool.release(connection)
+        def admitted() -> bool:
+            with answering():
+                return int(answer()) == 1
 
-        return answer
+        return admitted
 
     def renew(self, user: str, streams: Iterable[str], ended: Sequence[str] = ()) -> None:
         """``streams`` are still open, ``ended`` are not."""

@@ -174,6 +174,18 @@ def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis
         here.close()
 
 
+def test_a_place_is_counted_though_the_connection_was_closed_since_the_last(redis_url: str) -> None:
+    with TcpProxy.before(redis_url) as proxy:
+        here, there = places(proxy.url(redis_url)), places(redis_url)
+        here.take("alice")
+        proxy.cut()
+        time.sleep(0.1)
+        proxy.pass_()
+        here.take("alice")
+        with pytest.raises(TooManyStreams):
+            there.take("alice")
+
+
 def test_a_full_process_says_so(redis_url: str) -> None:
     full = places(redis_url, limit=3)
     for user in ("a", "b", "c"):

@@ -66,6 +66,13 @@ def test_generations_and_reads_have_limits_of_their_own(make_app: Any):
     assert person.post("/api/v1/auth/check").status_code == 204
 
 
+def test_what_makes_no_sense_counts_and_who_asked_too_often_is_told_that_first(make_app: Any):
+    person = Person(make_app(ratelimit_reads="2/minute").test_client(), "clumsy")
+    nonsense = f"/api/v1/generations/{uuid4()}?after=nonsense"
+    assert [person.get(nonsense).status_code for _ in range(3)] == [400, 400, 429]
+    assert person.get("/api/v1/generations/none").status_code == 429
+
+
 def test_who_has_all_their_streams_is_still_told_what_is_not_there_and_what_is_over(make_app: Any):
     app = make_app(max_streams_per_user=1)
     process = app.extensions[EXTENSION]
