@@ -32,9 +32,9 @@ LOSS_SECONDS = 15.0
 # A process starts the threads of its pools when it needs them, and keeps them: those of requests in a web process,
 # those that wait for Redis in a worker.
 WEB_THREADS, WORKER_THREADS = 30, 70
-# In a web process 16 request threads share two pools of connections to Redis, limits have their own, and 8 threads more
-# read logs; pools keep what they once needed. Seen: 10 to 28, more and less of them after each scenario.
-WEB_DESCRIPTORS, WORKER_DESCRIPTORS = 45, 25
+# Pools of connections to the stores keep what they once needed: PostgreSQL's 10, and 10 in a rush; Redis's one for each
+# of 16 request threads, as many for limits, one for each of 12 threads that read and ask, and one that listens.
+POOLED = 65
 RANK = {"queued": 0, "running": 1, "completed": 2, "error": 2, "cancelled": 2}
 
 
@@ -461,12 +461,12 @@ def hygiene(evidence: Evidence) -> Iterator[Violation]:
         before = dump.before.get(name)
         if before is None:
             continue
-        threads, descriptors = (
-            (WEB_THREADS, WEB_DESCRIPTORS) if name.startswith("web") else (WORKER_THREADS, WORKER_DESCRIPTORS)
-        )
-        if after.descriptors > before.descriptors + descriptors:
+        if after.descriptors > before.descriptors + 25:
             yield Violation("hygiene", name, f"{before.descriptors} descriptors before, {after.descriptors} after")
-        if after.threads > before.threads + threads:
+        if after.pooled > POOLED:
+            yield Violation("hygiene", name, f"{after.pooled} connections to the stores")
+        pools = WEB_THREADS if name.startswith("web") else WORKER_THREADS
+        if after.threads > before.threads + pools:
             yield Violation("hygiene", name, f"{before.threads} threads before, {after.threads} after")
         if after.kib > before.kib * 1.5 + 40_000:
             yield Violation("hygiene", name, f"{before.kib} KiB before, {after.kib} after")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import zlib
+from collections.abc import Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,12 @@ TAG = re.compile(r"message-\d+-\d+(?= )")
 
 
 class Footprint(NamedTuple):
-    """What a process holds. ``kib``: resident memory."""
+    """What a process holds. ``kib``: resident memory; ``pooled``: connections to stores, besides ``descriptors``."""
 
     descriptors: int
     threads: int
     kib: int
+    pooled: int = 0
 
 
 @dataclass
@@ -179,8 +181,8 @@ def _text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def footprint(pid: int) -> Footprint | None:
-    """None when the process is gone."""
+def footprint(pid: int, stores: Set[int] = frozenset()) -> Footprint | None:
+    """None when the process is gone. ``stores``: the ports of PostgreSQL and Redis as the process sees them."""
     with suppress(OSError, KeyError, ValueError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         values = {
@@ -188,5 +190,18 @@ def footprint(pid: int) -> Footprint | None:
             for line in lines
             if line.partition(":")[2].split()
         }
-        return Footprint(len(os.listdir(f"/proc/{pid}/fd")), int(values["Threads"]), int(values["VmRSS"]))
+        pooled = _connections(pid, stores)
+        descriptors = len(os.listdir(f"/proc/{pid}/fd")) - pooled
+        return Footprint(descriptors, int(values["Threads"]), int(values["VmRSS"]), pooled)
     return None
+
+
+def _connections(pid: int, ports: Set[int]) -> int:
+    """How many sockets of a process are connected to one of these ports."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    there = {f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) in ports}
+    count = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            count += os.readlink(entry) in there
+    return count

@@ -373,10 +373,11 @@ class Rig:
     def footprints(self) -> dict[str, Footprint]:
         """Of every worker process and web process, by name and process id."""
         found = {}
+        stores = {proxy.port for proxy in self.hops(".redis", ".postgres")}
         for member in self.members:
             pids = member.children if member.port else [member.pid]
             for pid in pids:
-                if seen := footprint(pid):
+                if seen := footprint(pid, stores):
                     found[f"{member.name}#{pid}"] = seen
         return found
 

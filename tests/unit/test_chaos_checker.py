@@ -274,6 +274,10 @@ def leak_descriptors(e: Evidence) -> None:
     e.dump.after["web#0"] = Footprint(300, 10, 90_000)
 
 
+def leak_connections(e: Evidence) -> None:
+    e.dump.after["web#0"] = Footprint(30, 10, 90_000, pooled=100)
+
+
 def leave_checkpoints(e: Evidence) -> None:
     e.dump.chunks[G] = e.dump.archives[G][:3]
 
@@ -317,6 +321,7 @@ BAD: list[tuple[str, Callable[[Evidence], None]]] = [
     ("hygiene", leave_a_key_for_ever),
     ("hygiene", leave_a_transaction_open),
     ("hygiene", leak_descriptors),
+    ("hygiene", leak_connections),
     ("hygiene", leave_checkpoints),
 ]
 
