@@ -123,40 +123,49 @@ def take(tx: Tx, generation_id: str, worker: str, lease: float) -> Claimed | Non
 
 
 def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
-    """Renew leases and add their checkpoints, all in one statement. The ids whose lease still held."""
+    """Renew leases and add their checkpoints. The ids whose lease still held."""
     rows = fetch(
         tx,
-        """WITH given AS (
-               SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]),
-                   CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:bodies AS bytea[]),
-                   CAST(:ages AS float8[]))
-                   AS given(id, user_id, epoch, first_n, last_n, body, age)
-           ), held AS (
-               UPDATE generations g SET lease_until = now() + make_interval(secs => :lease),
-                   first_token_at = coalesce(g.first_token_at, now() - make_interval(secs => given.age))
-               FROM given WHERE g.id = given.id AND g.epoch = given.epoch AND g.status = 'running'
-                   -- One that was given back stays free, also for a renewal that was on its way.
-                   AND g.lease_until IS NOT NULL
-               RETURNING g.id
-           ), saved AS (
-               INSERT INTO generation_chunks (generation_id, user_id, epoch, first_n, last_n, body)
-               SELECT given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body
-               FROM given JOIN held USING (id) WHERE given.body IS NOT NULL
-               -- After a lost COMMIT reply the same events come again, maybe with more behind them.
-               ON CONFLICT (generation_id, epoch, first_n) DO UPDATE SET last_n = EXCLUDED.last_n, body = EXCLUDED.body
-               WHERE generation_chunks.last_n < EXCLUDED.last_n
-           )
-           SELECT id FROM held""",
+        """UPDATE generations g SET lease_until = now() + make_interval(secs => :lease),
+               first_token_at = coalesce(g.first_token_at, now() - make_interval(secs => given.age))
+           FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS int[]), CAST(:ages AS float8[])) AS given(id, epoch, age)
+           WHERE g.id = given.id AND g.epoch = given.epoch AND g.status = 'running'
+               -- One that was given back stays free, also for a renewal that was on its way.
+               AND g.lease_until IS NOT NULL
+           RETURNING g.id""",
+        ids=[c.lease.generation_id for c in checkpoints],
+        epochs=[c.lease.epoch for c in checkpoints],
+        ages=[c.first_token_age for c in checkpoints],
+        lease=lease,
+    )
+    held = {row.id for row in rows}
+    if fresh := [c for c in checkpoints if c.body is not None and c.lease.generation_id in held]:
+        _save(tx, fresh)
+    return held
+
+
+def _save(tx: Tx, checkpoints: Sequence[Checkpoint]) -> None:
+    """Add the rows of checkpoints whose generations this transaction holds: nobody else adds any to them meanwhile.
+
+    That is why it need not be an upsert, which writes more. After a lost COMMIT reply the same events come again, maybe
+    with more behind them.
+    """
+    execute(
+        tx,
+        """MERGE INTO generation_chunks c
+           USING unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]), CAST(:firsts AS int[]),
+               CAST(:lasts AS int[]), CAST(:bodies AS bytea[])) AS given(id, user_id, epoch, first_n, last_n, body)
+           ON c.generation_id = given.id AND c.epoch = given.epoch AND c.first_n = given.first_n
+           WHEN MATCHED AND c.last_n < given.last_n THEN UPDATE SET last_n = given.last_n, body = given.body
+           WHEN NOT MATCHED THEN INSERT (generation_id, user_id, epoch, first_n, last_n, body)
+               VALUES (given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body)""",
         ids=[c.lease.generation_id for c in checkpoints],
         users=[c.user_id for c in checkpoints],
         epochs=[c.lease.epoch for c in checkpoints],
         firsts=[c.first_n for c in checkpoints],
         lasts=[c.last_n for c in checkpoints],
         bodies=[c.body for c in checkpoints],
-        ages=[c.first_token_age for c in checkpoints],
-        lease=lease,
     )
-    return {row.id for row in rows}
 
 
 def holds(tx: Tx, lease: Lease) -> bool:

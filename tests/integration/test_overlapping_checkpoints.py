@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from app.domain.cursor import Cursor
 from app.domain.events import pack
 from app.services.leases import Leases
+from app.store import leases as store
+from app.store.database import fetch
 from app.store.leases import Checkpoint
 from tests.actors import Hand, claim, start
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 
 def part(hand: Hand, first: int, end: int) -> Checkpoint:
@@ -25,4 +29,22 @@ def test_a_poller_sees_every_event_once_however_the_rows_overlap(module_stack: S
     seen = resources.generations.get(module_stack.user, hand.id)
     assert seen.content == "".join(f"t1.{n} " for n in range(9))
     assert seen.cursor == Cursor(1, 9)
+    assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads
+
+
+def test_a_save_that_waited_for_another_one_of_the_same_events_adds_what_is_new(module_stack: Stack) -> None:
+    resources = module_stack.resources
+    hand = claim(resources, start(resources, module_stack.user).generation.id).speak(9)
+    leases = Leases(resources.database, "saving", 30, 600)
+
+    def waits() -> bool:
+        with resources.database.system() as tx:
+            return bool(fetch(tx, "SELECT FROM pg_locks WHERE NOT granted AND database IS NULL"))
+
+    with ThreadPoolExecutor(1) as another:
+        with resources.database.system() as tx:
+            assert store.renew(tx, [part(hand, 0, 6)], 30) == {hand.id}
+            waiting = another.submit(leases.renew, [part(hand, 0, 10)])
+            until(waits, what="the second one waiting for the first one's row")
+        assert waiting.result(10) == {hand.id}
     assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads

@@ -546,6 +546,19 @@ def test_counting_the_queue_does_not_read_the_finished(crowded: tuple[Database, 
     assert "generations_live" in plan, plan
 
 
+def test_what_a_renewal_changes_stands_together(database_url: str) -> None:
+    """Of a heap-only update everything between the first and the last byte that changes is written ahead."""
+    with owner(database_url) as cursor:
+        cursor.execute("""
+            SELECT attname FROM pg_attribute WHERE attrelid = 'generations'::regclass AND attnum > 0
+                AND NOT attisdropped ORDER BY attnum
+        """)
+        columns = [row[0] for row in cursor.fetchall()]
+    first, last = sorted((columns.index("last_updated"), columns.index("lease_until")))
+    # What an end writes is NULL, and so not there, while anybody renews.
+    assert set(columns[first + 1 : last]) <= {"cost", "currency"}
+
+
 def test_renewing_a_lease_touches_no_index(database: Database, database_url: str, two: tuple[str, str]) -> None:
     """A heap-only update: what makes a heartbeat cheap."""
     with owner(database_url) as cursor:
