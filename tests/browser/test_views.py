@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.axe import faults
-from tests.browser.conftest import Site, Visitor
+from tests.browser.conftest import SIZES, Site, Visitor
+from tests.browser.looks import fits, look
 from tests.browser.test_page import choose, row
 
 Visit = Callable[..., Visitor]
-EACH = [(size, scheme) for size in ("phone", "tablet", "desk") for scheme in ("light", "dark")]
 CALL = {"name": "weather", "arguments": {"place": "Bergen", "days": 3}}
 
 
@@ -33,17 +32,10 @@ def show_list(visitor: Visitor) -> None:
         button.click()
 
 
-def fits(visitor: Visitor) -> bool:
-    """Whether nothing has to be scrolled sideways."""
-    fitting: bool = visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    return fitting
-
-
-@pytest.mark.parametrize(("size", "scheme"), EACH)
-def test_every_view_fits_every_screen_in_both_lights(visit: Visit, site: Site, size: str, scheme: str) -> None:
-    alice = visit(size=size, signed_in=False, color_scheme=scheme)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_view_fits_every_screen_in_both_lights(visit: Visit, site: Site, size: str) -> None:
+    alice = visit(size=size, signed_in=False)
     page = alice.page
-    look = lambda name: (page.wait_for_timeout(250), alice.picture(f"{name}-{size}-{scheme}"))  # noqa: E731
     site.behave(text="Three days of **rain**, then sun.", rate=0, reasoning=12, tool_call=CALL)
     for question in ("Shall I take a coat to the harbour?", "And what about Monday?"):
         site.finished(alice.name, question, model="clever")
@@ -52,16 +44,14 @@ def test_every_view_fits_every_screen_in_both_lights(visit: Visit, site: Site, s
 
     page.get_by_role("button", name="Model").click()
     expect(page.get_by_role("menuitemradio", name=re.compile("Clever"))).to_contain_text("per million tokens")
-    look("models")
-    assert faults(page) == []
+    look(alice, f"models-{size}")
     page.get_by_role("menuitemradio", name=re.compile("Clever")).click()
     expect(page).to_have_url(re.compile("/m/clever/new$"))
 
     show_list(alice)
     page.get_by_role("searchbox").fill("rain sun")
     expect(row(alice, "And what about Monday").locator(".snippet mark").first).to_be_visible()
-    look("search")
-    assert faults(page) == []
+    look(alice, f"search-{size}")
     page.get_by_role("searchbox").fill("harbour coat")
     found = row(alice, "Shall I take a coat")
     expect(found.locator("mark").first).to_be_visible()
@@ -74,16 +64,13 @@ def test_every_view_fits_every_screen_in_both_lights(visit: Visit, site: Site, s
     tool.locator("summary").click()
     expect(tool.get_by_text('"place": "Bergen"')).to_be_visible()
     alice.answer.get_by_text("Reasoning").click()
-    look("tools")
-    assert faults(page) == []
+    look(alice, f"tools-{size}")
 
     account(alice, "Usage")
     expect(page.get_by_role("dialog", name="Usage").get_by_text("tokens in")).to_be_visible()
     page.get_by_text("Day by day").click()
     page.get_by_text("Day by day").click()
-    look("usage")
-    assert faults(page) == []
-    assert fits(alice)
+    look(alice, f"usage-{size}")
     page.get_by_role("button", name="90 days").click()
     expect(page.get_by_role("button", name="90 days")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Escape")
