@@ -98,6 +98,7 @@ def _begin(tx: Tx, user: User, conversation_id: str, first_message_id: str, meta
         conversation_id=conversation_id,
         user_id=user.id,
         first_message_id=first_message_id,
+        count=0,
         model=None,
         preview="",
         metadata=metadata,

@@ -140,19 +140,21 @@ class Starter:
         model = self._catalogue.find(place.model)
         interrupted = () if place.is_new else _make_room(tx, place.conversation_id, command.on_busy)
         ids = [*(new_id() for _ in place.said[1:]), place.message_id]
+        count = len(place.said) + 1
         if place.is_new:
             admit()
-            conversations.add(
+            seq, version = conversations.add(
                 tx,
                 conversation_id=place.conversation_id,
                 user_id=user.id,
                 first_message_id=ids[0],
+                count=count,
                 model=place.own_model,
                 preview=place.preview or "",
                 metadata=place.reserved or {},
             )
-        count = len(place.said) + 1
-        seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.preview)
+        else:
+            seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.preview)
         _add_messages(tx, place, user, ids, seq)
         answer_id = new_id()
         conversations.add_message(

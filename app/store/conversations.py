@@ -84,22 +84,32 @@ def add(
     conversation_id: str,
     user_id: str,
     first_message_id: str,
+    count: int,
     model: str | None,
     preview: str,
     metadata: dict[str, Any],
-) -> None:
-    """Add a conversation; its first message must be added in the same transaction."""
+) -> tuple[int, int]:
+    """Add a conversation and reserve the first ``count`` numbers, as ``take_numbers`` does.
+
+    Its first message must be added in the same transaction.
+    """
+    version = min(count, 1)
     execute(
         tx,
-        """INSERT INTO conversations (id, user_id, first_message_id, model, preview, metadata)
-           VALUES (:id, :user_id, :first_message_id, :model, :preview, :metadata)""",
+        """INSERT INTO conversations (id, user_id, first_message_id, message_seq, history_version, model, preview,
+               metadata, last_message_at)
+           VALUES (:id, :user_id, :first_message_id, :count, :version, :model, :preview,
+               :metadata, clock_timestamp())""",
         id=conversation_id,
         user_id=user_id,
         first_message_id=first_message_id,
+        count=count,
+        version=version,
         model=model,
         preview=preview[:PREVIEW_CHARS],
         metadata=as_json(metadata),
     )
+    return 1, version
 
 
 def lock(tx: Tx, conversation_id: str) -> Any | None:
