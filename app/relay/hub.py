@@ -42,8 +42,10 @@ CLOSE_SECONDS = 2.0
 TICK_SECONDS = 0.5
 DRAIN_SECONDS = 0.9
 
-# Bytes of one write; writes for one reader before it is another one's turn.
+# Bytes of one write where events are put into another form for it, and where they are only copied: most of what a
+# write costs is not the bytes. Writes for one reader before it is another one's turn.
 PIECE = 65_536
+BLOCK = 262_144
 TURN = 8
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -430,7 +432,7 @@ class Hub:
             return None
         for _ in range(TURN):
             try:
-                data = reader.take(topic.tail, PIECE)
+                data = reader.take(topic.tail, PIECE if reader.render else BLOCK)
             except Exception:
                 logger.exception("An event cannot be rendered.", action="render_failed", generation_id=topic.key)
                 return self._forget(reader, "failed")
