@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Response, request
 from flask_openapi3.openapi import OpenAPI
 
@@ -41,9 +44,16 @@ _GUARDS = {
 }
 
 
+class _App(OpenAPI):
+    """Flask, without looking at every function it calls whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(settings: Settings) -> OpenAPI:
     """The application; ``app.extensions[EXTENSION]`` is its process, to be started and closed."""
-    app = OpenAPI(
+    app = _App(
         "unbroken",
         static_folder=None,
         info=document.INFO,

@@ -38,14 +38,6 @@ Check = Callable[[], None]
 Asking = Callable[[], Check]
 
 
-class _Limiter(Limiter):
-    """Flask-Limiter without its look at every request: a limit counts where it is asked for, and nowhere else."""
-
-    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
-        if not in_middleware:
-            super()._check_request_limit(callable_name, in_middleware)
-
-
 class Limits:
     """The limits of one application. Each counts once, and its check raises TooManyRequests.
 
@@ -54,7 +46,7 @@ class Limits:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._prefix = f"{settings.redis_namespace}:limits"
-        self._limiter = _Limiter(
+        self._limiter = Limiter(
             _whose,
             storage_uri=settings.redis_url,
             storage_options=_REDIS_OPTIONS,
@@ -64,6 +56,8 @@ class Limits:
             swallow_errors=True,
             headers_enabled=False,
         )
+        # A limit counts where it is asked for, and nowhere else: an application that has it already is not given hooks.
+        app.extensions["limiter"] = {self._limiter}
         self._limiter.init_app(app)
         # What counts while Redis answers; Flask-Limiter puts another in its place while it does not.
         self._redis = self._limiter.limiter
