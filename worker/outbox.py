@@ -8,7 +8,7 @@ event of a log that is known to be in step goes the short way: added by a plain 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from time import monotonic
 
@@ -17,7 +17,7 @@ import structlog
 
 from app.domain.cursor import Cursor
 from app.domain.errors import LeaseLost, LogDown, UnbrokenError
-from app.domain.events import Event, Reasoning, Token, encode
+from app.domain.events import Event, Reasoning, Token, encode, encode_said
 from app.domain.transcript import Transcript
 from app.eventlog.log import (
     APPEND,
@@ -32,7 +32,7 @@ from app.eventlog.log import (
     is_out_of_step,
     parse_answer,
 )
-from app.eventlog.pipe import OnReply, Pipe, Reply, packed
+from app.eventlog.pipe import Pipe, Reply, packed
 from app.ops import metrics
 from app.store.leases import Claimed
 
@@ -116,20 +116,20 @@ class Draft:
     def add(self, event: Event) -> None:
         """Add a whole event behind everything said."""
         self.seal()
-        self._append(event)
+        self.transcript.add(Cursor(self.epoch, len(self.payloads)), event)
+        self._append(encode(event))
 
     def seal(self) -> None:
         """Make one event of what was said since the last one."""
         if self.pending:
             said = "".join(self.pending)
             self.pending.clear()
-            self._append(Reasoning(said) if self.thinking else Token(said))
+            self.transcript.say(said, self.thinking)
+            self._append(encode_said(Reasoning if self.thinking else Token, said))
             if self.first_token_at is None:
                 self.first_token_at = monotonic()
 
-    def _append(self, event: Event) -> None:
-        self.transcript.add(Cursor(self.epoch, len(self.payloads)), event)
-        payload = encode(event)
+    def _append(self, payload: bytes) -> None:
         self.payloads.append(payload)
         self.size += len(payload)
 
@@ -236,8 +236,10 @@ class Outbox:
         pipe = self._line
         now = monotonic()
         written = 0
-        commands: list[bytes] = []
-        replies: list[OnReply] = []
+        adding: list[bytes] = []
+        appending: list[bytes] = []
+        adders: list[Draft] = []
+        appenders: list[Draft] = []
         dirty, self._dirty = self._dirty, set()
         for draft in dirty:
             if draft.pending:
@@ -248,17 +250,21 @@ class Outbox:
             if now - draft.proven_at > self._self_fence:
                 continue  # silent until PostgreSQL confirms the lease
             if sendable - acked == 1 and now < draft.in_step_until and draft.ttl_ms == KEEP_TTL:
-                commands.append(draft.short_way.adding(acked, draft.payloads[acked]))
-                replies.append(partial(self._receive_added, draft))
+                adding.append(draft.short_way.adding(acked, draft.payloads[acked]))
+                adders.append(draft)
             else:
-                commands.append(self._append(draft, draft.payloads[acked:sendable], draft.ttl_ms))
-                replies.append(partial(self._receive, draft))
+                appending.append(self._append(draft, draft.payloads[acked:sendable], draft.ttl_ms))
+                appenders.append(draft)
             draft.in_flight, draft.sent_at = True, now
             written += sendable - acked
-        if commands:
+        if written:
             assert pipe, "nothing is composed without a connection"
             self._oldest_unanswered = self._oldest_unanswered or now
-            pipe.write(commands, replies)
+            # One callback for all replies: the token path makes nothing that the collector of garbage would count.
+            if adders:
+                pipe.write(adding, len(adders), partial(self._receive_added, iter(adders)))
+            if appenders:
+                pipe.write(appending, len(appenders), partial(self._receive, iter(appenders)))
             metrics.EVENTS_WRITTEN.inc(written)
 
     def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int) -> bytes:
@@ -269,51 +275,55 @@ class Outbox:
         untold, self._untold = self._untold, []
         pipe = self._line
         if untold and pipe is not None:  # without it they are not heard of before the log is read
-            pipe.write(untold, [self._on_told] * len(untold))
+            pipe.write(untold, len(untold), self._on_told)
 
-    def _on_told(self, reply: Reply) -> None:
-        if isinstance(reply, hiredis.ReplyError):
-            self._refused(reply)
+    def _on_told(self, replies: list[Reply]) -> None:
+        if refused := [reply for reply in replies if isinstance(reply, hiredis.ReplyError)]:
+            self._refused(refused[0])
 
-    def _on_pong(self, _: Reply) -> None:
+    def _on_pong(self, _: list[Reply]) -> None:
         self._oldest_unanswered = None
 
-    def _receive_added(self, draft: Draft, reply: Reply) -> None:
-        """The answer to a plain XADD: its id, when the event is in the log."""
-        draft.in_flight = False
+    def _receive_added(self, drafts: Iterator[Draft], replies: list[Reply]) -> None:
+        """The answers to plain XADDs: an id for each event that is in the log."""
         self._oldest_unanswered = None
-        if isinstance(reply, bytes):
-            if not self._untold:
-                asyncio.get_running_loop().call_soon(self._tell)
-            self._untold.append(draft.short_way.telling(reply, draft.payloads[draft.acked]))
-            draft.acked += 1
-            if draft.pending or draft.acked < draft.sendable:
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
+        # Strictly in this order: what is not answered yet stays in the iterator.
+        for reply, draft in zip(replies, drafts, strict=False):
+            draft.in_flight = False
+            if isinstance(reply, bytes):
+                self._untold.append(draft.short_way.telling(reply, draft.payloads[draft.acked]))
+                draft.acked += 1
+                if draft.pending or draft.acked < draft.sendable:
+                    self.touch(draft)
+            elif is_out_of_step(reply):
+                draft.in_step_until = 0.0  # fenced, lost or behind: append.lua says which
                 self.touch(draft)
-        elif is_out_of_step(reply):
-            draft.in_step_until = 0.0  # fenced, lost or behind: append.lua says which
-            self.touch(draft)
-        else:
-            self._refused(reply)
+            else:
+                self._refused(reply)
 
-    def _receive(self, draft: Draft, reply: Reply) -> None:
-        """The answer of append.lua."""
-        draft.in_flight = False
+    def _receive(self, drafts: Iterator[Draft], replies: list[Reply]) -> None:
+        """The answers of append.lua."""
         self._oldest_unanswered = None
-        if isinstance(reply, hiredis.ReplyError):
-            self._refused(reply)
-            return
-        self._obey(draft, parse_answer(reply))
+        now = monotonic()
+        for reply, draft in zip(replies, drafts, strict=False):
+            draft.in_flight = False
+            if isinstance(reply, hiredis.ReplyError):
+                self._refused(reply)
+            else:
+                self._obey(draft, parse_answer(reply), now)
 
     def _refused(self, error: Reply) -> None:
         # NOSCRIPT after a restart, OOM, a replica, loading: connect anew, resend after a pause.
         _log.warning("log refused a write", action="append", error=str(error).split("\n")[0][:200])
         self._break()
 
-    def _obey(self, draft: Draft, answer: Answer) -> None:
+    def _obey(self, draft: Draft, answer: Answer, now: float) -> None:
         generation_id = draft.claimed.lease.generation_id
         if self._drafts.get(generation_id) is not draft:
             return  # it has left; its run may be writing the next revision, which is why this one is refused
-        draft.in_step_until = monotonic() + IN_STEP_SECONDS if answer.verdict == "OK" else 0.0
+        draft.in_step_until = now + IN_STEP_SECONDS if answer.verdict == "OK" else 0.0
         match answer.verdict:
             case "OK" | "GAP":
                 draft.acked = answer.top + 1
@@ -367,14 +377,14 @@ class Outbox:
             if not silent and self._oldest_unanswered is None:
                 # Also who has nothing to say has to know whether anybody would hear it.
                 self._oldest_unanswered = now
-                pipe.write([packed(("PING",))], [self._on_pong])
+                pipe.write([packed(("PING",))], 1, self._on_pong)
             if not silent:
                 continue
             commands = [self._append(draft, [], RUNNING_TTL_MS) for draft in silent]
             for draft in silent:
                 draft.in_flight, draft.sent_at = True, now
             self._oldest_unanswered = self._oldest_unanswered or now
-            pipe.write(commands, [partial(self._receive, draft) for draft in silent])
+            pipe.write(commands, len(silent), partial(self._receive, iter(silent)))
 
     async def _stay_connected(self) -> None:
         pause = 0.05

@@ -104,13 +104,18 @@ class Entry(NamedTuple):
 def encode(event: Event) -> bytes:
     """One line of JSON, UTF-8, the same bytes for the same event."""
     if isinstance(event, (Token, Reasoning)):
-        return b"%b%b}" % (_SAYING[type(event)], orjson.dumps(event.content))
+        return encode_said(type(event), event.content)
     body: dict[str, Any] = {"type": NAMES[type(event)]}
     for name in event.__slots__:
         value = getattr(event, name)
         if name not in _OPTIONAL or value != _OPTIONAL[name]:
             body[name] = value
     return orjson.dumps(body)
+
+
+def encode_said(kind: type[Token] | type[Reasoning], text: str) -> bytes:
+    """The same for a piece of the answer or of the reasoning that nobody needs as an event."""
+    return b"%b%b}" % (_SAYING[kind], orjson.dumps(text))
 
 
 def decode(payload: bytes) -> Event:

@@ -15,13 +15,14 @@ from app.domain.events import Done, Entry, Event, Mark, Reasoning, Snapshot, Tok
 class Transcript:
     """The answer at one position of its log. Text is collected in parts, so folding is linear."""
 
-    cursor: Cursor = START
     attempt: int = 0
     tools: dict[str, Tool] = field(default_factory=dict)
     # How much of the text stood before each call.
     places: dict[str, int] = field(default_factory=dict)
     mark: Mark | None = None
     done: Done | None = None
+    _at: Cursor = START
+    _further: int = 0  # events since, of the same revision
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
 
@@ -37,7 +38,12 @@ class Transcript:
     def resume(cls, cursor: Cursor, text: str, reasoning: str, tools: Iterable[dict[str, Any]]) -> Transcript:
         """Go on from an answer known so far; ``tools`` as ``tool_views`` gives them."""
         calls = {tool["call_id"]: Tool(**tool) for tool in tools}
-        return cls(cursor=cursor, tools=calls, _text=[text], _reasoning=[reasoning])
+        return cls(tools=calls, _at=cursor, _text=[text], _reasoning=[reasoning])
+
+    @property
+    def cursor(self) -> Cursor:
+        """The position of the last event."""
+        return Cursor(self._at.epoch, self._at.n + self._further)
 
     @property
     def text(self) -> str:
@@ -56,7 +62,7 @@ class Transcript:
 
     def add(self, cursor: Cursor, event: Event) -> None:
         """Fold in the next event."""
-        self.cursor = cursor
+        self._at, self._further = cursor, 0
         if isinstance(event, Token):
             self._text.append(event.content)
             return
@@ -78,6 +84,13 @@ class Transcript:
                 self.mark = event
             case Done():
                 self.done = event
+
+    def say(self, text: str, thinking: bool) -> None:
+        """Fold in the next event of the same revision, a piece of the answer or of the reasoning: the same as ``add``,
+        without an event and a cursor for each of so many.
+        """
+        (self._reasoning if thinking else self._text).append(text)
+        self._further += 1
 
     def tool_views(self) -> list[dict[str, Any]]:
         """Each tool call in its latest state, in the order of the calls."""

@@ -18,7 +18,8 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_ur
 from app.domain.errors import LogDown
 
 Reply = Any  # bytes, int, list, None, or an hiredis.ReplyError
-OnReply = Callable[[Reply], None]
+# Takes the next replies to the commands of one write, in their order: all at once, or in as many parts as they come.
+OnReplies = Callable[[list[Reply]], None]
 
 _CONNECT_SECONDS = 2.0
 
@@ -29,7 +30,7 @@ class Pipe(asyncio.Protocol):
     def __init__(self, on_lost: Callable[[], None]) -> None:
         self._on_lost = on_lost
         self._reader = hiredis.Reader()
-        self._waiting: deque[OnReply] = deque()
+        self._waiting: deque[tuple[int, OnReplies]] = deque()  # how many replies to whom
         self._transport: asyncio.Transport | None = None
 
     @classmethod
@@ -64,21 +65,21 @@ class Pipe(asyncio.Protocol):
         """Whether commands can be written."""
         return self._transport is not None
 
-    def write(self, commands: list[bytes], replies: list[OnReply]) -> None:
-        """Send packed commands in one write; each reply goes to its callback, as it comes."""
+    def write(self, parts: list[bytes], expected: int, receive: OnReplies) -> None:
+        """Send the parts of so many packed commands in one write."""
         assert self._transport, "written to while open"
-        self._waiting.extend(replies)
-        self._transport.write(b"".join(commands))
+        self._waiting.append((expected, receive))
+        self._transport.write(b"".join(parts))
 
     async def ask(self, *command: Any) -> Reply:
         """Send one command and wait for its reply. Raises hiredis.ReplyError, LogDown."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def receive(reply: Reply) -> None:
+        def receive(replies: list[Reply]) -> None:
             if not answer.done():
-                answer.set_result(reply)
+                answer.set_result(replies[0])
 
-        self.write([packed(command)], [receive])
+        self.write([packed(command)], 1, receive)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 reply = await answer
@@ -100,11 +101,24 @@ class Pipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        replies: list[Reply] = []
         try:
             while (reply := self._reader.gets()) is not False:
-                self._waiting.popleft()(reply)
-        except (hiredis.ProtocolError, IndexError):
+                replies.append(reply)
+        except hiredis.ProtocolError:
             self.close()
+        self._hand_over(replies)
+
+    def _hand_over(self, replies: list[Reply]) -> None:
+        while replies:
+            if not self._waiting:
+                self.close()  # nobody asked
+                return
+            expected, receive = self._waiting.popleft()
+            part, replies = replies[:expected], replies[expected:]
+            if len(part) < expected:
+                self._waiting.appendleft((expected - len(part), receive))
+            receive(part)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -140,8 +140,6 @@ class _Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade):
             answer.lost(clean=False)
             self.transport.abort()
-            return
-        answer.wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.wake()
@@ -257,6 +255,7 @@ class _Answer:
     # --- the connection's side
 
     def wake(self) -> None:
+        """Let the reader go on, if this is what it waits for. A token that is poured wakes nobody."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
@@ -292,6 +291,7 @@ class _Answer:
         if self.headers.get("content-encoding", "identity") in ("gzip", "deflate"):
             self._decompress = zlib.decompressobj(wbits=47)
         self._started = True
+        self.wake()
 
     def on_body(self, data: bytes) -> None:
         sink = self._sink
@@ -301,8 +301,10 @@ class _Answer:
                     return
                 if sink(data):
                     self._sink = None
+                    self.wake()
             except Exception as error:  # the parser is no place for it: it belongs to the one who pours
                 self._sink, self._sink_error = None, error
+                self.wake()
             return
         if self._unwanted or self._sink_error is not None:
             return
@@ -311,6 +313,7 @@ class _Answer:
         self._unread = before + len(data)
         if before <= HIGH_WATER_BYTES < self._unread:
             self._connection.transport.pause_reading()
+        self.wake()
 
     def on_message_complete(self) -> None:
         if not self._started:
@@ -323,6 +326,7 @@ class _Answer:
             self._connection.rest()
         else:
             self._connection.transport.close()
+        self.wake()
 
 
 def _request(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:

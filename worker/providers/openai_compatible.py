@@ -93,7 +93,12 @@ class OpenAICompatible:
                 hear(pieces)
 
         def take(data: bytes) -> bool:
-            say(reader.feed(data))
+            """The token path: called by the socket."""
+            pieces = reader.feed(data)
+            if cutter is not None:
+                say(pieces)
+            elif pieces:
+                hear(pieces)
             return reader.done
 
         answer: Answer | None = None
