@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from tests.browser.axe import faults
@@ -12,14 +13,20 @@ LIGHTS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def look(visitor: Visitor, name: str) -> None:
     """Pictures are called ``name``-light and ``name``-dark."""
+    for light in in_both_lights(visitor):
+        visitor.picture(f"{name}-{light}")
+        assert faults(visitor.page) == []
+    assert fits(visitor)
+
+
+def in_both_lights(visitor: Visitor) -> Iterator[str]:
+    """What is on the screen, once as it is drawn by day and once as by night."""
     for light in LIGHTS:
         visitor.page.emulate_media(color_scheme=light)
         # Colours that are just being faded in are nobody's colours.
         visitor.page.wait_for_timeout(350)
-        visitor.picture(f"{name}-{light}")
         assert is_dark(visitor) == (light == "dark")
-        assert faults(visitor.page) == []
-    assert fits(visitor)
+        yield light
 
 
 def is_dark(visitor: Visitor) -> bool:
