@@ -10,6 +10,7 @@ result_backend = None
 worker_prefetch_multiplier = 1
 worker_send_task_events = True
 task_send_sent_event = True
+worker_consumer = "worker.consumer:Consumer"
 worker_hijack_root_logger = False
 broker_connection_retry_on_startup = True
 broker_connection_timeout = 2

@@ -15,7 +15,7 @@ from structlog.typing import Processor
 # A ticket opens a stream: it is a secret wherever an address is written down.
 _TICKET = re.compile(r"([?&;\s]ticket=)[^&;\s\"']*", re.IGNORECASE)
 # What these say on INFO is said better by our own lines, or to nobody.
-_QUIET = ("urllib3", "kombu", "amqp", "asyncio", "flask-limiter")
+_QUIET = ("urllib3", "kombu", "amqp", "asyncio", "flask-limiter", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(level: str = "INFO") -> None:
