@@ -62,9 +62,12 @@ class Usage:
     cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Text:
-    """The next characters of the answer: never empty, no NUL, no lone surrogate."""
+    """The next characters of the answer: never empty, no NUL, no lone surrogate.
+
+    Never changed, but not frozen: one is made for every token, and that would take twice as long.
+    """
 
     text: str
 

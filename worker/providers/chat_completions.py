@@ -280,15 +280,15 @@ class Template:
     chunk with another text in it.
     """
 
-    __slots__ = ("_after", "_before", "_begin", "_end", "_kind", "_last")
+    __slots__ = ("_before", "_begin", "_end", "_kind", "_last", "_shortest")
 
     def __init__(self, before: bytes, after: bytes, kind: type[Text] | type[Thought]) -> None:
-        self._before = before
-        self._after = after
+        # With the quotes of the literal: JSON takes space around it, a line break too, and there must be none.
+        self._before = before + b'"'
+        self._last = b'"' + after + b"\n\n"
         self._kind = kind
-        # The same around the literal of an event that is all of a read.
-        self._last = after + b"\n\n"
-        self._begin, self._end = len(before), -len(self._last)
+        self._shortest = len(self._before) + len(self._last)
+        self._begin, self._end = len(before), 1 - len(self._last)
 
     @classmethod
     def of(cls, chunk: bytes) -> Template | None:
@@ -306,39 +306,31 @@ class Template:
 
     def read(self, data: bytes) -> list[Piece] | None:
         """The pieces of a read made of whole events of this form only; None for any other."""
-        if data.startswith(self._before) and data.endswith(self._last):
-            # One event, as nearly always: what lies between its ends is one literal, or not JSON.
-            text = _literal(data[self._begin : self._end])
-            if text is not None:
-                return [self._kind(text)] if text else []
-        return self._read_several(data)
-
-    def _read_several(self, data: bytes) -> list[Piece] | None:
+        text = self._text(data)
+        if text is not None:  # one event, as nearly always
+            return [self._kind(text)] if text else []
         pieces: list[Piece] = []
-        blocks = data.split(b"\n\n")
-        if blocks.pop():
+        events = data.split(b"\n\n")
+        if events.pop():
             return None
-        before, after = self._before, self._after
-        start, end = len(before), -len(after)
-        for block in blocks:
-            text = _literal(block[start:end]) if block.startswith(before) and block.endswith(after) else None
+        for event in events:
+            text = self._text(event + b"\n\n")
             if text is None:
                 return None
             if text:
                 pieces.append(self._kind(text))
         return pieces
 
-
-def _literal(quoted: bytes) -> str | None:
-    """The text of one JSON string, on one line and without NUL; None when it is anything else."""
-    # JSON takes space around a value, a line break too: there must be none.
-    if not (quoted.startswith(b'"') and quoted.endswith(b'"')):
-        return None
-    try:
-        text: str = orjson.loads(quoted)
-    except orjson.JSONDecodeError:
-        return None
-    return None if "\0" in text else text
+    def _text(self, event: bytes) -> str | None:
+        """The text of one event of this form; None for anything else."""
+        if len(event) < self._shortest or not (event.startswith(self._before) and event.endswith(self._last)):
+            return None
+        try:
+            # What lies between its ends is one literal, or not JSON.
+            text: str = orjson.loads(event[self._begin : self._end])
+        except orjson.JSONDecodeError:
+            return None
+        return None if "\0" in text else text
 
 
 def _reasoning(delta: dict[str, Any]) -> str:
