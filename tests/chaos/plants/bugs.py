@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha1
 from typing import Any
 
@@ -68,9 +69,15 @@ def checkpoint_without_epoch() -> None:
         leases,
         "renew",
         ("g.id = given.id AND g.epoch = given.epoch AND", "g.id = given.id AND"),
-        ("RETURNING g.id\n", "RETURNING g.id, g.epoch AS open_epoch\n"),
-        ("given.user_id, given.epoch, given.first_n", "given.user_id, held.open_epoch, given.first_n"),
+        ('RETURNING g.id"', 'RETURNING g.id, g.epoch"'),
+        ("_save(tx, fresh)", "_save(tx, _under_the_open_epoch(fresh, rows))"),
     )
+
+    def under_the_open_epoch(checkpoints: Any, rows: Any) -> list[Any]:
+        epochs = {row.id: row.epoch for row in rows}
+        return [replace(c, lease=replace(c.lease, epoch=epochs[c.lease.generation_id])) for c in checkpoints]
+
+    leases.__dict__["_under_the_open_epoch"] = under_the_open_epoch
 
 
 def cancel_not_stored() -> None:
