@@ -240,18 +240,20 @@ class Hub:
         self._end()
 
     def _pass(self) -> None:
-        for fd, events in self._loop.wait(-inf if self._ready else self._next_tick):
-            if fd == self._ear.fd:
-                self._ear.ready(events)
+        loop, ear = self._loop, self._ear
+        for fd, events in loop.wait(-inf if self._ready else self._next_tick):
+            if fd == ear.fd:
+                ear.ready(events)
                 self._deliver_touched()
             else:
                 self._on_socket(fd, events)
         # Only now, so that an event of this round cannot meet a new socket that got an old one's number.
-        self._loop.run_posted()
-        self._run_ready()
-        self._loop.run_timers()
-        if self._loop.now >= self._next_tick:
-            self._next_tick = self._loop.now + TICK_SECONDS
+        loop.run_posted()
+        if self._ready:
+            self._run_ready()
+        loop.run_timers()
+        if loop.now >= self._next_tick:
+            self._next_tick = loop.now + TICK_SECONDS
             self._tick()
 
     def _run_ready(self) -> None:

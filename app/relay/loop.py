@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
-from select import EPOLLIN, epoll
+from select import EPOLLET, EPOLLIN, epoll
 from time import monotonic
 from typing import Any
 
@@ -35,7 +34,8 @@ class Loop:
         """Make what descriptors are registered with: after the fork."""
         self.epoll = epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.epoll.register(self._wake, EPOLLIN)
+        # Edge-triggered: every ring is reported once, and none has to be read.
+        self.epoll.register(self._wake, EPOLLIN | EPOLLET)
 
     def close(self) -> None:
         """Nothing is waited for any more."""
@@ -65,15 +65,17 @@ class Loop:
         heappush(self._timers, (when, next(self._order), call, arguments))
 
     def wait(self, until: float) -> list[tuple[int, int]]:
-        """The descriptors that are ready, with their events, as soon as there is anything to do; latest ``until``."""
-        due = min(until, self._timers[0][0] if self._timers else inf)
-        ready = self.epoll.poll(0.0 if self._posted else max(due - monotonic(), 0.0))
+        """The descriptors that are ready, with their events, as soon as there is anything to do; latest ``until``.
+
+        One that nobody knows has done what it is for: it has ended the wait.
+        """
+        if self._posted:
+            left = 0.0
+        else:
+            timers = self._timers
+            left = (timers[0][0] if timers and timers[0][0] < until else until) - monotonic()
+        ready = self.epoll.poll(left if left > 0.0 else 0.0)
         self.now = monotonic()
-        for index, (fd, _) in enumerate(ready):
-            if fd == self._wake:
-                os.eventfd_read(fd)
-                del ready[index]
-                break
         return ready
 
     def run_posted(self) -> None:

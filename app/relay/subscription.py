@@ -28,6 +28,7 @@ class Subscription:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._encrypted = isinstance(sock, ssl.SSLSocket)
         self._parser = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent = b""
         # One for all: a fresh buffer of this size for each read would be mapped and unmapped by the allocator.
@@ -102,7 +103,7 @@ class Subscription:
         try:
             size = self._receive()
             # TLS may hold more than the socket shows.
-            while size and isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            while self._encrypted and size and self._sock.pending():  # type: ignore[attr-defined]
                 size = self._receive()
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
