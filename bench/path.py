@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 from uuid import uuid4
@@ -22,15 +23,18 @@ from dev.process import wait_until
 from tests.stack import Stack
 
 GENERATIONS, RATE = 200, 50.0
-SETTLE_SECONDS, SECONDS = 1.5, 6.0
+SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A stack whose answers have been asked for: where they are read, and its processes."""
+    """A stack whose answers have been asked for: where they are read, its processes, and whether nothing of an answer's
+    beginning is left to be done.
+    """
 
     target: Target
     pids: tuple[int, ...]
+    settled: Callable[[], bool] = worker.nothing_begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def product(stores: Stores, model: Tool, base_url: str, count: int) -> Iterator[
         _await(model, count)
         port, header = int(web.url.rpartition(":")[2]), f"Authorization: Bearer {stack.token()}"
         paths = [f"/api/v1/generations/{generation_id}/stream" for generation_id in ids]
-        yield Way(Target(web.pid, port, ids, paths, header), (web.pid, crew.pid))
+        yield Way(Target(web.pid, port, ids, paths, header), (web.pid, crew.pid), partial(worker.all_named, stack))
     finally:
         stack.stop()
 
@@ -166,7 +170,7 @@ def measure(name: str, seconds: float, stores: Stores) -> Outcome:
         pin(stores.redis_pid, OTHER_CORE)
         pin(stores.postgres_pid, OTHER_CORE)
         model.tell("go")
-        time.sleep(SETTLE_SECONDS)
+        worker.settle(way.settled)
         said, before = model.ask()["said"], reading.ask()
         spent = _spent(way, stores)
         time.sleep(seconds)

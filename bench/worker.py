@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import redis
 
+from app.store.database import fetch_one
 from bench import report
 from bench.figures import Figure, Run, ratios
 from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, pin
@@ -25,7 +26,7 @@ from dev.process import Program, wait_until
 from tests.stack import Stack
 
 RATE = 50.0
-# Before it begins to count: connections are open, leases are claimed, templates are learnt.
+# Before it begins to count, at least: connections are open, leases are claimed, templates are learnt.
 SETTLE_SECONDS = 1.5
 # Answers longer than any window: their beginning and their end are not part of what a token costs.
 ENDLESS = 100_000
@@ -61,13 +62,19 @@ class Outcome:
         return self.faults == 0 and self.delivered > 0.97 * self.said
 
 
+def nothing_begins() -> bool:
+    """For those who do nothing at the beginning of an answer but say it."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """A worker at work: its process, and where it publishes."""
+    """A worker at work: its process, where it publishes, and whether all that an answer begins with is done."""
 
     pid: int
     pattern: str
     logs: str
+    settled: Callable[[], bool] = nothing_begins
 
 
 @contextmanager
@@ -88,9 +95,23 @@ def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
         worker = stack.worker(concurrency=count)
         for number in range(count):
             stack.start(f"This is answer number {number}", model="bench")
-        yield Crew(worker.pid, f"{stack.namespace}:{{*}}:live", f"{stack.namespace}:{{*}}:log")
+        keys = f"{stack.namespace}:{{*}}"
+        yield Crew(worker.pid, f"{keys}:live", f"{keys}:log", partial(all_named, stack))
     finally:
         stack.stop()
+
+
+def all_named(stack: Stack) -> bool:
+    """Whether every conversation has its title, which comes with its first token and takes as much as hundreds."""
+    with stack.resources.database.system() as tx:
+        return fetch_one(tx, "SELECT id FROM conversations WHERE title IS NULL LIMIT 1") is None
+
+
+def settle(settled: Callable[[], bool]) -> None:
+    """Wait until nothing begins any more. Raises CannotMeasure."""
+    time.sleep(SETTLE_SECONDS)
+    if not wait_until(settled, 60, step=0.2):
+        raise CannotMeasure("a minute after they began to speak, answers still began")
 
 
 @contextmanager
@@ -136,7 +157,7 @@ def _watch(
     name: str, count: int, seconds: float, stores: Stores, crew: Crew, model: Tool, heard: Tool, client: redis.Redis
 ) -> Outcome:
     model.tell("go")
-    time.sleep(SETTLE_SECONDS)
+    settle(crew.settled)
     said, before = model.ask()["said"], heard.ask()
     spent = [cpu_seconds(pid) for pid in (crew.pid, stores.redis_pid, stores.postgres_pid)]
     began = time.monotonic()
