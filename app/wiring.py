@@ -117,7 +117,7 @@ def build(settings: Settings) -> Resources:
         generations=generations,
         conversations=conversations,
         dialogues=Dialogues(database, conversations),
-        responses=Responses(database, generations, conversations, reader),
+        responses=Responses(database, generations, reader),
         chats=Chats(database, generations),
         searcher=Searcher(database),
         transfer=Transfer(database),

@@ -9,12 +9,11 @@ from app.domain.commands import User
 from app.domain.cursor import START
 from app.domain.errors import NotFound
 from app.domain.events import Entry
-from app.services.conversations import Conversations
 from app.services.generations import Generations
 from app.services.reading import LogReader
 from app.store import conversations, generations, responses
 from app.store.conversations import Message
-from app.store.database import Database
+from app.store.database import ONE_MOMENT, Database
 from app.store.generations import Generation
 
 
@@ -29,17 +28,14 @@ class Found:
 class Responses:
     """What a user may do with responses. A foreign, deleted or unknown one is answered alike: NotFound."""
 
-    def __init__(
-        self, database: Database, generations: Generations, conversations: Conversations, reader: LogReader
-    ) -> None:
+    def __init__(self, database: Database, generations: Generations, reader: LogReader) -> None:
         self._database = database
         self._generations = generations
-        self._conversations = conversations
         self._reader = reader
 
     def find(self, user: User, generation_id: str) -> Found:
         """The response behind this id."""
-        with self._database.user(user.id) as tx:
+        with self._database.user(user.id, ONE_MOMENT) as tx:
             row = generations.get(tx, generation_id)
             request, deleted = responses.get(tx, generation_id)
         if row is None or deleted:
@@ -47,17 +43,22 @@ class Responses:
         return Found(row, request)
 
     def log(self, row: Generation) -> list[Entry]:
-        """The log as far as it goes; whole when the generation has ended. Raises DatabaseDown."""
+        """The log as far as it goes; whole when the generation has ended. Raises DatabaseDown.
+
+        Raises NotFound when it has ended and was deleted since.
+        """
         entries: list[Entry] = []
         while page := self._reader.read(row.id, entries[-1].cursor if entries else START):
             entries += page
             if row.final is not None and entries[-1].cursor >= row.final:
-                break
+                return entries
+        if row.final is not None:
+            raise NotFound("There is no such response.")
         return entries
 
     def logs(self, user: User, generation_ids: list[str]) -> dict[str, tuple[Found, list[Entry]]]:
         """Several with their logs, by id. What does not exist is left out."""
-        with self._database.user(user.id) as tx:
+        with self._database.user(user.id, ONE_MOMENT) as tx:
             rows = [row for wanted in generation_ids if (row := generations.get(tx, wanted))]
             requests = responses.of(tx, generation_ids)
         return {row.id: (Found(row, requests.get(row.id, {})), self.log(row)) for row in rows}
@@ -79,12 +80,15 @@ class Responses:
     def delete(self, user: User, generation_id: str) -> None:
         """Delete it, stopped if it runs. Its conversation goes with it when there is nothing else in it."""
         found = self.cancel(user, generation_id)
+        conversation_id = found.row.conversation_id
         with self._database.user(user.id) as tx:
+            # Held: what somebody says meanwhile is there before, or finds no conversation.
+            if conversations.lock(tx, conversation_id) is None:
+                raise NotFound("There is no such response.")
             responses.mark_deleted(tx, generation_id, user.id)
-            last = conversations.messages(tx, found.row.conversation_id, found.row.seq, 1)
-            alone = not last and found.row.seq == _count(found) + 1 and not found.request.get("conversation")
-        if alone:
-            self._conversations.delete(user, found.row.conversation_id)
+            last = conversations.messages(tx, conversation_id, found.row.seq, 1)
+            if not last and found.row.seq == _count(found) + 1 and not found.request.get("conversation"):
+                conversations.delete(tx, conversation_id)
 
     def inputs(self, user: User, found: Found) -> list[Message]:
         """The messages the request added, oldest first."""

@@ -130,6 +130,8 @@ class Starter:
         generation, hashed = found
         if hashed != request_hash(command):
             raise KeyReused
+        if conversations.lock(tx, generation.conversation_id) is None:
+            return None  # it is deleted by now, and its key with it
         return _started(tx, generation, repeated=True)
 
     def _create(self, tx: Tx, command: Command, user: User, generation_id: str, admit: Callable[[], None]) -> Started:

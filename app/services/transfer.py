@@ -15,7 +15,7 @@ from app.domain.errors import KeyReused, NotFound
 from app.services.accounts import new_id
 from app.store import conversations, generations, past
 from app.store.conversations import Conversation, Message
-from app.store.database import Database, Tx
+from app.store.database import ONE_MOMENT, Database, Tx
 from app.store.past import Past, Place
 
 # As much as is held at a time, in bytes: a message may have megabytes, and a conversation thousands of messages.
@@ -114,7 +114,7 @@ class Transfer:
         return added, True
 
     def _outline(self, user: User, conversation_id: str) -> tuple[Conversation, list[Place]]:
-        with self._database.user(user.id) as tx:
+        with self._database.user(user.id, ONE_MOMENT) as tx:
             found = conversations.get(tx, conversation_id)
             if found is None:
                 raise NotFound("There is no such conversation.")

@@ -29,13 +29,16 @@ def find(tx: Tx, chat_id: str) -> str | None:
 
 
 def promise(tx: Tx, user_id: str, conversation_id: str) -> None:
-    """Promise the conversation, unless it is promised already."""
-    execute(
-        tx,
-        "INSERT INTO reserved_conversations (id, user_id) VALUES (:id, :user_id) ON CONFLICT (id) DO NOTHING",
-        id=conversation_id,
-        user_id=user_id,
-    )
+    """Promise the conversation ``claim`` has named in this transaction, unless it is promised or has begun already."""
+    # Waits for whoever just begins it: the next statement sees whether they did.
+    if fetch_one(tx, "SELECT id FROM reserved_conversations WHERE id = :id FOR UPDATE", id=conversation_id) is None:
+        execute(
+            tx,
+            """INSERT INTO reserved_conversations (id, user_id)
+               SELECT :id, :user_id WHERE NOT EXISTS (SELECT FROM conversations WHERE id = :id)""",
+            id=conversation_id,
+            user_id=user_id,
+        )
 
 
 def message_named(tx: Tx, conversation_id: str, name: str) -> Message | None:

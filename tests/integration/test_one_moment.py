@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
+from app.domain.commands import StartGeneration
 from app.domain.cursor import START
+from app.domain.errors import NotFound
+from app.services.chats import Ask
+from app.services.starting import Command
+from app.store.database import fetch_one
 from app.wiring import Resources, build
 from tests.actors import Hand, claim, start
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 
 @pytest.fixture
@@ -31,10 +37,10 @@ def hand(module_stack: Stack) -> Hand:
     return hand
 
 
-def before_statement(resources: Resources, about: str, do: Callable[[], Any]) -> None:
-    """Have something happen once, just before these connections send a statement that says ``about``."""
+def before_statement(resources: Resources, about: str, do: Callable[[], Any], time: int = 1) -> None:
+    """Have something happen once, just before these connections send a statement that says ``about`` a certain time."""
 
-    due = [do]
+    due = [do, *[lambda: None] * (time - 1)]
 
     def look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if about in statement and due:
@@ -65,3 +71,127 @@ def test_a_reader_finds_the_checkpoints_or_the_archive(looker: Resources, hand: 
     before_statement(looker, "FROM generation_chunks", hand.finish)
     assert looker.reader.read(hand.id, START) == hand.entries[:7]
     assert looker.reader.read(hand.id, START)[:7] == hand.entries[:7]
+
+
+@pytest.fixture
+def delete(module_stack: Stack, hand: Hand) -> Callable[[], None]:
+    """Ends the answer and deletes its conversation."""
+
+    def delete() -> None:
+        hand.finish()
+        module_stack.resources.conversations.delete(module_stack.user, hand.claimed.conversation_id)
+
+    return delete
+
+
+def test_a_repeat_of_a_request_whose_conversation_is_deleted_begins_anew(
+    module_stack: Stack, looker: Resources
+) -> None:
+    command = StartGeneration("Hello", model="offline", idempotency_key="told twice")
+    first = looker.starter.start(module_stack.user, command)
+
+    def delete() -> None:
+        module_stack.resources.conversations.delete(module_stack.user, first.conversation.id)
+
+    before_statement(looker, "FROM conversations", delete)
+    second = looker.starter.start(module_stack.user, command)
+    assert not second.repeated
+    assert second.conversation.id != first.conversation.id
+
+
+def test_a_conversation_that_is_deleted_while_it_leaves_is_whole_or_gone(
+    module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
+) -> None:
+    before_statement(looker, "FROM messages", delete)
+    export = looker.transfer.export_branch(module_stack.user, hand.claimed.conversation_id, None)
+    assert [place.id for place in export.places] == [hand.claimed.user_message_id, hand.claimed.message_id]
+    with pytest.raises(NotFound):
+        list(export.messages)
+
+
+class TestResponses:
+    @pytest.fixture
+    def hand(self, module_stack: Stack) -> Hand:
+        resources = module_stack.resources
+        started = start(resources, module_stack.user, request={"messages": 1})
+        return claim(resources, started.generation.id).speak(3)
+
+    def test_one_that_is_deleted_meanwhile_is_not_told_without_what_it_said(
+        self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
+    ) -> None:
+        hand.finish()
+        found = looker.responses.find(module_stack.user, hand.id)
+        module_stack.resources.conversations.delete(module_stack.user, found.row.conversation_id)
+        with pytest.raises(NotFound):
+            looker.responses.log(found.row)
+
+    def test_one_is_found_with_its_request_or_not_at_all(
+        self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
+    ) -> None:
+        before_statement(looker, "FROM responses", delete)
+        assert looker.responses.find(module_stack.user, hand.id).request == {"messages": 1}
+        with pytest.raises(NotFound):
+            looker.responses.find(module_stack.user, hand.id)
+
+    def test_two_who_delete_one_are_told_that_it_is_gone(
+        self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
+    ) -> None:
+        hand.finish()
+        conversation = hand.claimed.conversation_id
+        resources, user = module_stack.resources, module_stack.user
+        # When it was found for the second time, stopped.
+        before_statement(looker, "FROM responses", lambda: resources.conversations.delete(user, conversation), time=2)
+        with pytest.raises(NotFound):
+            looker.responses.delete(user, hand.id)
+
+    def test_what_is_said_while_one_is_deleted_is_not_deleted_with_it(
+        self, module_stack: Stack, looker: Resources, hand: Hand
+    ) -> None:
+        hand.finish()
+        conversation = hand.claimed.conversation_id
+        before_statement(
+            looker,
+            "SELECT id, model FROM conversations",
+            lambda: start(module_stack.resources, module_stack.user, "And?", conversation_id=conversation),
+        )
+        looker.responses.delete(module_stack.user, hand.id)
+        said = looker.conversations.messages(module_stack.user, conversation, 0, 10).items
+        assert [message.content for message in said if message.role == "user"] == ["Hello", "And?"]
+
+
+class TestChats:
+    def plan(self, resources: Resources, stack: Stack, chat: str, message: str) -> Command:
+        command = resources.chats.plan(stack.user, Ask(chat, message, message, model="offline"))
+        assert isinstance(command, StartGeneration)
+        return command
+
+    def test_one_that_begins_while_something_is_said_in_it_is_not_promised_again(
+        self, module_stack: Stack, looker: Resources
+    ) -> None:
+        resources = module_stack.resources
+        first = self.plan(looker, module_stack, "quick", "one")
+        before_statement(looker, "reserved_conversations", lambda: resources.starter.start(module_stack.user, first))
+        second = self.plan(looker, module_stack, "quick", "two")
+        begun = looker.starter.start(module_stack.user, second)
+        assert [m.content for m in looker.chats.branch(module_stack.user, "quick")] == ["one", "", "two", ""]
+        assert not begun.conversation_created
+
+    def test_the_same_when_it_is_only_about_to_begin(self, module_stack: Stack, looker: Resources) -> None:
+        resources, planned = module_stack.resources, []
+        first = self.plan(resources, module_stack, "quicker", "one")
+        other = Thread(target=lambda: planned.append(self.plan(resources, module_stack, "quicker", "two")))
+
+        def wait_behind() -> None:
+            other.start()
+            until(lambda: not other.is_alive() or _somebody_waits(resources), what="the wait for who is quicker")
+
+        before_statement(looker, "INSERT INTO generations", wait_behind)
+        looker.starter.start(module_stack.user, first)
+        other.join()
+        looker.starter.start(module_stack.user, planned[0])
+        assert [m.content for m in looker.chats.branch(module_stack.user, "quicker")] == ["one", "", "two", ""]
+
+
+def _somebody_waits(resources: Resources) -> bool:
+    with resources.database.system() as tx:
+        return fetch_one(tx, "SELECT FROM pg_locks WHERE NOT granted") is not None
