@@ -88,7 +88,14 @@ class Checkpointer:
             self._task.cancel()
 
     def enter(self, draft: Draft) -> None:
-        """Take a draft on."""
+        """Take a draft on. An earlier revision that is still at work here has been replaced: it is told so.
+
+        Renewals answer with generations; two revisions of one would be taken for each other.
+        """
+        generation_id = draft.claimed.lease.generation_id
+        for other in [one for one in self._drafts if one.claimed.lease.generation_id == generation_id]:
+            self._drafts.discard(other)
+            other.lost(LeaseLost(generation_id))
         self._drafts.add(draft)
 
     def leave(self, draft: Draft) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from app.domain.commands import User
+from app.domain.cursor import Cursor
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import Entry, Token, decode
 from app.domain.transcript import Transcript
@@ -278,3 +279,20 @@ def test_many_drafts_are_saved_together(at_bench: Callable[..., None]) -> None:
             ]
 
     at_bench(work, seconds=0.1)
+
+
+def test_a_process_that_takes_over_from_itself_saves_the_new_revision_only(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        old = bench.draft()
+        generation = old.claimed.lease.generation_id
+        release(bench.resources, generation)
+        claimed = bench.leases.claim(generation)
+        assert claimed
+        new = bench.enter(claimed)
+        add(old, 2)
+        add(new, 3)
+        await until(lambda: new.saved == 3)
+        assert bench.lost == [generation]
+        assert [entry.cursor for entry in bench.saved(new)] == [Cursor(2, n) for n in range(3)]
+
+    at_bench(work, seconds=0.2)
