@@ -27,18 +27,22 @@ class Questions:
         try:
             connection.send_command("EVALSHA", script.digest, 1, key, *args)
         except BaseException:
-            self._idle.append(connection)
+            self._pool.release(connection)
             raise
 
         def answer() -> Any:
             try:
                 try:
-                    return connection.read_response()
+                    reply = connection.read_response()
                 except redis.exceptions.NoScriptError:
                     connection.send_command("EVAL", script.source, 1, key, *args)
-                    return connection.read_response()
-            finally:
-                self._idle.append(connection)
+                    reply = connection.read_response()
+            except BaseException:
+                # Maybe closed. Here the next one would connect it for the look and again for the question.
+                self._pool.release(connection)
+                raise
+            self._idle.append(connection)
+            return reply
 
         return answer
 

@@ -174,6 +174,20 @@ def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis
         here.close()
 
 
+def test_a_redis_that_hangs_is_tried_once_for_each_question(redis_url: str) -> None:
+    with TcpProxy.before(redis_url) as proxy, client_of(proxy.url(redis_url)) as client:
+        book = PlaceBook(client, NAMESPACE)
+        assert book.ask("alice", "one", 9)()
+        proxy.black_hole()
+        for expected in (0, 1, 1):
+            before = proxy.connections
+            with pytest.raises(LogDown):
+                book.ask("alice", "two", 9)()
+            assert proxy.connections - before == expected
+        proxy.pass_()
+        assert book.ask("alice", "two", 9)()
+
+
 def test_a_place_is_counted_though_the_connection_was_closed_since_the_last(redis_url: str) -> None:
     with TcpProxy.before(redis_url) as proxy:
         here, there = places(proxy.url(redis_url)), places(redis_url)
