@@ -261,6 +261,29 @@ def test_a_steady_writer_takes_the_short_way_and_who_listens_hears_every_event(a
     at_desk(work)
 
 
+def test_each_of_many_writers_is_told_of_its_own_log(at_desk: Callable[..., None]) -> None:
+    """Their events leave in one write, and the replies come in parts; one of them has been replaced meanwhile."""
+
+    async def work(desk: Desk) -> None:
+        drafts = [desk.draft() for _ in range(150)]
+        for draft in drafts:
+            desk.say(draft, "a")
+        await until(lambda: all(draft.acked == 1 for draft in drafts))
+        replaced = drafts.pop(70)
+        desk.log.open(replaced.claimed.lease.generation_id, 2)
+        desk.say(replaced, "late")
+        for number, draft in enumerate(drafts):
+            desk.say(draft, f"{number} " * 200)
+        await until(lambda: desk.lost and all(draft.acked == 2 for draft in drafts))
+        assert desk.lost == [replaced.claimed]
+        assert len(desk.read(replaced)) == 1
+        for number, draft in enumerate(drafts):
+            said = [decode(entry.payload) for entry in desk.read(draft)]
+            assert said == [Token("a"), Token(f"{number} " * 200)]
+
+    at_desk(work)
+
+
 def test_a_hole_behind_a_proxy_is_closed_within_seconds(at_desk: Callable[..., None]) -> None:
     """The connection holds, and yet the server lacks the last moments: what is said next stands behind a hole."""
 

@@ -164,3 +164,19 @@ def test_a_takeover_keeps_the_tool_calls_of_a_finished_provider() -> None:
 def test_fresh_is_what_was_said_since_the_last_snapshot() -> None:
     events: list[Event] = [Snapshot("old ", "continue", 2, "thought "), Reasoning("x"), Token("new")]
     assert Transcript.of(number(2, 0, [encode(event) for event in events])).fresh == "newx"
+
+
+@given(st.lists(pieces, max_size=8))
+def test_a_piece_that_is_said_is_folded_as_its_event_is(events: list[Token | Reasoning]) -> None:
+    added, said = Transcript(), Transcript()
+    for transcript in (added, said):
+        transcript.add(Cursor(3, 0), Snapshot("before", "takeover", 1, "thought"))
+    for n, event in enumerate(events, 1):
+        added.add(Cursor(3, n), event)
+        said.say(event.content, isinstance(event, Reasoning))
+    assert (said.cursor, said.text, said.reasoning, said.fresh) == (
+        added.cursor,
+        added.text,
+        added.reasoning,
+        added.fresh,
+    )
