@@ -391,8 +391,7 @@ class Outbox:
         while True:
             began, lost = monotonic(), asyncio.Event()
             try:
-                pipe = await Pipe.connect(self._url, lost.set)
-                await pipe.ask("SCRIPT", "LOAD", APPEND.source)
+                pipe = await self._connect(lost.set)
             except (LogDown, hiredis.HiredisError) as error:
                 _log.warning("log is away", action="connect", error=str(error)[:200])
                 await asyncio.sleep(pause)
@@ -408,6 +407,16 @@ class Outbox:
             # A server that accepts and then refuses (loading, out of memory) is asked ever more slowly.
             pause = 0.05 if monotonic() - began > 5 else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
+
+    async def _connect(self, on_lost: Callable[[], None]) -> Pipe:
+        """A connection to a server that knows append.lua. Raises LogDown, HiredisError."""
+        pipe = await Pipe.connect(self._url, on_lost)
+        try:
+            await pipe.ask("SCRIPT", "LOAD", APPEND.source)
+        except BaseException:
+            pipe.close()
+            raise
+        return pipe
 
     def _break(self) -> None:
         self._oldest_unanswered = None

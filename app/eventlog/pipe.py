@@ -53,11 +53,15 @@ class Pipe(asyncio.Protocol):
             context = ssl.create_default_context() if kind is SSLConnection else None
             host, port = options.get("host", "localhost"), options.get("port", 6379)
             _, pipe = await loop.create_connection(lambda: cls(on_lost), host, port, ssl=context)
-        if password := options.get("password"):
-            user = (options["username"],) if options.get("username") else ()
-            await pipe.ask("AUTH", *user, password)
-        if database := options.get("db"):
-            await pipe.ask("SELECT", str(database))
+        try:
+            if password := options.get("password"):
+                user = (options["username"],) if options.get("username") else ()
+                await pipe.ask("AUTH", *user, password)
+            if database := options.get("db"):
+                await pipe.ask("SELECT", str(database))
+        except BaseException:
+            pipe.close()
+            raise
         return pipe
 
     @property
