@@ -506,7 +506,8 @@ class BothLogs(RuleBasedStateMachine):
             assert (answer.verdict == "UNOPENED") == (epoch > self.opened)
             assert (answer.verdict in ("OK", "GAP")) == (epoch == self.opened)
         self.in_step.pop(epoch, None)
-        if answer.verdict == "OK":
+        # Who has appended nothing does not know whether there is a stream yet; a draft begins with its snapshot.
+        if answer.verdict == "OK" and events:
             self.in_step[epoch] = answer.top
 
     @rule(epoch=epochs)
