@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.commands import User
 from app.domain.cursor import Cursor
-from app.domain.errors import InvalidCursor, LogDown
+from app.domain.errors import InvalidCursor, LogDown, NotFound
 from app.domain.events import Done, Entry, decode
 from app.domain.transcript import Transcript
 from app.eventlog.log import PAGE
@@ -41,7 +41,7 @@ class Poller:
             raise InvalidCursor(str(after))
         if stored.row.final is not None and after >= stored.row.final:
             return Poll(stored, [])
-        entries = self._read(generation_id, min(after, stored.cursor))
+        entries = self._read(generation_id, min(after, stored.cursor), stored.row.final)
         if stored.row.final is None and entries and isinstance(decode(entries[-1].payload), Done):
             # It ended between the two looks, and that is committed before anybody can read it in the log.
             return self.poll(user, generation_id, after)
@@ -50,13 +50,16 @@ class Poller:
             raise LogDown("The newest part of this answer cannot be read just now. Try again a little later.")
         return Poll(view, [entry for entry in entries if entry.cursor > after])
 
-    def _read(self, generation_id: str, after: Cursor) -> list[Entry]:
+    def _read(self, generation_id: str, after: Cursor, final: Cursor | None) -> list[Entry]:
         entries: list[Entry] = []
         while page := self._reader.read(generation_id, after):
             entries += page
-            if len(page) < PAGE:
-                break
             after = page[-1].cursor
+            # The end is committed before the log has it, and may never get there: PostgreSQL has the rest.
+            if (len(page) < PAGE) if final is None else (after >= final):
+                return entries
+        if final is not None:
+            raise NotFound("There is no such generation.")  # it was deleted between the two looks
         return entries
 
 

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import event
 
 from app.domain.commands import StartGeneration
-from app.domain.cursor import START
+from app.domain.cursor import START, Cursor
 from app.domain.errors import NotFound
 from app.services.chats import Ask
+from app.services.polling import Poller
 from app.services.starting import Command
 from app.store.database import fetch_one
 from app.wiring import Resources, build
@@ -71,6 +72,16 @@ def test_a_reader_finds_the_checkpoints_or_the_archive(looker: Resources, hand: 
     before_statement(looker, "FROM generation_chunks", hand.finish)
     assert looker.reader.read(hand.id, START) == hand.entries[:7]
     assert looker.reader.read(hand.id, START)[:7] == hand.entries[:7]
+
+
+def test_a_poller_is_not_shown_an_end_without_its_events(module_stack: Stack, looker: Resources, hand: Hand) -> None:
+    hand.finish()
+    resources, conversation = module_stack.resources, hand.claimed.conversation_id
+    before_statement(
+        looker, "FROM generation_archives", lambda: resources.conversations.delete(module_stack.user, conversation)
+    )
+    with pytest.raises(NotFound):
+        Poller(looker.generations, looker.reader).poll(module_stack.user, hand.id, Cursor(1, 2))
 
 
 @pytest.fixture
