@@ -37,7 +37,7 @@ bench: $(PEERS) $(DEV) ## measure, side by side with other designs [ARGS=]
 	@exec $(PYTHON) -m bench $(ARGS)
 
 browser: $(DEV) ## the page in a real browser [ARGS=]
-	@exec $(PYTHON) -m pytest tests/browser --numprocesses 3 --dist worksteal $(ARGS)
+	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
 clients: $(DEV) ## the SDKs of others against a real instance [ARGS=]
 	@exec $(PYTHON) -m pytest tests/clients --numprocesses 2 --dist loadfile $(ARGS)

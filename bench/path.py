@@ -170,7 +170,7 @@ def measure(name: str, seconds: float, stores: Stores) -> Outcome:
         pin(stores.redis_pid, OTHER_CORE)
         pin(stores.postgres_pid, OTHER_CORE)
         model.tell("go")
-        worker.settle(way.settled)
+        worker.settle(way.settled, lambda: (model.ask()["said"] - reading.ask()["delivered"]) / (GENERATIONS * RATE))
         said, before = model.ask()["said"], reading.ask()
         spent = _spent(way, stores)
         time.sleep(seconds)
