@@ -145,18 +145,7 @@ class Starter:
         count = len(place.said) + 1
         if place.is_new:
             admit()
-            seq, version = conversations.add(
-                tx,
-                conversation_id=place.conversation_id,
-                user_id=user.id,
-                first_message_id=ids[0],
-                count=count,
-                model=place.own_model,
-                preview=place.preview or "",
-                metadata=place.reserved or {},
-            )
-        else:
-            seq, version = conversations.take_numbers(tx, place.conversation_id, count, place.preview)
+        seq, version = _take_numbers(tx, place, user, ids[0], count)
         _add_messages(tx, place, user, ids, seq)
         answer_id = new_id()
         conversations.add_message(
@@ -295,6 +284,22 @@ class Starter:
                 return _started(tx, generation, repeated=False) if generation else None
         except DatabaseDown:
             return None
+
+
+def _take_numbers(tx: Tx, place: _Place, user: User, first_message_id: str, count: int) -> tuple[int, int]:
+    """Numbers for so many messages: the first, and the version of the history; a new conversation begins with them."""
+    if not place.is_new:
+        return conversations.take_numbers(tx, place.conversation_id, count, place.preview)
+    return conversations.add(
+        tx,
+        conversation_id=place.conversation_id,
+        user_id=user.id,
+        first_message_id=first_message_id,
+        count=count,
+        model=place.own_model,
+        preview=place.preview or "",
+        metadata=place.reserved or {},
+    )
 
 
 def _add_messages(tx: Tx, place: _Place, user: User, ids: list[str], seq: int) -> None:
