@@ -21,8 +21,8 @@ FIRST = (None, OPEN), ("1-0", START), ("1-1", HEL)
 REST = ("1-2", LO), ("1-3", SEA), ("1-4", DONE)
 GENERATION = {"id": "g1", "status": "completed", "content": TEXT, "cursor": "1-4"}
 
-# Short times, so that a bad day lasts a second.
-TIMES = {"minDelay": 20, "maxDelay": 60, "firstByte": 800, "silence": 400, "pollWait": 1, "pollPause": 20}
+# Short times, so that a bad day lasts a second; but none that a busy machine could exceed where nothing is amiss.
+TIMES = {"minDelay": 20, "maxDelay": 60, "firstByte": 2500, "silence": 2000, "pollWait": 1, "pollPause": 20}
 
 FOLLOW = """
 async ({call, options, times, seconds}) => {
@@ -53,7 +53,7 @@ class Reading:
             "call": given.get("call", "follow"),
             "options": options,
             "times": TIMES | given.get("times", {}),
-            "seconds": given.get("seconds", 8),
+            "seconds": given.get("seconds", 20),
         }
         self.__dict__.update(page.evaluate(FOLLOW, argument))
         self.asked = list(server.asked)
@@ -157,11 +157,11 @@ def test_a_new_revision_replaces_the_text(read: Any) -> None:
 def test_a_connection_without_a_sound_is_replaced(read: Any) -> None:
     reading = read(stream(events(*FIRST), end="open"), stream(events(*REST)))
     assert (reading.text, len(reading.asked)) == (TEXT, 2)
-    assert 0.3 < reading.asked[1].at - reading.asked[0].at < 2
+    assert 1.9 < reading.asked[1].at - reading.asked[0].at < 6
 
 
 def test_heartbeats_are_sound_enough(read: Any) -> None:
-    beats = [piece for _ in range(6) for piece in (0.15, b": ka\n")]
+    beats = [piece for _ in range(6) for piece in (0.4, b": ka\n")]
     reading = read(stream(events(*FIRST), *beats, events(*REST)))
     assert (reading.text, len(reading.asked)) == (TEXT, 1)
 

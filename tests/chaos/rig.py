@@ -14,6 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,9 +291,10 @@ class Rig:
         return max((w for w in self.workers if w.alive), key=lambda worker: len(self.held_by(worker.pid)))
 
     def stop_server(self, name: str) -> None:
-        """SIGSTOP all of a server's processes."""
+        """SIGSTOP all of a server's processes, parents before their children: a stopped one makes no new ones."""
         for pid in self._server_pids(name):
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):  # a backend may end at any moment
+                os.kill(pid, signal.SIGSTOP)
 
     def resume_servers(self) -> None:
         for name in ("postgres", "valkey"):
@@ -299,15 +302,16 @@ class Rig:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
-    def _server_pids(self, name: str) -> list[int]:
+    def _server_pids(self, name: str) -> Iterator[int]:
+        """A server's process and all below it. Whose children they are is looked at after the parent was handed out."""
         server = getattr(self, name, None)
         if server is None or server.process is None:
-            return []
-        pids = [server.process.pid]
-        for pid in pids:
+            return
+        pids = deque([server.process.pid])
+        while pids:
+            yield (pid := pids.popleft())
             with suppress(OSError):
-                pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return pids
+                pids.extend(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     async def heal(self) -> None:
         """Make everything run again that can run, and wait until it does."""
