@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import event
 
 from app.domain.commands import StartGeneration, User
 from app.domain.cursor import Cursor
@@ -15,7 +17,7 @@ from app.services.leases import Leases
 from app.services.starting import Started
 from app.services.takeover import Frozen
 from app.store import checkpoints
-from app.store.database import execute
+from app.store.database import execute, fetch_one
 from app.store.leases import Claimed
 from app.wiring import Resources
 
@@ -96,8 +98,26 @@ def release(resources: Resources, generation_id: str) -> None:
         execute(tx, "UPDATE generations SET lease_until = NULL WHERE id = :id", id=generation_id)
 
 
+def before_statement(resources: Resources, about: str, do: Callable[[], Any], time: int = 1) -> None:
+    """Have something happen once, just before these connections send a statement that says ``about`` a certain time."""
+
+    due = [do, *[lambda: None] * (time - 1)]
+
+    def look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if about in statement and due:
+            due.pop()()
+
+    event.listen(resources.database.engine, "before_cursor_execute", look)
+
+
+def somebody_waits(resources: Resources) -> bool:
+    """Whether anybody waits for a lock."""
+    with resources.database.system() as tx:
+        return fetch_one(tx, "SELECT FROM pg_locks WHERE NOT granted") is not None
+
+
 def last(entries: Sequence[Entry]) -> Cursor:
     return entries[-1].cursor if entries else Cursor(0, 0)
 
 
-__all__ = ["Done", "Hand", "claim", "last", "release", "start"]
+__all__ = ["Done", "Hand", "before_statement", "claim", "last", "release", "somebody_waits", "start"]

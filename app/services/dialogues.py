@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.domain.commands import Said, User
@@ -58,10 +58,7 @@ class Dialogues:
     def message(self, user: User, conversation_id: str, message_id: str) -> Message:
         """One message of it."""
         with self._database.user(user.id) as tx:
-            found = conversations.message(tx, message_id)
-        if found is None or found.conversation_id != conversation_id:
-            raise NotFound("There is no such item.")
-        return found
+            return _message(tx, conversation_id, message_id)
 
     def add(self, user: User, conversation_id: str, said: Sequence[Said]) -> list[Message]:
         """Add messages behind the newest one. Raises ConversationBusy while an answer is being made."""
@@ -76,10 +73,26 @@ class Dialogues:
                 raise ConversationBusy
             return _append(tx, user, conversation_id, ids, said)
 
-    def replace_items(self, user: User, message_id: str, items: list[Any], content: str) -> None:
-        """Say what a message consists of from now on."""
+    def take_out(
+        self,
+        user: User,
+        conversation_id: str,
+        message_id: str,
+        left: Callable[[Message], tuple[list[Any], str]],
+    ) -> None:
+        """Say what a message consists of from now on. ``left`` is asked for that and for its text, and may raise."""
         with self._database.user(user.id) as tx:
-            conversations.set_items(tx, message_id, items, content)
+            # Held: of two who take something out of it, the second sees what the first has left.
+            conversations.lock(tx, conversation_id)
+            items, content = left(_message(tx, conversation_id, message_id))
+            conversations.set_items(tx, conversation_id, message_id, items, content)
+
+
+def _message(tx: Tx, conversation_id: str, message_id: str) -> Message:
+    found = conversations.message(tx, message_id)
+    if found is None or found.conversation_id != conversation_id:
+        raise NotFound("There is no such item.")
+    return found
 
 
 def _metadata(tx: Tx, conversation_id: str) -> dict[str, Any]:

@@ -312,20 +312,15 @@ def settle_message(
     feed.record(tx, row.conversation_id, "message.updated", message_id)
 
 
-def set_items(tx: Tx, message_id: str, items: list[Any], content: str) -> None:
-    """Say what a message consists of from now on. Its conversation's cached history is not valid any more."""
-    # The conversation first, as everywhere.
-    row = fetch_one(
-        tx,
-        """UPDATE conversations SET history_version = history_version + 1
-           WHERE id = (SELECT conversation_id FROM messages WHERE id = :id) RETURNING id""",
-        id=message_id,
-    )
-    if row is None:
-        return
+def set_items(tx: Tx, conversation_id: str, message_id: str, items: list[Any], content: str) -> None:
+    """Say what a message consists of from now on. Who does it holds the conversation, whose cached history is not
+    valid any more.
+    """
+    sql = "UPDATE conversations SET history_version = history_version + 1 WHERE id = :id"
+    execute(tx, sql, id=conversation_id)
     sql = "UPDATE messages SET items = :items, content = :content WHERE id = :id"
     execute(tx, sql, id=message_id, items=as_json(items), content=content)
-    feed.record(tx, row.id, "message.updated" if any(items) else "message.deleted", message_id)
+    feed.record(tx, conversation_id, "message.updated" if any(items) else "message.deleted", message_id)
 
 
 def set_metadata(tx: Tx, conversation_id: str, metadata: dict[str, Any]) -> bool:

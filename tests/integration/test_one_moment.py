@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from threading import Thread
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from app.domain.commands import StartGeneration
 from app.domain.cursor import START, Cursor
@@ -15,9 +13,8 @@ from app.domain.errors import NotFound
 from app.services.chats import Ask
 from app.services.polling import Poller
 from app.services.starting import Command
-from app.store.database import fetch_one
 from app.wiring import Resources, build
-from tests.actors import Hand, claim, start
+from tests.actors import Hand, before_statement, claim, somebody_waits, start
 from tests.stack import Stack, until
 
 
@@ -36,18 +33,6 @@ def hand(module_stack: Stack) -> Hand:
     hand = claim(resources, start(resources, module_stack.user).generation.id).speak(6)
     hand.save()
     return hand
-
-
-def before_statement(resources: Resources, about: str, do: Callable[[], Any], time: int = 1) -> None:
-    """Have something happen once, just before these connections send a statement that says ``about`` a certain time."""
-
-    due = [do, *[lambda: None] * (time - 1)]
-
-    def look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if about in statement and due:
-            due.pop()()
-
-    event.listen(resources.database.engine, "before_cursor_execute", look)
 
 
 def test_a_poller_is_not_shown_an_answer_without_its_text(module_stack: Stack, looker: Resources, hand: Hand) -> None:
@@ -194,15 +179,10 @@ class TestChats:
 
         def wait_behind() -> None:
             other.start()
-            until(lambda: not other.is_alive() or _somebody_waits(resources), what="the wait for who is quicker")
+            until(lambda: not other.is_alive() or somebody_waits(resources), what="the wait for who is quicker")
 
         before_statement(looker, "INSERT INTO generations", wait_behind)
         looker.starter.start(module_stack.user, first)
         other.join()
         looker.starter.start(module_stack.user, planned[0])
         assert [m.content for m in looker.chats.branch(module_stack.user, "quicker")] == ["one", "", "two", ""]
-
-
-def _somebody_waits(resources: Resources) -> bool:
-    with resources.database.system() as tx:
-        return fetch_one(tx, "SELECT FROM pg_locks WHERE NOT granted") is not None

@@ -22,6 +22,7 @@ from app.api.process import WebProcess, web
 from app.api.routing import Answer, Routes
 from app.domain.commands import Said, User
 from app.domain.errors import NotFound
+from app.store.conversations import Message
 
 routes = Routes("openai_conversations", __name__, "/v1", "OpenAI-compatible: conversations", refusal="OpenAIError")
 
@@ -114,13 +115,14 @@ def get_openai_item(caller: Caller, path: ItemPath) -> Response:
 def delete_openai_item(caller: Caller, path: ItemPath) -> Response:
     """Take one item out: later answers do not see it. The response it came from still shows it."""
     process, conversation_id = web(), ids.conversation_of(path.conversation_id)
-    removed, siblings = _item(process, caller.user, path)
-    wanted = ids.item_of(path.item_id)
-    left: list[dict[str, Any] | None] = [None] * (1 + max(ids.item_of(one["id"]).place for one in siblings))
-    for one in siblings:
-        if one is not removed:
-            left[ids.item_of(one["id"]).place] = one
-    process.resources.dialogues.replace_items(caller.user, wanted.message_id, left, items.text_of(left))
+    _, whole = _item(process, caller.user, path)
+
+    def left(message: Message) -> tuple[list[Any], str]:
+        kept = items.without(items.of_message(message, whole), path.item_id)
+        return kept, items.text_of(kept)
+
+    message_id = ids.item_of(path.item_id).message_id
+    process.resources.dialogues.take_out(caller.user, conversation_id, message_id, left)
     return render.answer(_conversation(process, caller.user, conversation_id))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from app.api.errors import InvalidFields
 from app.api.openai import ids
 from app.domain.commands import Said
+from app.domain.errors import NotFound
 from app.store.conversations import Message
 
 Item = dict[str, Any]
@@ -45,6 +46,14 @@ def of_message(message: Message, output: Sequence[Item] = ()) -> list[Item]:
     if stored is None:
         stored = [_message("assistant" if message.role == "assistant" else "user", message.content)]
     return [_view(item, message.id, n) for n, item in enumerate(stored) if item]
+
+
+def without(items: Sequence[Item], item_id: str) -> list[Item | None]:
+    """A message's items less one; its place stays empty, so that the others keep theirs. Raises NotFound."""
+    kept = {ids.item_of(item["id"]).place: item for item in items if item["id"] != item_id}
+    if len(kept) == len(items):
+        raise NotFound("There is no such item.")
+    return [kept.get(place) for place in range(1 + max(kept, default=0))]
 
 
 def text_of(items: Iterable[Item | None]) -> str:
