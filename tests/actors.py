@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Thread, current_thread
 from typing import Any
 
 from sqlalchemy import event
@@ -98,13 +99,17 @@ def release(resources: Resources, generation_id: str) -> None:
         execute(tx, "UPDATE generations SET lease_until = NULL WHERE id = :id", id=generation_id)
 
 
-def before_statement(resources: Resources, about: str, do: Callable[[], Any], time: int = 1) -> None:
-    """Have something happen once, just before these connections send a statement that says ``about`` a certain time."""
+def before_statement(
+    resources: Resources, about: str, do: Callable[[], Any], time: int = 1, by: Thread | None = None
+) -> None:
+    """Have something happen once, just before these connections send a statement that says ``about`` a certain time.
 
+    ``by``: only statements of this thread count.
+    """
     due = [do, *[lambda: None] * (time - 1)]
 
     def look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if about in statement and due:
+        if about in statement and by in (None, current_thread()) and due:
             due.pop()()
 
     event.listen(resources.database.engine, "before_cursor_execute", look)

@@ -17,7 +17,7 @@ from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.domain.commands import StartGeneration
 from app.domain.cursor import START, Cursor
 from app.domain.errors import StoreDown
-from app.domain.events import Done
+from app.domain.events import Done, Entry
 from app.domain.transcript import Transcript
 from app.relay.stream import EventStream, StreamBroken
 from app.store.generations import Generation
@@ -61,9 +61,8 @@ def create_chat_completion(caller: Caller, header: OnceHeaders, body: ChatBody) 
 
 def _whole(process: WebProcess, caller: Caller, place: str, row: Generation) -> Response:
     """Wait for the end, then say it. The status has to be known first, so this thread waits."""
-    _await_end(process, caller, place, row)
-    said = Transcript.of(process.resources.responses.log(row))
-    assert said.done is not None, "the end was awaited"
+    said = Transcript.of(_awaited(process, caller, place, row))
+    assert said.done is not None, "nothing else ends a stream well"
     if said.done.status == "completed":
         return render.answer(completion(_base(row), said))
     return _failed(said.done)
@@ -77,10 +76,13 @@ def _failed(done: Done) -> Response:
     return render.answer(form.error_body(told["message"], status, None, told["code"]), status, headers)
 
 
-def _await_end(process: WebProcess, caller: Caller, place: str, row: Generation) -> None:
+def _awaited(process: WebProcess, caller: Caller, place: str, row: Generation) -> list[Entry]:
+    """The whole log, as it is heard: when it has ended, it may be gone. Raises NotFound, StoreDown."""
     live = process.live
+    heard: list[Entry] = []
 
-    def silent(cursor: Cursor, payload: bytes) -> bytes:
+    def keep(cursor: Cursor, payload: bytes) -> bytes:
+        heard.append(Entry(cursor, payload))
         return b""
 
     body = EventStream(
@@ -88,14 +90,16 @@ def _await_end(process: WebProcess, caller: Caller, place: str, row: Generation)
         row.id,
         START,
         expires_at=caller.expires_at,
-        render=silent,
+        render=keep,
         release=lambda: live.places.leave(caller.user.id, place),
     )
     try:
         for _ in body:
             pass
     except StreamBroken:
+        process.resources.generations.authorise(caller.user, row.id)
         raise StoreDown("The answer could not be awaited; it is being made, and the same key finds it.") from None
+    return heard
 
 
 def _base(row: Generation) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from uuid import uuid4
 import pytest
 from flask_openapi3.openapi import OpenAPI
 
+from app.domain.events import Mark, Token
+from app.relay import shelf
+from app.services.finishing import Ending
+from app.store import conversations
 from app.wiring import Resources
 from tests.actors import before_statement, somebody_waits
-from tests.integration.api.conftest import Person, app, process, resources, settings
+from tests.integration.api.conftest import Hand, Person, app, process, resources, settings
 from tests.stack import until
 
 __all__ = ["app", "process", "resources", "settings"]
@@ -75,3 +79,57 @@ class TestItems:
         path = f"/v1/conversations/{made}"
         before_statement(resources, "SELECT id, model FROM conversations", lambda: again.delete(path))
         assert alice.delete(f"{path}/items/{item['id']}").status_code == 404
+
+
+class TestCompletions:
+    """Awaited in one piece. Redis has lost the log, so that only PostgreSQL tells of an end."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+
+    def ask(self, alice: Person, answers: list[Any]) -> Thread:
+        body = {"model": "offline", "messages": [{"role": "user", "content": "hi"}]}
+        return Thread(target=lambda: answers.append(alice.post("/v1/chat/completions", json=body)))
+
+    def begun(self, again: Person, resources: Resources) -> tuple[str, Hand]:
+        """The conversation somebody has just begun, and a worker that has said something in it."""
+        (found,) = until(lambda: again.get("/api/v1/conversations").json["items"], what="the conversation")
+        status = again.get(f"/api/v1/conversations/{found['id']}/status").json
+        hand = Hand(resources, status["generation_id"])
+        hand.say(Token("Hel"), Token("lo"))
+        return found["id"], hand
+
+    def lose(self, resources: Resources, hand: Hand) -> None:
+        keys = resources.log.keys(hand.id)
+        resources.redis.delete(keys.log, keys.meta)
+
+    def test_one_that_was_heard_to_its_end_is_told_although_it_is_deleted_then(
+        self, alice: Person, again: Person, resources: Resources
+    ) -> None:
+        answers: list[Any] = []
+        asking = self.ask(alice, answers)
+        asking.start()
+        conversation, hand = self.begun(again, resources)
+        path = f"/api/v1/conversations/{conversation}"
+        before_statement(resources, "FROM generation_archives", lambda: again.delete(path), by=asking)
+        hand.say(Mark("stop", {}))
+        self.lose(resources, hand)
+        hand.resources.finisher.finish(hand.claimed, hand.payloads, hand.transcript, Ending("completed", "stop"), [])
+        asking.join()
+        assert answers[0].status_code == 200, answers[0].text
+        assert answers[0].json["choices"][0]["message"]["content"] == "Hello"
+
+    def test_one_that_is_deleted_before_its_end_is_heard_is_not_found(
+        self, alice: Person, again: Person, resources: Resources
+    ) -> None:
+        answers: list[Any] = []
+        asking = self.ask(alice, answers)
+        asking.start()
+        conversation, hand = self.begun(again, resources)
+        self.lose(resources, hand)
+        with resources.database.system() as tx:
+            conversations.delete(tx, conversation)
+        asking.join()
+        assert answers[0].status_code == 404, answers[0].text
+        assert answers[0].json["error"]["message"]
