@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,8 @@ async def _all(names: list[str], plants: list[str], options: argparse.Namespace)
     chosen = [sized(scenario, options.generations, options.tokens, options.rate) for scenario in chosen]
     if options.default_times:
         chosen = [_with_default_times(scenario) for scenario in chosen]
+    # Whoever asks a frozen PostgreSQL holds a thread until it thaws, and others have to ask, too.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
     outcomes = []
     # Scenarios of one build share a rig: starting it takes longer than most of them.
     for build in dict.fromkeys(_key(scenario) for scenario in chosen):

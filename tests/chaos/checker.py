@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.chaos.evidence import Call, Evidence
+from tests.chaos.evidence import Call, Dump, Evidence
 from tests.chaos.history import CLEAN, NO_CONTENT, Frame, Reading
 from tests.chaos.load import TERMINAL, USERS, canary
 from tests.fakes import upstream
@@ -29,6 +30,8 @@ LOG_LOSSES = {
     *("black hole", "connections cut", "replies lost"),
 }
 LOSS_SECONDS = 15.0
+# Between a worker's last look at its lease and the provider's first look at the request, in seconds.
+ON_ITS_WAY = 5.0
 # A process starts the threads of its pools when it needs them, and keeps them: those of requests in a web process,
 # those that wait for Redis in a worker.
 WEB_THREADS, WORKER_THREADS = 30, 70
@@ -190,13 +193,19 @@ def _cancelled_without_log(evidence: Evidence) -> set[str]:
     """Answers whose cancel came while Redis was lost or out of reach.
 
     A cancel takes the answer from its worker and waits for nobody: without a log the checkpoints have to do, and what
-    the worker alone had in memory is gone with its lease. Allowed within seconds of such a fault, and to a cancel only.
+    the worker alone had in memory is gone with its lease. Allowed until seconds after such a fault was healed, and to a
+    cancel only.
     """
-    losses = [fault.at for fault in evidence.history.faults if fault.kind in LOG_LOSSES]
+    healed = math.inf if evidence.history.healed is None else evidence.history.healed
+    losses = [
+        (fault.at, max(fault.at, healed) + LOSS_SECONDS)
+        for fault in evidence.history.faults
+        if fault.kind in LOG_LOSSES
+    ]
     found = set()
     for cancelling in evidence.history.cancellings:
         for reply in cancelling.replies:
-            if any(at - 1 <= reply.at <= at + LOSS_SECONDS for at in losses):
+            if any(lost - 1 <= reply.at <= back for lost, back in losses):
                 found.add(cancelling.generation)
     return found
 
@@ -442,7 +451,8 @@ def provider_calls(evidence: Evidence) -> Iterator[Violation]:
         row = evidence.dump.generations.get(asked.generation or "")
         if len(calls) > evidence.allowed.calls:
             yield Violation("provider_calls", asked.tag, f"{len(calls)} calls: {[(c.number, c.end) for c in calls]}")
-        late = [c.number for c in calls if row and row["finished_at"] and c.started > row["finished_at"] + 0.5]
+        # A call that was on its way when the answer was cancelled arrives after its end.
+        late = [c.number for c in calls if row and row["finished_at"] and c.started > row["finished_at"] + ON_ITS_WAY]
         if late:
             yield Violation("provider_calls", asked.tag, f"calls {late} began after the end")
 
@@ -457,6 +467,14 @@ def hygiene(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("hygiene", "PostgreSQL", f"idle in transaction: {idle}")
     if not evidence.allowed.footprint:
         return
+    yield from grown(dump)
+    for generation, log in dump.chunks.items():
+        if dump.generations[generation]["status"] in TERMINAL:
+            yield Violation("hygiene", generation, f"{len(log)} checkpointed events stay beside the archive")
+
+
+def grown(dump: Dump) -> Iterator[Violation]:
+    """What processes that were there all the time hold more than they may."""
     for name, after in dump.after.items():
         before = dump.before.get(name)
         if before is None:
@@ -470,9 +488,6 @@ def hygiene(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("hygiene", name, f"{before.threads} threads before, {after.threads} after")
         if after.kib > before.kib * 1.5 + 40_000:
             yield Violation("hygiene", name, f"{before.kib} KiB before, {after.kib} after")
-    for generation, log in dump.chunks.items():
-        if dump.generations[generation]["status"] in TERMINAL:
-            yield Violation("hygiene", generation, f"{len(log)} checkpointed events stay beside the archive")
 
 
 # --- helpers ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import zlib
 from collections.abc import Set
 from contextlib import closing, suppress
@@ -19,6 +20,8 @@ import redis
 from tests.chaos.history import History
 
 Log = list[tuple[str, bytes]]  # (id, payload) in order
+# Keys of the broker, which are not ours to expire.
+_CELERYS = re.compile(r":(_kombu\.|unacked|generations$|[\w@.-]+\.celery\.pidbox)")
 TAG = re.compile(r"message-\d+-\d+(?= )")
 
 
@@ -107,14 +110,28 @@ def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
             dump.archives[row["generation_id"]] = _archive(row["revisions"], bytes(row["body"]))
         chunks = """SELECT generation_id::text, epoch, first_n, body FROM generation_chunks
                     WHERE generation_id = ANY(%(ids)s::uuid[]) ORDER BY epoch, first_n"""
+        dump.chunks = {}
         for row in _rows(cursor, chunks, ids):
             packed = _unpacked(bytes(row["body"]))
             dump.chunks.setdefault(row["generation_id"], []).extend(
                 (f"{row['epoch']}-{n}", payload) for n, payload in enumerate(packed, row["first_n"])
             )
-        idle = """SELECT pid, application_name, state, left(query, 80) AS query FROM pg_stat_activity
-                  WHERE state LIKE 'idle in transaction%%' AND now() - state_change > interval '1 second'"""
-        dump.idle = [str(dict(row)) for row in _rows(cursor, idle, {})]
+        connection.rollback()
+        connection.autocommit = True
+        dump.idle = _idle(cursor)
+
+
+def _idle(cursor: Any, patience: float = 10) -> list[str]:
+    """Who is idle in a transaction, and still is after ``patience`` seconds: a thread may have to wait for its turn."""
+    idle = """SELECT pid, xact_start, application_name, state, left(query, 80) AS query FROM pg_stat_activity
+              WHERE state LIKE 'idle in transaction%%' AND now() - state_change > interval '1 second'"""
+    until = time.monotonic() + patience
+    found = {(row["pid"], row["xact_start"]): str(row) for row in _rows(cursor, idle, {})}
+    while found and time.monotonic() < until:
+        time.sleep(0.5)
+        there = {(row["pid"], row["xact_start"]) for row in _rows(cursor, idle, {})}
+        found = {known: row for known, row in found.items() if known in there}
+    return list(found.values())
 
 
 def _rows(cursor: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -140,16 +157,24 @@ def _archive(revisions: list[list[int]], body: bytes) -> Log:
 
 
 def dump_redis(url: str, namespace: str, ids: set[str], dump: Dump) -> None:
-    """The logs of this run, and every key that would stay for ever. Celery's own are not ours to expire."""
+    """The logs of this run, and every key that would stay for ever."""
     with closing(redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)) as client:
         for key in client.scan_iter(f"{namespace}:*", count=1000):
             name = key.decode()
-            if client.ttl(key) == -1 and not re.search(
-                r":(_kombu\.|unacked|generations$|[\w@.-]+\.celery\.pidbox)", name
-            ):
+            if not _CELERYS.search(name) and _is_endless(client, key):
                 dump.endless_keys.append(name)
             if (found := re.fullmatch(r".*:\{([0-9a-f-]{36})\}:log", name)) and found[1] in ids:
                 dump.redis[found[1]] = [(i.decode(), fields[b"e"]) for i, fields in client.xrange(key)]
+
+
+def _is_endless(client: redis.Redis, key: bytes, patience: float = 5) -> bool:
+    """Whether a key would stay for ever: it has no time to live, and is given none soon."""
+    until = time.monotonic() + patience
+    while client.ttl(key) == -1:
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def forget_logs(url: str, namespace: str) -> int:
@@ -165,7 +190,8 @@ def forget_logs(url: str, namespace: str) -> int:
 def read_provider_log(path: Path, run: int) -> list[Call]:
     """The calls about this run's messages, and those about nobody's."""
     calls: dict[int, Call] = {}
-    for line in path.read_text().splitlines():
+    # The provider is still writing: what follows the last line feed is no line yet.
+    for line in path.read_bytes().split(b"\n")[:-1]:
         record = json.loads(line)
         if record["event"] == "begin":
             tags = [tag for message in record["body"]["messages"] for tag in TAG.findall(_text(message))]

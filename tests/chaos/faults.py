@@ -9,8 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import redis
@@ -35,9 +36,25 @@ class Strike:
         """Wait until the readers have seen this share of what there is to see."""
         plan = self.load.plan
         wanted = share * plan.generations * plan.tokens * len(plan.kinds)
-        until = time.monotonic() + 40
-        while self.load.progress() < wanted and time.monotonic() < until:
+        await self.within(90, lambda: self.load.progress() >= wanted)
+
+    async def within(self, seconds: float, condition: Callable[[], bool]) -> bool:
+        """Whether it came true in time; it is waited for no longer than that."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                return False
             await asyncio.sleep(0.05)
+        return True
+
+    async def answering(self) -> None:
+        """Wait until somebody holds an answer, for those faults that nobody else would notice."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for worker in self.rig.workers:
+                if await self.rig.held_by(worker):
+                    return
+            await asyncio.sleep(0.2)
 
     async def later(self, low: float, high: float) -> None:
         await asyncio.sleep(self.rng.uniform(low, high))
@@ -52,8 +69,8 @@ class Strike:
 
 async def kill_worker(strike: Strike, back_after: float = 2.0) -> None:
     """kill -9 of the worker that holds most; a supervisor starts it again."""
-    worker = strike.rig.busiest()
-    held = strike.rig.held_by(worker.pid)
+    worker = await strike.rig.busiest()
+    held = await strike.rig.held_by(worker)
     strike.rig.note("worker killed", " ".join([worker.name, *held]))
     worker.kill()
     await asyncio.sleep(back_after)
@@ -61,24 +78,35 @@ async def kill_worker(strike: Strike, back_after: float = 2.0) -> None:
 
 
 async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None) -> None:
-    """SIGSTOP, long enough for others to take over, then SIGCONT: a zombie that believes it is the owner."""
-    worker = worker or strike.rig.busiest()
-    strike.rig.note("worker stopped", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+    """SIGSTOP until others have taken over what it held, then SIGCONT: a zombie that believes it is the owner."""
+    worker = worker or await strike.rig.busiest()
+    held = await strike.rig.held_by(worker)
+    strike.rig.note("worker stopped", " ".join([worker.name, *held]))
     worker.signal(signal.SIGSTOP)
     await asyncio.sleep(seconds)
+    # ``seconds`` are enough on a machine that has nothing else to do.
+    until = time.monotonic() + 20
+    while set(held) & set(await strike.rig.held_by(worker)) and time.monotonic() < until:
+        await asyncio.sleep(0.2)
     worker.signal(signal.SIGCONT)
     strike.rig.note("worker continued", worker.name)
 
 
 async def leave_worker(strike: Strike) -> None:
     """SIGTERM, as a deployment sends it, and a new one afterwards."""
-    worker = strike.rig.busiest()
-    held = strike.rig.held_by(worker.pid)
+    worker = await strike.rig.busiest()
+    held = await strike.rig.held_by(worker)
     strike.rig.note("worker terminated", " ".join([worker.name, *held]))
-    assert worker.process
-    worker.process.ask_to_stop()
-    await asyncio.to_thread(worker.process.wait, 20)
-    worker.start()
+    await relieve(worker)
+
+
+async def relieve(member: Member, patience: float = 30) -> None:
+    """SIGTERM, and a new one when the old one has left; one that does not leave is killed, as supervisors do."""
+    assert member.process
+    member.process.ask_to_stop()
+    await asyncio.to_thread(member.process.wait, patience)
+    member.kill()
+    member.start()
 
 
 def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
@@ -112,9 +140,12 @@ def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
 async def kill_web_process(strike: Strike) -> None:
     """kill -9 of one gunicorn worker; its master starts another."""
     web = strike.rng.choice(strike.rig.webs)
+    # A group that has just been started has none yet.
+    await strike.within(60, lambda: bool(web.children))
     victim = strike.rng.choice(web.children)
     strike.rig.note("web process killed", f"{web.name} {victim}")
-    os.kill(victim, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(victim, signal.SIGKILL)
 
 
 async def kill_web_master(strike: Strike, back_after: float = 1.0) -> None:
@@ -129,10 +160,7 @@ async def kill_web_master(strike: Strike, back_after: float = 1.0) -> None:
 async def leave_web(strike: Strike, web: Member) -> None:
     """SIGTERM and a new one, as a deployment does it."""
     strike.rig.note("web terminated", web.name)
-    assert web.process
-    web.process.ask_to_stop()
-    await asyncio.to_thread(web.process.wait, 20)
-    web.start()
+    await relieve(web)
     await ready(web)
 
 
@@ -163,16 +191,15 @@ async def kill_redis(strike: Strike, away: float, lose_bytes: int = 0, empty: bo
 async def lose_redis_tail(strike: Strike) -> None:
     """A suffix lost while writers are alive, and again until one of them has noticed."""
     for lost in (8_000, 16_000, 32_000):
+        await strike.answering()
         await kill_redis(strike, 0.2, lost)
-        await asyncio.sleep(2)
-        if strike.rig.proxies.counts()["gap"]:
+        if await strike.within(5, lambda: bool(strike.rig.proxies.counts()["gap"])):
             return
 
 
 async def flush_redis(strike: Strike) -> None:
     strike.rig.note("redis flushed")
-    with strike.rig.redis() as client:
-        client.flushall()
+    await strike.rig.tell_redis(lambda client: client.flushall())
 
 
 async def shut_redis_down(strike: Strike, away: float) -> None:
@@ -180,10 +207,10 @@ async def shut_redis_down(strike: Strike, away: float) -> None:
     valkey = strike.rig.valkey
     strike.rig.note("redis shut down", "NOSAVE, files removed")
     with strike.rig.redis() as client, suppress(redis.RedisError):
-        client.shutdown(nosave=True)
+        await asyncio.to_thread(client.shutdown, nosave=True)
     valkey.kill()
     for file in Path(valkey.directory, "appendonlydir").glob("*"):
-        file.unlink()
+        file.unlink(missing_ok=True)
     await asyncio.sleep(away)
     valkey.process = valkey.program().start()
     strike.rig.note("redis started")
@@ -192,10 +219,9 @@ async def shut_redis_down(strike: Strike, away: float) -> None:
 async def fill_redis(strike: Strike, seconds: float) -> None:
     """maxmemory below what is used: every write is refused."""
     strike.rig.note("redis full", f"maxmemory for {seconds:g} s")
-    with strike.rig.redis() as client:
-        client.config_set("maxmemory", "1mb")
-        await asyncio.sleep(seconds)
-        client.config_set("maxmemory", "0")
+    await strike.rig.tell_redis(lambda client: client.config_set("maxmemory", "1mb"))
+    await asyncio.sleep(seconds)
+    await strike.rig.tell_redis(lambda client: client.config_set("maxmemory", "0"))
     strike.rig.note("redis has room")
 
 
@@ -212,14 +238,16 @@ async def fill_redis_disk(strike: Strike, seconds: float) -> None:
 # --- PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
-async def stop_postgres(strike: Strike, away: float) -> None:
-    """As ``pg_ctl stop -m immediate``, and a start after ``away`` seconds."""
+async def stop_postgres(strike: Strike, away: float, meanwhile: int = 0) -> None:
+    """As ``pg_ctl stop -m immediate``, and a start after ``away`` seconds, in which so many more messages are sent."""
     postgres = strike.rig.postgres
     strike.rig.note("postgres stopped", f"immediately, {away:g} s")
-    assert postgres.process
-    os.kill(postgres.process.pid, signal.SIGQUIT)
-    await asyncio.to_thread(postgres.process.wait, 10)
+    if postgres.process:
+        with suppress(ProcessLookupError):
+            os.kill(postgres.process.pid, signal.SIGQUIT)
+        await asyncio.to_thread(postgres.process.wait, 10)
     postgres.kill()
+    strike.load.ask(meanwhile)
     await asyncio.sleep(away)
     await asyncio.to_thread(postgres.before_start)
     postgres.process = postgres.program().start()
@@ -236,15 +264,20 @@ async def freeze_postgres(strike: Strike, seconds: float) -> None:
 async def lock_generations(strike: Strike, seconds: float) -> None:
     """Somebody's ALTER TABLE in the middle of the day."""
     strike.rig.note("postgres locked", f"generations, {seconds:g} s")
-    connection = psycopg2.connect(strike.rig.dsn, connect_timeout=3)
+    with closing(await strike.rig.insist(lambda: _locking(strike.rig.dsn))):
+        await asyncio.sleep(seconds)
+
+
+def _locking(dsn: str) -> Any:
+    """A connection that has the lock until it is closed."""
+    connection = psycopg2.connect(dsn, connect_timeout=10)
     try:
         with connection.cursor() as cursor:
-            await asyncio.to_thread(
-                cursor.execute, "SET lock_timeout = '20s'; LOCK TABLE generations IN ACCESS EXCLUSIVE MODE"
-            )
-            await asyncio.sleep(seconds)
-    finally:
+            cursor.execute("SET lock_timeout = '20s'; LOCK TABLE generations IN ACCESS EXCLUSIVE MODE")
+    except BaseException:
         connection.close()
+        raise
+    return connection
 
 
 async def terminate_backends(strike: Strike, seconds: float, period: float = 0.2) -> None:
@@ -260,12 +293,14 @@ async def terminate_backends(strike: Strike, seconds: float, period: float = 0.2
         await asyncio.sleep(period)
 
 
-async def fill_postgres_disk(strike: Strike, seconds: float) -> None:
+async def fill_postgres_disk(strike: Strike, seconds: float, meanwhile: int = 0) -> None:
+    """No byte more, for ``seconds`` and until one of the messages that are sent ``meanwhile`` was refused."""
     strike.rig.note("postgres disk full", f"for {seconds:g} s")
     filler = strike.rig.postgres.directory / "filler"
     await asyncio.to_thread(fill, filler)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    strike.load.ask(meanwhile)
+    began = time.monotonic()
+    while (lasted := time.monotonic() - began) < seconds or (meanwhile and not strike.load.refused and lasted < 40):
         # Segments written before are used up first; without them the next commit needs room.
         with suppress(psycopg2.Error):
             await asyncio.to_thread(strike.rig.query, "SELECT pg_switch_wal()")
@@ -328,9 +363,12 @@ async def trouble_broker(strike: Strike, seconds: float) -> None:
     until = time.monotonic() + seconds
     with strike.rig.redis() as client:
         while time.monotonic() < until:
-            message = client.rpop(queue)
-            if isinstance(message, bytes):
-                known.append(message)
-            if known and strike.rng.random() < 0.5:
-                client.lpush(queue, *[strike.rng.choice(known) for _ in range(strike.rng.randint(1, 3))])
+            # It may be starting still.
+            with suppress(redis.RedisError):
+                message = await asyncio.to_thread(client.rpop, queue)
+                if isinstance(message, bytes):
+                    known.append(message)
+                if known and strike.rng.random() < 0.5:
+                    again = [strike.rng.choice(known) for _ in range(strike.rng.randint(1, 3))]
+                    await asyncio.to_thread(client.lpush, queue, *again)
             await asyncio.sleep(strike.rng.uniform(0.005, 0.05))

@@ -81,12 +81,20 @@ class Load:
     rng: random.Random
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _shown: set[str] = field(default_factory=set)
-    _stopped: bool = False
+    _sent: int = 0
 
     def start(self) -> None:
         """Begin; ``wait`` for the end."""
-        for number in range(self.plan.generations):
-            self._spawn(self._life(number))
+        self._send(self.plan.generations, self.plan.ramp)
+
+    def ask(self, count: int) -> None:
+        """So many messages beyond the plan, now."""
+        self._send(count, 0)
+
+    def _send(self, count: int, ramp: float) -> None:
+        for number in range(self._sent, self._sent + count):
+            self._spawn(self._life(number, ramp))
+        self._sent += count
 
     async def wait(self, timeout: float) -> bool:
         """Whether every client was told the end of what it follows in time; those that were not give up."""
@@ -108,14 +116,19 @@ class Load:
         """Events all readers together have seen."""
         return sum(len(c.frames) for reading in self.history.readings for c in reading.connections)
 
+    @property
+    def refused(self) -> bool:
+        """Whether some message was answered with "not now"."""
+        return any(reply.status == 503 for asked in self.history.asked for reply in asked.replies)
+
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.append(task)
         return task
 
-    async def _life(self, number: int) -> None:
+    async def _life(self, number: int, ramp: float) -> None:
         plan, rng = self.plan, random.Random(f"{self.history.seed} {number}")
-        await asyncio.sleep(rng.uniform(0, plan.ramp))
+        await asyncio.sleep(rng.uniform(0, ramp))
         user = USERS[number % len(USERS)]
         asked = Asked(f"message-{self.history.run}-{number}", user, f"key-{self.history.run}-{number}")
         self.history.asked.append(asked)

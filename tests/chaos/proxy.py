@@ -204,10 +204,11 @@ class Proxies:
         """A new proxy in front of port ``target``; its own port is ``proxy.port``."""
         proxy = Proxy(name, target, self._loop, self.seed)
         proxy.marks = marks or {}
-        asyncio.run_coroutine_threadsafe(proxy.start(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(proxy.start(), self._loop).result(60)
         self.all[name] = proxy
         return proxy
 
     def counts(self) -> Counter[str]:
         """What all of them have counted."""
-        return sum((proxy.counts for proxy in self.all.values()), Counter())
+        # Copied in one go: they count on in their own thread.
+        return sum((Counter(dict(proxy.counts)) for proxy in self.all.values()), Counter())

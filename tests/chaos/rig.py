@@ -6,8 +6,10 @@ Everything the rig starts dies with it. Processes are addressed by pid only.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +17,11 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import jwt
@@ -28,14 +30,18 @@ import redis
 
 from dev.postgres import ADMINISTRATOR, Postgres
 from dev.process import CannotRun, Process, Program, last_lines
-from dev.server import HOST, free_port
+from dev.server import HOST, Server, free_port
 from dev.valkey import Valkey
 from tests.chaos.evidence import Footprint, footprint
 from tests.chaos.history import Fault, History
 from tests.chaos.load import USERS, Service
 from tests.chaos.proxy import Proxies, Proxy
 
+T = TypeVar("T")
+
 DATABASE = "unbroken"
+# A store that is starting, or was frozen until now, is waited for so long.
+STORE_SECONDS = 60.0
 # What a Redis reply looks like when a writer was refused.
 REFUSALS = {b"$6\r\nFENCED": "fenced", b"$3\r\nGAP": "gap", b"$4\r\nLOST": "lost", b"$8\r\nUNOPENED": "unopened"}
 LIMITS = dict.fromkeys(
@@ -185,13 +191,15 @@ class Rig:
     def members(self) -> list[Member]:
         return [*self.webs, *self.workers]
 
-    async def until_ready(self, timeout: float = 180) -> None:
-        """Raises CannotRun when a member has ended or is not ready in time."""
+    async def until_ready(self, timeout: float = 180, *, again: bool = False) -> None:
+        """Raises CannotRun when a member is not ready in time, or has ended; ``again``: then it is started again."""
         until = time.monotonic() + timeout
         for member in self.members:
             while not await asyncio.to_thread(lambda member=member: member.ready):
-                if not member.alive or time.monotonic() > until:
+                if time.monotonic() > until or not (member.alive or again):
                     raise CannotRun(f"{member.name} is not ready:\n{member.tail()}")
+                if not member.alive:
+                    member.start()
                 await asyncio.sleep(0.1)
 
     def _migrate(self) -> None:
@@ -204,11 +212,12 @@ class Rig:
         argv = (sys.executable, "-m", "tests.fakes.upstream", "--port", "0", "--log", str(self.provider_log))
         self.provider = Member("provider", Program("provider", argv, log))
         self.provider.start()
-        for _ in range(300):
-            if b"port " in log.read_bytes():
-                break
+        until = time.monotonic() + 60
+        while not (said := re.search(r"port (\d+)\n", log.read_text())):
+            if time.monotonic() > until:
+                raise CannotRun(f"the provider is not ready:\n{self.provider.tail()}")
             time.sleep(0.05)
-        self.provider_port = int(log.read_text().split("port ")[1].split()[0])
+        self.provider_port = int(said[1])
 
     # --- members
 
@@ -281,14 +290,15 @@ class Rig:
         """The proxies whose names begin or end so: ``hops(".redis")``, ``hops("worker-1.")``."""
         return [p for p in self.proxies.all.values() if any(p.name.startswith(e) or p.name.endswith(e) for e in ends)]
 
-    def held_by(self, pid: int) -> list[str]:
-        """The generations a worker process holds."""
-        rows = self.query("SELECT id::text FROM generations WHERE status = 'running' AND worker LIKE %s", f"%:{pid}")
-        return [row[0] for row in rows]
+    async def held_by(self, worker: Member) -> list[str]:
+        """The generations a worker holds."""
+        held = "SELECT id::text FROM generations WHERE status = 'running' AND worker LIKE %s"
+        return [row[0] for row in await self.insist(lambda: self.query(held, f"%:{worker.pid}"))]
 
-    def busiest(self) -> Member:
+    async def busiest(self, among: Sequence[Member] = ()) -> Member:
         """The worker that holds most."""
-        return max((w for w in self.workers if w.alive), key=lambda worker: len(self.held_by(worker.pid)))
+        holding = [(len(await self.held_by(worker)), worker) for worker in among or self.workers if worker.alive]
+        return max(holding, key=lambda pair: pair[0])[1]
 
     def stop_server(self, name: str) -> None:
         """SIGSTOP all of a server's processes, parents before their children: a stopped one makes no new ones."""
@@ -319,20 +329,24 @@ class Rig:
             proxy.heal()
         self.resume_servers()
         for server in (self.valkey, self.postgres):
-            if server.process is None or server.process.poll() is not None:
-                await asyncio.to_thread(server.before_start)
-                server.process = server.program().start()
+            await self._revive(server)
         for member in self.members:
             if member.alive:
                 member.signal(signal.SIGCONT)
             else:
                 member.start()
-        for server in (self.valkey, self.postgres):
-            for _ in range(600):
-                if await asyncio.to_thread(server.is_ready):
-                    break
-                await asyncio.sleep(0.1)
-        await self.until_ready()
+        await self.until_ready(again=True)
+
+    async def _revive(self, server: Server) -> None:
+        """Wait until a server answers; one that has ended, now or in the middle of its start, is started again."""
+        until = time.monotonic() + 120
+        while not await asyncio.to_thread(server.is_ready):
+            if time.monotonic() > until:
+                raise CannotRun(f"{server.name} is not ready:\n{last_lines(server.log, 20)}")
+            if server.process is None or server.process.poll() is not None:
+                await asyncio.to_thread(server.before_start)
+                server.process = server.program().start()
+            await asyncio.sleep(0.1)
 
     # --- looking
 
@@ -351,6 +365,29 @@ class Rig:
     def dsn(self) -> str:
         postgres = self.postgres
         return f"host={HOST} port={postgres.port} user={ADMINISTRATOR} password={postgres.password} dbname={DATABASE}"
+
+    async def insist(self, ask: Callable[[], T]) -> T:
+        """What a store answers to ``ask``, as soon as it does: an earlier fault may not be over yet.
+
+        Raises what it raised last when the store is away for longer than STORE_SECONDS.
+        """
+        until = time.monotonic() + STORE_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(ask)
+            except (psycopg2.Error, redis.RedisError):
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def tell_redis(self, tell: Callable[[redis.Redis], T]) -> T:
+        """Past every proxy, on a connection of its own, and as soon as it listens."""
+
+        def told() -> T:
+            with self.redis() as client:
+                return tell(client)
+
+        return await self.insist(told)
 
     def redis(self) -> redis.Redis:
         """Past every proxy."""
@@ -392,5 +429,5 @@ def answers(url: str) -> bool:
         with _NO_PROXY.open(url, timeout=2) as response:
             json.loads(response.read())
             return bool(response.status == 200)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False

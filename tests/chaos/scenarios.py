@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+import redis
 
 from tests.chaos import faults, figures
 from tests.chaos.evidence import Allowed, Evidence
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
+from tests.chaos.proxy import LOST_COMMIT
 from tests.chaos.rig import Build
 
 Judge = Callable[[Evidence], str | None]
@@ -68,7 +72,7 @@ async def calm(strike: Strike) -> None:
     "worker-killed",
     "Others go on within lease and sweep; nobody loses a token",
     covers=("takeover",),
-    within=8,
+    within=10,
     timed=True,
 )
 async def worker_killed(strike: Strike) -> None:
@@ -88,7 +92,7 @@ async def worker_killed_early(strike: Strike) -> None:
     trouble = asyncio.ensure_future(_lose_messages(strike, 4))
     await asyncio.sleep(2.2)
     for worker in strike.rig.workers[:2]:
-        strike.rig.note("worker killed", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+        strike.rig.note("worker killed", " ".join([worker.name, *await strike.rig.held_by(worker)]))
         worker.kill()
     await trouble
     for worker in strike.rig.workers[:2]:
@@ -100,7 +104,8 @@ async def _lose_messages(strike: Strike, seconds: float) -> None:
     strike.rig.note("messages lost", f"{seconds:g} s")
     with strike.rig.redis() as client:
         for _ in range(int(seconds / 0.05)):
-            client.rpop(f"{strike.rig.namespace}:generations")
+            with suppress(redis.RedisError):
+                await asyncio.to_thread(client.rpop, f"{strike.rig.namespace}:generations")
             await asyncio.sleep(0.05)
 
 
@@ -139,11 +144,11 @@ async def worker_frozen(strike: Strike) -> None:
 @scenario(5, "two-zombies", "Two staggered zombies, both fenced", covers=("takeover", "fence"), plan=Plan(tokens=400))
 async def two_zombies(strike: Strike) -> None:
     await strike.under_way(0.1)
-    first = strike.rig.busiest()
+    first = await strike.rig.busiest()
     one = asyncio.ensure_future(faults.freeze_worker(strike, 2 * strike.lease + 4, first))
     await asyncio.sleep(strike.lease + 2)
     others = [worker for worker in strike.rig.workers if worker is not first]
-    second = max(others, key=lambda worker: len(strike.rig.held_by(worker.pid)))
+    second = await strike.rig.busiest(others)
     two = asyncio.ensure_future(faults.freeze_worker(strike, 2 * strike.lease, second))
     await asyncio.gather(one, two)
 
@@ -168,8 +173,9 @@ def _back_in_two_seconds(evidence: Evidence) -> str | None:
 async def web_killed(strike: Strike) -> None:
     await strike.under_way(0.15)
     for fault in (faults.kill_web_process, faults.kill_web_process, faults.kill_web_master):
-        await fault(strike)
         # One at a time: the next blow comes when all are back.
+        await strike.within(60, lambda: all(len(web.children) == 2 for web in strike.rig.webs))
+        await fault(strike)
         await strike.later(3, 4)
 
 
@@ -209,11 +215,8 @@ async def rolling_restarts(strike: Strike) -> None:
     await strike.under_way(0.08)
     for _ in range(1 if strike.quick else 5):
         for worker in strike.rig.workers:
-            strike.rig.note("worker terminated", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
-            assert worker.process
-            worker.process.ask_to_stop()
-            await asyncio.to_thread(worker.process.wait, 20)
-            worker.start()
+            strike.rig.note("worker terminated", " ".join([worker.name, *await strike.rig.held_by(worker)]))
+            await faults.relieve(worker)
             await faults.ready(worker)
         for web in strike.rig.webs:
             await faults.leave_web(strike, web)
@@ -245,8 +248,8 @@ async def redis_tail_lost(strike: Strike) -> None:
 )
 async def redis_tail_and_worker_lost(strike: Strike) -> None:
     await strike.under_way()
-    worker = strike.rig.busiest()
-    strike.rig.note("worker killed", " ".join([worker.name, *strike.rig.held_by(worker.pid)]))
+    worker = await strike.rig.busiest()
+    strike.rig.note("worker killed", " ".join([worker.name, *await strike.rig.held_by(worker)]))
     worker.kill()
     await faults.kill_redis(strike, away=0.2, lose_bytes=60_000)
     worker.start()
@@ -359,7 +362,7 @@ def _refused_some(evidence: Evidence) -> str | None:
 )
 async def postgres_stopped(strike: Strike) -> None:
     await strike.under_way(0.1)
-    await faults.stop_postgres(strike, 8 if strike.quick else 40)
+    await faults.stop_postgres(strike, 8 if strike.quick else 40, meanwhile=2)
 
 
 @scenario(20, "postgres-frozen", "PostgreSQL hangs, and a table is locked", plan=Plan(ramp=6.0, tokens=400))
@@ -376,7 +379,7 @@ async def postgres_frozen(strike: Strike) -> None:
 )  # fmt: skip
 async def postgres_disk_full(strike: Strike) -> None:
     await strike.under_way(0.05)
-    await faults.fill_postgres_disk(strike, 8)
+    await faults.fill_postgres_disk(strike, 8, meanwhile=2)
 
 
 # --- 22 to 24: provider, clocks, broker ---------------------------------------------------------------------------
@@ -440,13 +443,26 @@ async def broker_troubled(strike: Strike) -> None:
 # --- 25: everything -----------------------------------------------------------------------------------------------
 
 
+def _until_met(fault: Fault, *marks: str) -> Fault:
+    """A fault again, at most three times, until what it is for was seen on the wire: one of these counts."""
+
+    async def strike_until_met(strike: Strike) -> None:
+        for _ in range(3):
+            await strike.answering()
+            await fault(strike)
+            if await strike.within(5, lambda: any(strike.rig.proxies.counts()[mark] for mark in marks)):
+                return
+
+    return strike_until_met
+
+
 # What a mix has to come across to count, whatever the dice say afterwards.
 _FIRST: tuple[Fault, ...] = (
     faults.kill_worker,
-    lambda s: faults.freeze_worker(s, s.lease + 2),
+    _until_met(lambda s: faults.freeze_worker(s, s.lease + 2), "fenced"),
     faults.lose_redis_tail,
-    faults.flush_redis,
-    lambda s: faults.lose_replies(s, 5, 0.1, s.rig.hops(".redis", ".postgres")),
+    _until_met(faults.flush_redis, "lost", "unopened"),
+    _until_met(lambda s: faults.lose_replies(s, 5, 0.1, s.rig.hops(".redis", ".postgres")), LOST_COMMIT),
 )
 _MIX: tuple[Fault, ...] = (
     *_FIRST,

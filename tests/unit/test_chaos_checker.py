@@ -345,6 +345,10 @@ def test_a_cancel_takes_text_back_only_while_redis_is_lost() -> None:
     assert "rewinds" in {violation.rule for violation in check(evidence)}
     evidence.history.faults.append(Fault(102, "redis flushed"))
     assert "rewinds" not in {violation.rule for violation in check(evidence)}
+    evidence.history.faults, evidence.history.healed = [Fault(20, "redis flushed")], 90
+    assert "rewinds" not in {violation.rule for violation in check(evidence)}, "it was healed a moment ago"
+    evidence.history.healed = 25
+    assert "rewinds" in {violation.rule for violation in check(evidence)}, "that was long ago"
 
 
 def test_every_rule_has_a_bad_history() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
+import psycopg2
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.chaos.evidence import read_provider_log
 from tests.chaos.http import EventParser
 from tests.chaos.lanes import may_have_been_late
 from tests.chaos.proxy import LOST_COMMIT, Proxies, Proxy
+from tests.chaos.rig import Build, Rig
 from tests.chaos.runner import Outcome
 
 
@@ -127,3 +134,22 @@ def test_only_a_run_that_kept_every_rule_is_tried_again(
     scenario: str, verdict: str, rules: list[str], again: bool
 ) -> None:
     assert may_have_been_late(Outcome(scenario, 1, "", 1, verdict, rules=rules)) is again
+
+
+def test_a_store_that_is_not_back_yet_is_asked_until_it_answers(tmp_path: Path) -> None:
+    troubles: list[Exception] = [psycopg2.OperationalError("starting up"), redis.BusyLoadingError("loading")]
+
+    def ask() -> str:
+        if troubles:
+            raise troubles.pop()
+        return "answered"
+
+    assert asyncio.run(Rig(tmp_path, 1, Build()).insist(ask)) == "answered"
+    assert troubles == []
+
+
+def test_a_line_the_provider_has_only_half_written_is_not_read(tmp_path: Path) -> None:
+    asked = {"event": "begin", "number": 1, "started": 5.0, "first_index": 0, "body": {"messages": []}}
+    log = tmp_path / "provider.log"
+    log.write_bytes(json.dumps(asked).encode() + b'\n{"event": "begin", "number": 2, "body": "caf\xc3')
+    assert [call.number for call in read_provider_log(log, 1)] == [1]

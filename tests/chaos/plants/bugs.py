@@ -49,7 +49,7 @@ def done_before_commit() -> None:
     async def finish(self: Any, run: Any, draft: Any, ending: Any) -> bool:
         draft.seal()
         await self._outbox.finish(draft, self._finisher._done(draft.transcript, ending), 2)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
         draft.payloads.pop()
         return await commit(self, run, draft, ending)
 
