@@ -155,7 +155,7 @@ class Postgres(Server):
             "--auth=scram-sha-256",
             "-D",
             str(fresh),
-        ).run(timeout=60)
+        ).run(timeout=180)
         fresh.rename(self.data)
 
     def before_start(self) -> None:

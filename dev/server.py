@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import socket
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,8 @@ HOST = "127.0.0.1"
 # Below the range the kernel takes the ports of outgoing connections from (32768 and up on Linux): while a server is
 # down nobody else gets its port by chance, nor can a client that keeps trying connect to itself.
 PORTS = range(20_000, 32_000)
+# Whoever starts a server binds its port only seconds later: others who look for one in between must not find this one.
+_promised: list[socket.socket] = []
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -28,10 +31,25 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def free_port() -> int:
+    """A port that nobody uses; while we live, nobody else who asks here is given it, bound or not."""
     for port in random.sample(PORTS, 100):
-        if is_free(port):
+        if is_free(port) and _promise(port):
             return port
     raise CannotRun(f"no free port on {HOST} between {PORTS[0]} and {PORTS[-1]}")
+
+
+def _promise(port: int) -> bool:
+    """Whether the port was promised to nobody yet. What is promised is a name that the kernel forgets with us."""
+    if sys.platform != "linux":
+        return True
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0unbroken-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _promised.append(mark)
+    return True
 
 
 def keep_secret(path: Path) -> str:

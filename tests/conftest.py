@@ -29,7 +29,7 @@ TEMPLATE = "template_migrated"
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server of this test run. A lock that nobody releases fails the test instead of hanging it."""
     server = Postgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off", "lock_timeout": "20s"})
-    server.start()
+    server.start(timeout=120)
     yield server
     server.stop()
 
@@ -38,7 +38,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey server of this test run."""
     server = Valkey(tmp_path_factory.mktemp("valkey"))
-    server.start()
+    server.start(timeout=120)
     yield server
     server.stop()
 

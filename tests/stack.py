@@ -204,7 +204,7 @@ class Stack:
         app = producer(self.settings.broker_url, self.namespace)
         try:
             for worker in workers:
-                self._await(worker, partial(_pings, app, worker.name), 60)
+                self._await(worker, partial(_pings, app, worker.name), 180)
         finally:
             app.close()
         return workers
@@ -224,7 +224,7 @@ class Stack:
         own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
         web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings})
         web.url = f"http://127.0.0.1:{port}"
-        self._await(web, lambda: _answers(f"{web.url}/readyz"), 60)
+        self._await(web, lambda: _answers(f"{web.url}/readyz"), 180)
         return web
 
     def stop(self) -> None:

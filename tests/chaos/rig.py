@@ -161,8 +161,8 @@ class Rig:
             settings = {"max_wal_size": "48MB", "min_wal_size": "32MB"}
         self.postgres = Postgres(self._disk("postgres", 220), settings=settings)
         self.valkey = Valkey(self._disk("valkey", 24))
-        self.valkey.start()
-        self.postgres.start()
+        self.valkey.start(timeout=120)
+        self.postgres.start(timeout=120)
         self.postgres.ensure_database(DATABASE)
         self._migrate()
         self.provider_log = self.directory / "provider.log"

@@ -141,7 +141,7 @@ class TcpProxy:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(ready)), name="tcp-proxy", daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(60):
             raise RuntimeError("the proxy did not start")
         return self
 
@@ -182,7 +182,7 @@ class TcpProxy:
             done.set()
 
         self._loop.call_soon_threadsafe(run)
-        if not done.wait(10):
+        if not done.wait(60):
             raise RuntimeError("the proxy does not answer")
 
     def _set(self, rules: Rules) -> None:

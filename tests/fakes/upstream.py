@@ -8,8 +8,9 @@ In a test::
         ...  # upstream.base_url, upstream.calls, upstream.wait_until(lambda: upstream.calls[0].ended)
 
 As a process: ``python -m tests.fakes.upstream --port 0 --log FILE`` prints ``port N``; then
-``GET /fake/calls``, ``PUT /fake/defaults`` (a behaviour object) and ``DELETE /fake/attempts`` (so that ``once``
-counts anew) serve the test's side.
+``GET /fake/calls``, ``PUT /fake/defaults`` (a behaviour object), ``DELETE /fake/attempts`` (so that ``once``
+counts anew) and ``PUT /fake/enough`` (what is being said comes to its end, what is asked from now on is short) serve
+the test's side.
 
 **Behaviour** of a call, later ones win: the server's defaults · the model name's query (``fake?tokens=80&rate=60``) ·
 the object ``{"fake": {…}}`` in the latest user message that has one. All fields are described at ``Behaviour``.
@@ -32,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -42,6 +43,8 @@ from aiohttp import web
 
 TOKEN = re.compile(r"k(\d+)\.(\d+)[^\sk]*\s")
 MODELS = ("fake", "fake-large", "fake/with-slash")
+# What a call says, at most, that begins after it was told that it is enough.
+ENOUGH = 20
 # Signs that break careless code: two to four bytes in UTF-8, outside the BMP, joined, right-to-left, combining.
 DECORATIONS = ("é", "日本", "🙂", "👩\u200d🚀", "שלום", "n\u0303", "<b>&amp;", '"\\"')
 
@@ -148,6 +151,7 @@ class Call:
     ended: float | None = None
     end: str | None = None
     status: int = 200
+    enough: bool = False  # no token more: it comes to its end in order
 
     @property
     def text(self) -> str:
@@ -312,10 +316,11 @@ def _fault(wish: Behaviour, sent: int, chunk: _Chunks) -> list[Step] | None:
 
 def _pieces(call: Call, wish: Behaviour) -> Iterator[str]:
     if wish.text is not None:
-        yield from (wish.text[i : i + wish.piece] for i in range(0, len(wish.text), wish.piece))
-        return
-    for index in range(call.first_index, max(wish.tokens, call.first_index)):
-        yield token(call.number, index)
+        pieces = (wish.text[i : i + wish.piece] for i in range(0, len(wish.text), wish.piece))
+    else:
+        indexes = range(call.first_index, max(wish.tokens, call.first_index))
+        pieces = (token(call.number, index) for index in indexes)
+    yield from takewhile(lambda _: not call.enough, pieces)
 
 
 def _reasoning(form: str, text: str) -> dict[str, Any]:
@@ -521,6 +526,7 @@ class Server:
                 web.get("/fake/calls", self._list_calls),
                 web.delete("/fake/attempts", self._forget_attempts),
                 web.put("/fake/defaults", self._set_defaults),
+                web.put("/fake/enough", self._say_no_more),
             ]
         )
         return app
@@ -651,6 +657,12 @@ class Server:
         self.defaults = _apply(Behaviour(), await request.json())
         return web.json_response({})
 
+    async def _say_no_more(self, request: web.Request) -> web.Response:
+        self.defaults = replace(self.defaults, text=None, tokens=ENOUGH, rate=0)
+        for call in self.calls:
+            call.enough = call.enough or call.end is None
+        return web.json_response({})
+
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
@@ -717,7 +729,7 @@ class FakeUpstream:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: _run(self._main()), name="fake-upstream", daemon=True)
         self._thread.start()
-        if not self._ready.wait(10):
+        if not self._ready.wait(60):
             raise RuntimeError("the fake upstream did not start")
         return self
 
@@ -740,7 +752,7 @@ class FakeUpstream:
     def calls(self) -> list[Call]:
         return self._server.calls
 
-    def wait_until(self, condition: Callable[[], Any], timeout: float = 5.0) -> None:
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 20.0) -> None:
         """Raises TimeoutError when it does not come true."""
         end = time.monotonic() + timeout
         while not condition():

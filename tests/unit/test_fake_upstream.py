@@ -1,0 +1,32 @@
+"""The upstream of the tests: what it claims to do, it does."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from tests.fakes.upstream import ENOUGH, TOKEN, FakeUpstream
+
+
+def ask(upstream: FakeUpstream, path: str, body: object, method: str = "POST") -> urllib.request.Request:
+    address = upstream.base_url.removesuffix("/v1") + path
+    return urllib.request.Request(
+        address, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
+
+
+QUESTION = {"model": "fake", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def test_what_is_said_comes_to_its_end_in_order_when_it_is_enough() -> None:
+    with FakeUpstream({"tokens": 100_000, "rate": 50}) as upstream:
+        with urllib.request.urlopen(ask(upstream, "/v1/chat/completions", QUESTION), timeout=30) as answer:
+            while b"k0.3 " not in answer.readline():
+                pass
+            urllib.request.urlopen(ask(upstream, "/fake/enough", {}, "PUT"), timeout=30).close()
+            rest = answer.read()
+        assert b'"finish_reason":"stop"' in rest
+        assert rest.endswith(b"data: [DONE]\n\n")
+        upstream.wait_until(lambda: upstream.calls[0].end == "finished")
+        with urllib.request.urlopen(ask(upstream, "/v1/chat/completions", QUESTION), timeout=30) as answer:
+            assert len(TOKEN.findall(answer.read().decode())) == ENOUGH, "who asks now is answered shortly"
