@@ -46,9 +46,14 @@ CLEVER = {
     "description": "Takes its time, and uses tools",
     "price": {"input": "3", "output": "15", "currency": "USD"},
 }
+# Tokens; at 20 a second no machine is so slow that it sees the end before it is told that it is enough.
+ENDLESS = 20_000
 SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800)}
 
-expect.set_options(timeout=15_000)
+# What is waited for comes within a second; a machine that does other things, too, is given its time.
+PATIENCE = 60.0  # seconds
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 def _program() -> str | None:
@@ -94,10 +99,17 @@ class Site:
 
     def behave(self, **behaviour: Any) -> None:
         """How the model ``fake`` answers from now on (tests/fakes/upstream.py)."""
-        body = json.dumps(behaviour).encode()
-        address = self.upstream.base_url.removesuffix("/v1") + "/fake/defaults"
-        request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method="PUT")
-        urllib.request.urlopen(request, timeout=5).close()
+        self._tell_upstream("defaults", behaviour)
+
+    def enough(self) -> None:
+        """What the model ``fake`` is saying comes to its end now, and what it says from now on is short."""
+        self._tell_upstream("enough", {})
+
+    def _tell_upstream(self, what: str, body: dict[str, Any]) -> None:
+        address = self.upstream.base_url.removesuffix("/v1") + f"/fake/{what}"
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method="PUT")
+        urllib.request.urlopen(request, timeout=30).close()
 
     def get(self, path: str, user: str) -> Any:
         """An answer of the API as JSON, or its status when it refuses."""
@@ -133,7 +145,7 @@ class Site:
         started: dict[str, Any] = self.post(
             "/generations", user, {"message": message, "model": "offline-fast", **fields}
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while self.get(f"/generations/{started['generation']['id']}", user)["status"] != "completed":
             assert time.monotonic() < deadline, "the answer did not come to its end"
             time.sleep(0.05)
@@ -194,6 +206,13 @@ class Visitor:
         self.page.get_by_role("button", name="Sign in").click()
         expect(self.box).to_be_visible()
 
+    def is_told(self, about: str = "Tell me about the sea") -> None:
+        """Sign in to an answer that is being written, and goes on until ``site.enough()``."""
+        self.site.behave(tokens=ENDLESS, rate=20)
+        self.sign_in("/m/fake/new")
+        self.send(about)
+        self.has_grown()
+
     def go(self, path: str) -> None:
         self.page.goto(self.site.url + path)
 
@@ -222,9 +241,9 @@ class Visitor:
 
     def is_answered(self) -> None:
         """Wait for the end of the answer."""
-        expect(self.answer).to_have_attribute("aria-busy", "false", timeout=30_000)
+        expect(self.answer).to_have_attribute("aria-busy", "false")
 
-    def until(self, condition: Callable[[], Any], what: str, timeout: float = 15) -> None:
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
         """The policy of the page forbids eval, and with it Playwright's wait_for_function."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -263,6 +282,7 @@ def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> I
     def make(name: str = "alice", *, size: str = "desk", signed_in: bool = True, **options: Any) -> Visitor:
         width, height = SIZES[size]
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE * 1000)
         # Names are the test's own, so that tests do not meet in one account.
         visitor = Visitor(site, context, f"{name}-{request.node.name}"[:100])
         visitors.append(visitor)
@@ -273,6 +293,7 @@ def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> I
     yield make
     for visitor in visitors:
         visitor.context.close()
+    site.enough()
     assert [trouble for visitor in visitors for trouble in visitor.trouble] == []
 
 
@@ -287,6 +308,7 @@ def scripted() -> Iterator[ScriptedServer]:
 def module_page(chromium: Browser, scripted: ScriptedServer) -> Iterator[Page]:
     """An empty page next to the modules."""
     context = chromium.new_context()
+    context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto(scripted.url + "/blank")
     yield page

@@ -8,6 +8,10 @@ from typing import Literal
 from tests.browser.axe import faults
 from tests.browser.conftest import Visitor
 
+MOVING = """
+() => document.getAnimations().some((each) =>
+  each.playState === 'running' && Number.isFinite(each.effect.getComputedTiming().endTime))
+"""
 LIGHTS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -16,17 +20,24 @@ def look(visitor: Visitor, name: str) -> None:
     for light in in_both_lights(visitor):
         visitor.picture(f"{name}-{light}")
         assert faults(visitor.page) == []
-    assert fits(visitor)
+    visitor.until(lambda: fits(visitor), "nothing has to be scrolled sideways")
 
 
 def in_both_lights(visitor: Visitor) -> Iterator[str]:
     """What is on the screen, once as it is drawn by day and once as by night."""
     for light in LIGHTS:
         visitor.page.emulate_media(color_scheme=light)
-        # Colours that are just being faded in are nobody's colours.
-        visitor.page.wait_for_timeout(350)
-        assert is_dark(visitor) == (light == "dark")
+        dark = light == "dark"
+        visitor.until(lambda dark=dark: is_dark(visitor) == dark, f"the page is drawn {light}")
+        stands_still(visitor)
         yield light
+
+
+def stands_still(visitor: Visitor) -> None:
+    """Wait until nothing fades or moves that comes to an end by itself: colours on their way are nobody's colours."""
+    # A frame for what has just been changed to begin with.
+    visitor.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    visitor.until(lambda: not visitor.page.evaluate(MOVING), "everything stands still")
 
 
 def is_dark(visitor: Visitor) -> bool:

@@ -56,7 +56,7 @@ def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
             handler.linger(60)
         else:
             # A browser throws away what it has not handed out yet when a connection breaks.
-            time.sleep(0.1)
+            time.sleep(1.5 if pieces else 0.1)
             handler.cut()
 
     return answer

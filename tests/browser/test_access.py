@@ -8,7 +8,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, expect
 
 from tests.browser.axe import faults
-from tests.browser.conftest import Site, Visitor
+from tests.browser.conftest import ENDLESS, Site, Visitor
 from tests.browser.looks import in_both_lights
 
 Visit = Callable[..., Visitor]
@@ -59,7 +59,7 @@ def test_nothing_serious_on_any_view(visit: Visit, site: Site) -> None:
     alice.send("And tomorrow?")
     expect(page.get_by_role("article", name="Answer")).to_have_count(2)
     alice.is_answered()
-    site.behave(tokens=3000, rate=20)
+    site.behave(tokens=ENDLESS, rate=20)
     alice.send("And then?")
     expect(page.get_by_role("article", name="Answer")).to_have_count(3)
     alice.has_grown()

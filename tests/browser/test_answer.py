@@ -18,7 +18,7 @@ async (events) => {
     await frame();
   }
   // A drawing that took long is followed by a rest.
-  for (let quiet = 0, seen = ''; quiet < 20; seen = answer.node.innerHTML) {
+  for (let quiet = 0, seen = ''; quiet < 60; seen = answer.node.innerHTML) {
     await frame();
     quiet = answer.node.innerHTML === seen ? quiet + 1 : 0;
   }

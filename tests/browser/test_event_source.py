@@ -51,7 +51,7 @@ def test_it_survives_a_cut_and_stops_asking_at_the_end(page: Page, site: Site) -
         page.on("request", lambda request: asked.append(request.url) if "ticket=" in request.url else None)
         page.goto(proxy.url(site.url) + "/healthz")
         page.evaluate(FOLLOW, [path])
-        until(lambda: len(told(page)["ids"]) > 30, 30, step=0.05)
+        until(lambda: len(told(page)["ids"]) > 30, 60, step=0.05)
         proxy.cut()
         until(lambda: told(page)["closed"], 60, step=0.1)
         requests = len(asked)
@@ -67,6 +67,6 @@ def test_it_survives_a_cut_and_stops_asking_at_the_end(page: Page, site: Site) -
 def test_a_ticket_that_does_not_fit_ends_it_at_once(page: Page, site: Site) -> None:
     page.goto(site.url + "/healthz")
     page.evaluate(FOLLOW, [f"/api/v1/generations/{'0' * 8}-0000-7000-8000-{'0' * 12}/stream?ticket=nothing"])
-    until(lambda: told(page)["closed"], 10, step=0.05)
+    until(lambda: told(page)["closed"], 60, step=0.05)
     page.wait_for_timeout(1500)
     assert told(page)["retries"] == 0

@@ -21,13 +21,13 @@ Visit = Callable[..., Visitor]
 AWAY = 3.0  # seconds
 TOKENS = 500
 NUMBERED = re.compile(r"k\d+\.\d+")
-ANSWERED = 60_000  # milliseconds
+ANSWERED = 120_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
 def redis_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     server = Valkey(tmp_path_factory.mktemp("fragile-valkey"))
-    server.start()
+    server.start(timeout=120)
     yield server
     server.stop()
 
@@ -68,10 +68,10 @@ def ends_well(alice: Visitor) -> None:
     expect(alice.answer).to_have_attribute("aria-busy", "false", timeout=ANSWERED)
     answer = alice.site.messages(alice.conversation, alice.name)[-1]
     assert answer["status"] == "completed"
-    shown = NUMBERED.findall(alice.shown())
-    assert len(shown) == TOKENS
-    assert shown == NUMBERED.findall(answer["content"])
-    expect(alice.page.locator(".connection")).to_be_hidden(timeout=30_000)
+    kept = NUMBERED.findall(answer["content"])
+    assert len(kept) == TOKENS
+    alice.until(lambda: NUMBERED.findall(alice.shown()) == kept, "all of the answer is drawn")
+    expect(alice.page.locator(".connection")).to_be_hidden()
 
 
 def test_a_killed_web_server(watching: Visitor, fragile: Site) -> None:
@@ -86,7 +86,7 @@ def test_a_killed_web_server(watching: Visitor, fragile: Site) -> None:
 def test_a_killed_redis(watching: Visitor, redis_of_its_own: Valkey) -> None:
     redis_of_its_own.kill()
     time.sleep(AWAY)
-    redis_of_its_own.start()
+    redis_of_its_own.start(timeout=120)
     ends_well(watching)
 
 

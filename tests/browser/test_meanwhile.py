@@ -20,14 +20,6 @@ def choice(visitor: Visitor) -> Locator:
     return visitor.page.get_by_role("button", name=LABEL)
 
 
-def answering(visitor: Visitor, site: Site) -> None:
-    """An answer that goes on for long enough."""
-    site.behave(tokens=400, rate=20)
-    visitor.sign_in("/m/fake/new")
-    visitor.send("Tell me about the sea")
-    visitor.has_grown()
-
-
 def choose(visitor: Visitor, label: str) -> None:
     choice(visitor).click()
     visitor.page.get_by_role("menuitemradio", name=label).click()
@@ -40,7 +32,7 @@ def said(site: Site, visitor: Visitor) -> list[tuple[str, str]]:
 
 def test_the_choice_is_there_only_while_an_answer_is_written(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     expect(choice(alice)).to_have_text(f"{LABEL} {USUAL}")
     alice.picture("meanwhile")
     alice.page.get_by_role("button", name="Stop the answer").click()
@@ -50,7 +42,7 @@ def test_the_choice_is_there_only_while_an_answer_is_written(visit: Visit, site:
 
 def test_a_choice_made_with_the_keyboard_is_remembered(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     alice.box.focus()
     for _ in range(6):
         alice.page.keyboard.press("Tab")
@@ -69,7 +61,7 @@ def test_a_choice_made_with_the_keyboard_is_remembered(visit: Visit, site: Site)
 
 def test_an_interrupted_answer_stays_as_far_as_it_is_and_the_next_one_begins(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     choose(alice, "Interrupt this answer")
     alice.send("And the land?")
     expect(alice.page.get_by_role("article", name="Answer")).to_have_count(2)
@@ -80,7 +72,7 @@ def test_an_interrupted_answer_stays_as_far_as_it_is_and_the_next_one_begins(vis
 
 def test_a_replaced_question_makes_way_for_the_new_one(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     choose(alice, "Replace this question")
     alice.send("Tell me about the land")
     expect(alice.page.locator(".question")).to_have_count(1)
@@ -93,7 +85,7 @@ def test_a_replaced_question_makes_way_for_the_new_one(visit: Visit, site: Site)
 
 def test_a_message_that_is_not_to_be_sent_stays_in_the_box(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     choose(alice, "Do not send meanwhile")
     alice.send("And the land?")
     expect(alice.box).to_have_value("And the land?")
@@ -104,7 +96,7 @@ def test_a_message_that_is_not_to_be_sent_stays_in_the_box(visit: Visit, site: S
 
 def test_the_choice_goes_with_the_sign_out(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
-    answering(alice, site)
+    alice.is_told()
     choose(alice, "Interrupt this answer")
     assert "interrupt" in alice.stored().values()
     alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
