@@ -128,7 +128,7 @@ def _asked_once(evidence: Evidence) -> str | None:
 async def worker_killed_before_done(strike: Strike) -> None:
     worker = strike.rig.workers[0]
     struck = faults.kill_between_commit_and_done(strike.rig, worker)
-    await asyncio.to_thread(struck.wait, 30)
+    await asyncio.to_thread(struck.wait, 90)
     await asyncio.sleep(1)
     strike.rig.hop(f"{worker.name}.postgres").heal()
     worker.kill()

@@ -46,7 +46,8 @@ async def _zombie_then_loss(strike: Strike) -> None:
     """A zombie writes once more; then log and owner are lost, and only checkpoints are left."""
     await strike.under_way(0.1)
     await faults.freeze_worker(strike, strike.lease + 3)
-    await asyncio.sleep(1.5)
+    # Some heartbeats: one of them saves what the zombie has.
+    await asyncio.sleep(4)
     await faults.flush_redis(strike)
     for worker in strike.rig.workers:
         strike.rig.note("worker killed", worker.name)
