@@ -40,8 +40,8 @@ class Site:
                 ),
                 {"name": name, "upstream_name": upstream_name, "policy": on_interruption},
             )
-        # Until then its name is passed to the upstream like any other.
-        time.sleep(FRESH_SECONDS)
+        # Until then its name is passed to the upstream like any other; a look at the table may have been under way.
+        time.sleep(FRESH_SECONDS + 1)
 
     @property
     def base_url(self) -> str:

@@ -15,7 +15,7 @@ from tests.fakes.proxy import TcpProxy
 pytestmark = pytest.mark.slow
 
 SCRIPT = HERE / "aisdk.mjs"
-SECONDS = 90
+SECONDS = 300
 PAIR = "user assistant"
 
 

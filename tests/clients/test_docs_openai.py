@@ -31,7 +31,7 @@ def environment(site: Site) -> dict[str, str]:
 @pytest.mark.parametrize("code", examples("openai-python.md", "python"))
 def test_examples_in_python_run(site: Site, code: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment(site), capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", code], env=environment(site), capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 0, ran.stderr
 
@@ -43,7 +43,7 @@ def test_examples_in_node_run(site: Site, code: str) -> None:
     script.write_text(code)
     try:
         process = node(script, OPENAI_BASE_URL=site.base_url, OPENAI_API_KEY=site.key())
-        _, errors = process.communicate(timeout=90)
+        _, errors = process.communicate(timeout=300)
     finally:
         script.unlink()
     assert process.returncode == 0, errors
@@ -54,7 +54,7 @@ def test_examples_with_curl_run(site: Site, tmp_path: Path) -> None:
         pytest.skip("curl is not installed")
     (code,) = examples("openai-curl.md", "sh")
     ran = subprocess.run(
-        ["sh", "-e", "-c", code], env=environment(site), cwd=tmp_path, capture_output=True, text=True, timeout=90
+        ["sh", "-e", "-c", code], env=environment(site), cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("id: 5\n")

@@ -15,7 +15,7 @@ from tests.fakes.proxy import TcpProxy
 pytestmark = pytest.mark.slow
 
 SCRIPT = HERE / "eventsource.mjs"
-SECONDS = 90
+SECONDS = 300
 
 
 def run(site: Site, scenario: str, at: Callable[[], None] = lambda: None, **variables: str) -> Any:

@@ -16,7 +16,7 @@ from tests.fakes.proxy import TcpProxy
 pytestmark = pytest.mark.slow
 
 SCRIPT = HERE / "openai.mjs"
-SECONDS = 90
+SECONDS = 300
 
 
 def run(site: Site, scenario: str, at: Callable[[], None] = lambda: None, **variables: str) -> Any:

@@ -57,7 +57,7 @@ const roles = (chat) => chat.messages.map((message) => message.role).join(" ");
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function until(condition) {
-  for (let n = 0; n < 3000; n++) {
+  for (let n = 0; n < 12_000; n++) {
     if (await condition()) return;
     await sleep(10);
   }

@@ -40,7 +40,7 @@ function follow(path, kinds = ["message"], at = {}) {
     else told.retries += 1;
   });
   const closed = async () => {
-    for (let n = 0; n < 4000 && !told.ended; n++) await sleep(10);
+    for (let n = 0; n < 12_000 && !told.ended; n++) await sleep(10);
     const asked = told.requests.length;
     await sleep(3000); // three times what it would wait before it asks again
     return told.requests.length - asked;

@@ -6,6 +6,8 @@ const connect = (options = {}) => new OpenAI({ baseURL: BASE_URL, apiKey: API_KE
 const client = connect();
 const SLOW = "offline";
 const QUICK = "offline-fast";
+// One that nobody hears the end of: it is cancelled.
+const ENDLESS = "fake?tokens=20000&rate=20";
 const TOOL = {
   type: "function",
   name: "add",
@@ -85,7 +87,7 @@ const scenarios = {
 
   async cancel() {
     const seen = [];
-    for await (const event of await client.responses.create({ model: SLOW, input: "Cancel me", background: true, stream: true })) {
+    for await (const event of await client.responses.create({ model: ENDLESS, input: "Cancel me", background: true, stream: true })) {
       seen.push(event);
       if (seen.length === 20) await client.responses.cancel(seen[0].response.id);
     }
@@ -113,7 +115,7 @@ const scenarios = {
     const mine = await client.responses.create({ model: QUICK, input: "Mine" });
     const bob = connect({ apiKey: OTHER_KEY });
     const conversation = await client.conversations.create();
-    const busy = await client.responses.create({ model: SLOW, input: "One", conversation: conversation.id, background: true });
+    const busy = await client.responses.create({ model: ENDLESS, input: "One", conversation: conversation.id, background: true });
     const found = {
       invalid: await refused(() => client.responses.create({ model: QUICK, input: "x", temperature: 9 })),
       unknown: await refused(() => client.responses.create({ model: QUICK, input: "x", colour: "red" })),
@@ -132,7 +134,8 @@ const scenarios = {
   async rate_limit() {
     const impatient = connect({ maxRetries: 0 });
     return refused(async () => {
-      for (let n = 0; n < 4; n += 1) await impatient.models.list();
+      // More than twice as many as are allowed: a new minute may begin in between.
+      for (let n = 0; n < 12; n += 1) await impatient.models.list();
     });
   },
 
@@ -159,7 +162,7 @@ const scenarios = {
   },
 
   async helper_cancelled() {
-    const stream = client.responses.stream({ model: SLOW, input: "Cancel the helper", background: true });
+    const stream = client.responses.stream({ model: ENDLESS, input: "Cancel the helper", background: true });
     const seen = [];
     for await (const event of stream) {
       seen.push(event);
