@@ -24,6 +24,8 @@ from app.services.tickets import Tickets
 
 LEEWAY_SECONDS = 5
 REQUIRED = ("exp", "iat", "aud", "iss", "sub")
+# The end of the year 9999, in seconds since 1970. Issuers who mean never, or count in milliseconds, write later ones.
+LATEST = 253_402_300_799
 _JWKS_FRESH_SECONDS = 300
 _JWKS_TIMEOUT_SECONDS = 3
 # A token is a few hundred bytes; nobody needs us to decode megabytes.
@@ -235,7 +237,8 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     subject, role = payload["sub"], payload.get("role")
     if not _storable(subject):
         raise Unauthenticated("The token's subject must be 1 to 255 characters of text.", presented=True)
-    return Claims(subject, role if isinstance(role, str) else None, float(payload["exp"]))
+    expires_at = float(min(int(payload["exp"]), LATEST))
+    return Claims(subject, role if isinstance(role, str) else None, expires_at)
 
 
 def _storable(subject: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from app.domain.errors import MalformedInput
@@ -24,6 +24,7 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
         when = datetime.fromisoformat(at)
         if when.tzinfo is None:
             raise ValueError("a cursor's time has a zone")
-        return when, str(UUID(item_id))
-    except (ValueError, binascii.Error):
+        # As we write it: PostgreSQL knows no zone that is further away than sixteen hours.
+        return when.astimezone(UTC), str(UUID(item_id))
+    except (ValueError, OverflowError, binascii.Error):
         raise MalformedInput("This is not a cursor of this list.", "cursor") from None

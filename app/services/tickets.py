@@ -69,7 +69,7 @@ class Tickets:
 
     def admit(self, text: str, object_id: str) -> Admission | None:
         """Who may open the stream of ``object_id``, or FEED, by this ticket; None when it does not open it."""
-        if not 0 < len(text) <= _LONGEST:
+        if not 0 < len(text) <= _LONGEST or "\0" in object_id:
             return None
         with self._database.system() as tx:
             opens = None if object_id == FEED else object_id

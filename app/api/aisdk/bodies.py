@@ -91,8 +91,8 @@ class UiChatBody(Loose):
 
     @property
     def last(self) -> UiMessage:
-        """The newest message."""
-        return self.all[-1]
+        """The newest message of a person or a model, wherever instructions stand; if there is none, the newest."""
+        return next((message for message in reversed(self.all) if message.role != "system"), self.all[-1])
 
 
 def ask(body: UiChatBody) -> Ask:

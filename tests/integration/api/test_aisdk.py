@@ -353,6 +353,8 @@ def test_an_answer_goes_on_when_the_client_has_run_its_tools(alice: Person, reso
         ({"id": "a", "messages": [output("\0")]}, 422),
         ({"id": "a", "messages": [output({"half": "\ud800"})]}, 422),
         ({"id": "a", "messages": [output("of nobody's call")]}, 422),
+        ({"id": "a", "messages": [output(2**70), {**said("be kind"), "role": "system"}]}, 422),
+        ({"id": "a", "messages": [said("x" * 10_001), {**said("be kind"), "role": "system"}]}, 422),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(alice: Person, body: dict[str, Any], status: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 from uuid import uuid4
@@ -151,6 +152,23 @@ def test_a_bad_position_in_the_header_is_refused_by_name(alice: Person):
     made = alice.start()
     answer = alice.get(f"{START}/{made['generation']['id']}/stream", headers={"Last-Event-ID": "x"})
     assert is_problem(answer, 400, "Last-Event-ID")
+
+
+def list_cursor(at: str) -> str:
+    """A cursor of a list as we write it, with a time of one's own."""
+    return base64.urlsafe_b64encode(f"{at} {UNKNOWN}".encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize("path", ["/api/v1/conversations", "/api/v1/search"])
+def test_a_time_that_is_none_here_is_no_cursor(alice: Person, path: str, at: str):
+    assert is_problem(alice.get(path, query_string={"q": "hello", "cursor": list_cursor(at)}), 400, "cursor")
+
+
+@pytest.mark.parametrize("at", ["2026-01-01T00:00:00+23:59", "2026-01-01T00:00:00-23:59"])
+@pytest.mark.parametrize("path", ["/api/v1/conversations", "/api/v1/search"])
+def test_a_time_far_away_from_greenwich_is_a_time(alice: Person, path: str, at: str):
+    assert alice.get(path, query_string={"q": "hello", "cursor": list_cursor(at)}).json["items"] == []
 
 
 QUERIES = [

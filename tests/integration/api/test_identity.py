@@ -93,6 +93,16 @@ def test_a_token_that_was_good_is_refused_once_it_has_expired(anybody: FlaskClie
     until(lambda: check(anybody, bearer).status_code == 401, 5, "the end of the token")
 
 
+@pytest.mark.parametrize("exp", [int(time.time()) * 1000, 10**400])
+def test_a_token_for_ever_gets_in_and_gets_tickets(anybody: FlaskClient, exp: int):
+    bearer = {"Authorization": f"Bearer {token(exp=exp)}"}
+    ticket = anybody.post("/api/v1/stream-tickets", json={"feed": True}, headers=bearer)
+    assert ticket.status_code == 200, ticket.text
+    feed = anybody.get(f"/api/v1/feed?ticket={ticket.json['ticket']}")
+    assert feed.status_code == 200
+    feed.close()
+
+
 def test_a_good_token_vouches_for_no_other(anybody: FlaskClient):
     good = token()
     assert [check(anybody, f"Bearer {good}").status_code for _ in range(2)] == [204, 204]

@@ -123,6 +123,12 @@ def test_it_is_worth_nothing_elsewhere(alice: Person, anybody: FlaskClient, stre
     assert opened(anybody, stream, "").status_code == 401
 
 
+@pytest.mark.parametrize("stream", ["generations/%00/stream", "conversations/%00/events", "conversations/x/events"])
+def test_it_does_not_open_what_cannot_exist(alice: Person, anybody: FlaskClient, stream: str):
+    own = alice.post("/api/v1/stream-tickets", json={"feed": True}).json["ticket"]
+    assert opened(anybody, f"/api/v1/{stream}", own).status_code == 401
+
+
 def test_it_opens_the_same_generation_as_a_response(alice: Person, anybody: FlaskClient, stream: str):
     path = f"/v1/responses/resp_{generation_of(stream).replace('-', '')}?stream=true"
     text = ticket(alice, generation_id=generation_of(stream))
