@@ -95,7 +95,7 @@ class Server(ABC):
     def before_start(self) -> None:
         """Clear away what a killed predecessor left."""
 
-    def start(self, timeout: float = 30) -> None:
+    def start(self, timeout: float = 60) -> None:
         """For tests; `make run` gives `program()` to its supervisor. Raises CannotRun."""
         self.prepare()
         self.before_start()

@@ -18,7 +18,9 @@ from dev.valkey import Valkey
 from tests.stack import Stack
 
 # How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +85,7 @@ def cloned_database(postgres: Postgres, template: str) -> Iterator[str]:
 @pytest.fixture
 def redis_url(valkey: Valkey) -> str:
     """An empty Valkey."""
-    with redis.Redis.from_url(valkey.url(), socket_timeout=5) as client:
+    with redis.Redis.from_url(valkey.url(), socket_timeout=30) as client:
         client.flushall()
     return valkey.url()
 

@@ -56,7 +56,7 @@ QUICK = {
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", step: float = 0.01) -> T:
+def until(condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", step: float = 0.01) -> T:
     """What ``condition`` answers as soon as that is true. Fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -80,7 +80,7 @@ class Running:
         """kill -9, it and its children."""
         self._process.kill()
 
-    def terminate(self, timeout: float = 15) -> int | None:
+    def terminate(self, timeout: float = 30) -> int | None:
         """SIGTERM, and the exit code; None when it has not ended in time."""
         self._process.ask_to_stop()
         return self._process.wait(timeout)
@@ -153,7 +153,7 @@ class Stack:
         assert found is not None, "it was created"
         return found
 
-    def finished(self, generation_id: str, timeout: float = 20) -> Generation:
+    def finished(self, generation_id: str, timeout: float = 90) -> Generation:
         """The generation, once it has reached its end."""
 
         def ended() -> Generation | None:
@@ -256,12 +256,12 @@ class Stack:
 
 
 def _pings(app: Celery, name: str) -> bool:
-    return bool(app.control.ping(destination=[name], timeout=0.3))
+    return bool(app.control.ping(destination=[name], timeout=2))
 
 
 def _answers(url: str) -> bool:
     try:
-        with _NO_PROXY.open(url, timeout=2) as response:
+        with _NO_PROXY.open(url, timeout=10) as response:
             return bool(response.status == 200)
     except OSError:
         return False

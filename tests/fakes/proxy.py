@@ -8,6 +8,7 @@
         proxy.black_hole()                               # connections stay open, nothing moves: half-open
         proxy.drop_reply_to(lambda data: b"COMMIT" in data)   # the server gets it, the client no reply but a reset
         proxy.drop_request(lambda data: b"COMMIT" in data)    # the server never gets it, both sides get a reset
+        proxy.black_hole_at(lambda data: b"COMMIT" in data)   # a black hole from this request on
         proxy.cut_reply_after(1000)                      # each connection is reset after so many bytes of replies
         proxy.drop_replies(0.05, seed=7)                 # 5 % of the replies get lost, and their connection with them
 
@@ -42,6 +43,7 @@ class Rules:
     holed: bool = False
     predicate: Predicate | None = None  # of a request whose reply is lost
     forwarded: bool = True  # whether the server gets such a request
+    swallowing: bool = False  # such a request makes a black hole
     remaining: int = 0  # how many such requests more
     reply_bytes: int | None = None
     loss: float = 0.0
@@ -119,6 +121,10 @@ class TcpProxy:
     def drop_request(self, predicate: Predicate, times: int = 1) -> None:
         """The next ``times`` requests that match are lost, and their connections with them."""
         self._do(lambda: self._set(Rules(predicate=predicate, remaining=times, forwarded=False)))
+
+    def black_hole_at(self, predicate: Predicate) -> None:
+        """From the first request that matches nothing moves; it is the first that is held up."""
+        self._do(lambda: self._set(Rules(predicate=predicate, remaining=1, swallowing=True)))
 
     def cut_reply_after(self, count: int) -> None:
         self._do(lambda: self._set(Rules(reply_bytes=count)))
@@ -235,11 +241,16 @@ class TcpProxy:
         while data := await reader.read(_CHUNK):
             await self._held_up()
             rules = self.rules
-            if rules.predicate and rules.remaining and rules.predicate(data):
+            # Of a connection whose reply is lost already, nothing else can be.
+            if rules.predicate and rules.remaining and not link.losing and rules.predicate(data):
                 rules.remaining -= 1
-                if not rules.forwarded:
+                if rules.swallowing:
+                    self._set(Rules(holed=True))
+                    await self._flowing.wait()
+                elif not rules.forwarded:
                     raise ConnectionResetError
-                link.losing = True
+                else:
+                    link.losing = True
             link.server.write(data)
             await link.server.drain()
         with suppress(OSError):

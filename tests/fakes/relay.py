@@ -22,8 +22,11 @@ from app.eventlog.log import RedisLog
 NAMESPACE = "test"
 
 
-def client_of(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+def client_of(url: str, seconds: float = 10) -> redis.Redis:
+    """A client that never asks twice, and takes a server for away that says nothing for so many seconds."""
+    return redis.Redis.from_url(
+        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
+    )
 
 
 class Shelf:
@@ -137,7 +140,7 @@ class Writer:
 class Watcher:
     """A client on a raw socket: its own reading of HTTP chunks, sseclient for the events."""
 
-    def __init__(self, sock: socket.socket, body: bytes = b"", timeout: float = 20) -> None:
+    def __init__(self, sock: socket.socket, body: bytes = b"", timeout: float = 60) -> None:
         self.sock = sock
         sock.settimeout(timeout)
         self._buffer = body

@@ -60,7 +60,7 @@ def stream(key: str) -> Response:
 @app.get("/wait/<key>")
 def wait(key: str) -> dict[str, bool]:
     after = Cursor.parse(request.args["after"])
-    return {"there": streams.wait(key, after, float(request.args.get("seconds", "5")))}
+    return {"there": streams.wait(key, after, float(request.args.get("seconds", "40")))}
 
 
 @app.route("/plain", methods=["GET", "POST"])

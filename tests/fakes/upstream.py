@@ -89,6 +89,7 @@ class Behaviour:
     garbage_after: int | None = None  # a data line that is not JSON
     no_finish: bool = False  # end cleanly without finish_reason and [DONE]
     cut_at_end: bool = False  # reset the connection instead of [DONE]
+    linger: float = 0.3  # seconds before a reset, which takes along what the client has not read yet
     # shape
     finish: str = "stop"
     usage: bool | str = True  # True: own chunk, when the request asks · "choices": in the finish chunk · False: never
@@ -286,7 +287,7 @@ def _shape(call: Call, wish: Behaviour) -> Iterator[Step]:
         return
     yield Step(chunk.finish(sent))
     if wish.cut_at_end:
-        yield Step(wait=0.05, end="cut")
+        yield Step(wait=wish.linger, end="cut")
         return
     yield Step(chunk.last(sent) + (chunk.line(b"[DONE]") if wish.done else b""), end="finished")
 
@@ -303,8 +304,7 @@ def _fault(wish: Behaviour, sent: int, chunk: _Chunks) -> list[Step] | None:
     if not wish.interrupted:
         return None
     if sent == wish.cut_after:
-        # A moment later, so that what was sent is not swallowed by the reset.
-        return [Step(wait=0.02, end="cut")]
+        return [Step(wait=wish.linger, end="cut")]
     if sent == wish.error_after:
         return [Step(chunk.error(wish)), Step(chunk.line(b"[DONE]"), end="error")]
     if sent == wish.garbage_after:
@@ -482,7 +482,8 @@ class _Sender:
             step = self._step or next(self._steps)
             self._step = None
             if step.wait:
-                self._due = max(self._due, now - 1.0) + step.wait
+                # What is late is made up for, but not the time the client is given before an end.
+                self._due = max(self._due, now if step.end else now - 1.0) + step.wait
             if self._due > now + 0.0005:
                 self._step = step._replace(wait=0.0)
                 self._timer = self._loop.call_at(self._due, self._play)

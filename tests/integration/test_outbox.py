@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -91,7 +92,7 @@ def at_desk(redis_url: str, proxy: TcpProxy) -> Callable[..., None]:
     return run
 
 
-async def until(condition: Callable[[], object], timeout: float = 8.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come true"
@@ -119,7 +120,7 @@ def test_thinking_and_speaking_are_never_one_event(at_desk: Callable[..., None])
         for text, thinking in (("a", True), ("b", True), ("c", False), ("d", True)):
             draft.say(text, thinking)
         draft.add(Mark("stop", None))
-        assert await desk.outbox.drain(draft, 5)
+        assert await desk.outbox.drain(draft, 30)
         events = [decode(entry.payload) for entry in desk.read(draft)]
         assert events == [Reasoning("ab"), Token("c"), Reasoning("d"), Mark("stop", None)]
 
@@ -136,7 +137,7 @@ def test_a_cut_connection_is_made_again_and_nothing_is_twice_or_missing(
             if number % 30 == 15:
                 proxy.cut()
             await asyncio.sleep(0.004)
-        assert await desk.outbox.drain(draft, 8)
+        assert await desk.outbox.drain(draft, 30)
         assert Transcript.of(desk.read(draft)).text == "".join(f"{number} " for number in range(120))
 
     at_desk(work)
@@ -149,7 +150,7 @@ def test_lost_replies_do_no_harm(at_desk: Callable[..., None], proxy: TcpProxy) 
         for number in range(60):
             desk.say(draft, f"{number} ")
             await asyncio.sleep(0.01)
-        assert await desk.outbox.drain(draft, 8)
+        assert await desk.outbox.drain(draft, 30)
         entries = desk.read(draft)
         assert [entry.cursor.n for entry in entries] == list(range(len(entries)))
         assert Transcript.of(entries).text == "".join(f"{number} " for number in range(60))
@@ -219,9 +220,9 @@ def test_a_silent_writer_is_told_too_and_its_log_does_not_expire(at_desk: Callab
         desk.say(draft, "a")
         await until(lambda: draft.acked == 1)
         desk.client.pexpire(draft.keys.log, 60_000)
-        await until(lambda: desk.client.pttl(draft.keys.log) > RUNNING_TTL_MS - 60_000, 4)
+        await until(lambda: desk.client.pttl(draft.keys.log) > RUNNING_TTL_MS - 60_000)
         desk.log.open(draft.claimed.lease.generation_id, 2)
-        await until(lambda: desk.lost == [draft.claimed], 4)
+        await until(lambda: desk.lost == [draft.claimed])
 
     at_desk(work)
 
@@ -235,7 +236,7 @@ def test_a_silent_writer_notices_a_lost_suffix_and_sends_it_again(at_desk: Calla
         before = desk.read(draft)
         desk.client.delete(draft.keys.log)
         desk.client.execute_command("XADD", draft.keys.log, "1-0", "e", before[0].payload)
-        await until(lambda: desk.read(draft) == before, 4)
+        await until(lambda: desk.read(draft) == before)
 
     at_desk(work)
 
@@ -245,18 +246,23 @@ def test_a_steady_writer_takes_the_short_way_and_who_listens_hears_every_event(a
         draft = desk.draft()
         with desk.client.pubsub(ignore_subscribe_messages=True) as listener:
             listener.subscribe(draft.keys.channel.decode())
-            listener.get_message(timeout=1)
+            await until(lambda: desk.client.pubsub_numsub(draft.keys.channel)[0][1])
             desk.client.config_resetstat()
+            began = monotonic()
             for number in range(30):
                 desk.say(draft, f"{number} ")
                 await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
-            assert await desk.outbox.finish(draft, b'{"type":"done"}', 5)
+            assert await desk.outbox.finish(draft, b'{"type":"done"}', 30)
+            # Who is silent for a second asks whether its log is whole.
+            asked = monotonic() - began
             heard: list[bytes] = []
-            while message := listener.get_message(timeout=0.3):
-                heard.append(message["data"])
+            deadline = monotonic() + 30
+            while len(heard) < 31 and monotonic() < deadline:
+                if message := listener.get_message(timeout=0.3):
+                    heard.append(message["data"])
         assert heard == [b"%b %b" % (str(entry.cursor).encode(), entry.payload) for entry in desk.read(draft)]
         assert len(heard) == 31
-        assert desk.client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 8
+        assert desk.client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 8 + asked
 
     at_desk(work)
 
@@ -298,7 +304,7 @@ def test_a_hole_behind_a_proxy_is_closed_within_seconds(at_desk: Callable[..., N
             together.execute_command("XADD", draft.keys.log, "1-0", "e", first.payload)
             together.execute()
         desk.say(draft, "e")
-        await until(lambda: len(desk.read(draft)) == 5, 4)
+        await until(lambda: len(desk.read(draft)) == 5)
         assert [decode(entry.payload) for entry in desk.read(draft)] == [Token(text) for text in "abcde"]
         assert desk.read(draft)[:4] == [first, *lost]
 
@@ -314,13 +320,14 @@ def test_what_becomes_of_a_writer_that_has_left_is_told_to_nobody(
         first = desk.draft()
         desk.say(first, "a")
         await until(lambda: first.acked == 1)
-        proxy.delay(0.15)
+        proxy.black_hole()
         desk.say(first, "b")
         await until(lambda: first.in_flight)
         desk.outbox.leave(first)
         desk.log.open(first.claimed.lease.generation_id, 2)
         second = desk.draft(first.claimed.lease.generation_id, 2)
         desk.say(second, "c")
+        proxy.pass_()
         await until(lambda: second.acked == 1 and not first.in_flight)
         assert desk.lost == []
 
@@ -332,15 +339,15 @@ def test_who_cannot_prove_the_lease_falls_silent_until_it_is_proven(at_desk: Cal
         draft = desk.draft()
         desk.say(draft, "a")
         await until(lambda: draft.acked == 1)
-        draft.proven_at -= 10
+        draft.proven_at -= 1000
         desk.say(draft, "b")
         await asyncio.sleep(0.2)
         assert len(desk.read(draft)) == 1
-        draft.proven_at += 10
+        draft.proven_at += 1000
         desk.outbox.touch(draft)
         await until(lambda: draft.acked == 2)
 
-    at_desk(work, self_fence=5.0)
+    at_desk(work, self_fence=500.0)
 
 
 def test_in_strict_mode_only_what_is_saved_is_sent(at_desk: Callable[..., None]) -> None:
@@ -364,7 +371,7 @@ def test_the_end_lets_the_log_expire_in_its_time(at_desk: Callable[..., None]) -
     async def work(desk: Desk) -> None:
         draft = desk.draft()
         desk.say(draft, "a")
-        assert await desk.outbox.finish(draft, b'{"type":"done"}', 5)
+        assert await desk.outbox.finish(draft, b'{"type":"done"}', 30)
         assert 0 < desk.client.pttl(draft.keys.log) <= FINISHED_TTL_MS
         assert 0 < desk.client.pttl(draft.keys.meta) <= FINISHED_TTL_MS
         desk.outbox.leave(draft)
@@ -380,7 +387,7 @@ def test_hundreds_of_writers_share_the_connection(at_desk: Callable[..., None], 
                 desk.say(draft, f"{number} ")
             await asyncio.sleep(TICK * 2)
         for draft in drafts:
-            assert await desk.outbox.drain(draft, 8)
+            assert await desk.outbox.drain(draft, 30)
             assert Transcript.of(desk.read(draft)).text == "0 1 2 3 4 "
         assert proxy.connections == 1
 
@@ -401,7 +408,7 @@ def test_a_connection_that_has_just_ended_is_not_written_to(at_desk: Callable[..
             pipe.connection_lost(None)
             desk.say(draft, f"{number} ")
             desk.outbox._flush()
-        assert await desk.outbox.drain(draft, 8)
+        assert await desk.outbox.drain(draft, 30)
         assert Transcript.of(desk.read(draft)).text == "".join(f"{number} " for number in range(4))
         assert failures == []
 
