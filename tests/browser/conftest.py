@@ -68,7 +68,7 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip(f"no Chromium here: none of {', '.join(PROGRAMS)} is on the PATH, and CHROMIUM names none")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*QUIET])
+        browser = playwright.chromium.launch(executable_path=program, args=[*QUIET], timeout=180_000)
         yield browser
         browser.close()
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from app.domain.commands import StartGeneration
-from tests.browser.conftest import Site
+from tests.browser.conftest import PATIENCE, Site
 from tests.fakes.proxy import TcpProxy
 from tests.stack import until
 
@@ -31,6 +31,7 @@ FOLLOW = """([path]) => {
 @pytest.fixture
 def page(chromium: Browser) -> Any:
     page = chromium.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
     yield page
     page.close()
 
