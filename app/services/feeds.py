@@ -82,7 +82,7 @@ class Feeds:
 
     def prune(self) -> None:
         """Remove what is old and behind everything that is replayed. Raises DatabaseDown."""
-        for remove in (feed.prune, feed.prune_passing):
+        for remove in (feed.prune, feed.prune_passing, feed.prune_deleted):
             removed = PRUNED_AT_ONCE
             while removed == PRUNED_AT_ONCE:
                 with self._database.system() as tx:

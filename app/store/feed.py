@@ -204,6 +204,25 @@ def prune_passing(tx: Tx, newest: int, days: int, limit: int) -> int:
     )
 
 
+def prune_deleted(tx: Tx, newest: int, days: int, limit: int) -> int:
+    """The same for conversations whose deletion is so old, and not among the newest changes of their user."""
+    # In order, their deletion last: it is what the rest is found by.
+    return execute(
+        tx,
+        """DELETE FROM feed_events e USING (
+               SELECT old.user_id, old.seq FROM feed_events gone JOIN feeds f USING (user_id) JOIN feed_events old
+                   ON old.conversation_id = gone.conversation_id AND old.conversation_seq <= gone.conversation_seq
+               WHERE gone.type = 'conversation.deleted' AND gone.created_at < now() - make_interval(days => :days)
+                   AND gone.seq <= f.seq - :newest
+               ORDER BY gone.created_at, old.conversation_id, old.conversation_seq
+               LIMIT :limit FOR UPDATE OF old SKIP LOCKED
+           ) old WHERE e.user_id = old.user_id AND e.seq = old.seq""",
+        newest=newest,
+        days=days,
+        limit=limit,
+    )
+
+
 def _changes(tx: Tx, which: str, number: str, **values: Any) -> list[Change]:
     rows = fetch(
         tx,

@@ -99,6 +99,42 @@ def test_that_an_answer_was_begun_stays_while_it_may_be_told(resources: Resource
     assert [line.change.seq for line in resources.feeds.of_user(alice, 0).lines] == list(range(1, 154))
 
 
+@pytest.mark.parametrize("at_once", [1000, 7])
+def test_nothing_stays_of_a_deleted_conversation_when_that_is_told_no_more(
+    resources: Resources, alice: User, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(feeds, "PRUNED_AT_ONCE", at_once)
+    gone = [start(resources, alice).conversation.id for _ in range(3)]
+    for conversation_id in gone:
+        rename(resources, alice, conversation_id, 4)
+        resources.conversations.delete(alice, conversation_id)
+    stays = start(resources, alice).conversation.id
+    rename(resources, alice, stays, 220)
+    let_pass(resources, 8)
+    resources.feeds.prune()
+    assert [kept(resources, conversation_id) for conversation_id in gone] == [[], [], []]
+    assert len(kept(resources, stays)) == 200
+    everything = resources.feeds.of_user(alice, 0)
+    assert len(everything.lines) == 200
+    assert everything.available == everything.top
+
+
+@pytest.mark.parametrize(("times", "days"), [(150, 8), (220, 6)])
+def test_that_a_conversation_is_deleted_stays_while_it_is_young_or_may_be_told(
+    resources: Resources, alice: User, times: int, days: float
+) -> None:
+    gone = start(resources, alice).conversation.id
+    resources.conversations.delete(alice, gone)
+    told = kept(resources, gone)
+    rename(resources, alice, start(resources, alice).conversation.id, times)
+    let_pass(resources, days)
+    resources.feeds.prune()
+    assert kept(resources, gone) == told
+    if times < 200:
+        kinds = {line.change.kind for line in resources.feeds.of_user(alice, 0).lines}
+        assert "conversation.deleted" in kinds
+
+
 def test_more_than_is_removed_at_once_is_removed_nevertheless(
     resources: Resources, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
