@@ -12,6 +12,8 @@ from app.store import feed
 from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
 PREVIEW_CHARS = 120
+# The messages of a user whose feed has not come so far are looked through by searches, and not in the index of words.
+INDEXED_FROM = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +265,17 @@ def add_message(
     metadata: dict[str, Any] | None = None,
     items: list[Any] | None = None,
 ) -> None:
-    """Add a message under a number taken before."""
+    """Add a message under a number taken before.
+
+    Each of them has a number of the user's feed, so that those that are not indexed stay few.
+    """
     execute(
         tx,
         """INSERT INTO messages (id, conversation_id, user_id, parent_id, seq, role, status, content, model,
-               client_msg_id, metadata, items)
+               client_msg_id, metadata, items, indexed)
            VALUES (:id, :conversation_id, :user_id, :parent_id, :seq, :role, :status, :content, :model,
-               :client_msg_id, :metadata, :items)""",
+               :client_msg_id, :metadata, :items,
+               coalesce((SELECT f.seq >= :indexed_from FROM feeds f WHERE f.user_id = :user_id), false))""",
         id=message_id,
         conversation_id=conversation_id,
         user_id=user_id,
@@ -282,6 +288,7 @@ def add_message(
         client_msg_id=client_msg_id,
         metadata=as_json(metadata or {}),
         items=as_json(items) if items is not None else None,
+        indexed_from=INDEXED_FROM,
     )
     feed.record(tx, conversation_id, "message.new", message_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,20 +93,57 @@ def test_nobody_finds_what_others_said(alice: Person, bob: Person, resources: Re
     assert search(alice, mine) == []
 
 
-def test_pages_are_complete_also_behind_the_newest_thousand(alice: Person, module_database_url: str):
-    """Rare words are found by the index, common ones by looking; pages of both fit together."""
+@pytest.mark.parametrize(
+    "indexed",
+    [lambda n: True, lambda n: False, lambda n: n > 700, lambda n: n % 2 == 0],
+    ids=["all of them indexed", "none", "all but the first", "every second"],
+)
+def test_pages_are_complete_also_behind_the_newest_thousand(
+    alice: Person, module_database_url: str, indexed: Callable[[int], bool]
+):
+    """Rare words are found by the index, common ones by looking; pages of both fit together, whatever is indexed."""
     user = alice.get("/api/v1/me").json["id"]
     with owner(module_database_url) as cursor:
         conversation, _ = add_conversation(cursor, user)
         for n in range(1, 2500):
             words = ["common"] + ["rare"] * (n % 300 == 0) + ["old"] * (n < 1200)
             at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=17 * n)
-            add_message(cursor, conversation, user, seq=n + 1, content=" ".join([f"n{n}", *words]), created_at=at)
+            content = " ".join([f"n{n}", *words])
+            add_message(cursor, conversation, user, seq=n + 1, content=content, created_at=at, indexed=indexed(n))
     numbers = {q: [int(hit["snippet"].split()[0][1:]) for hit in search(alice, q, limit=50)] for q in ("rare", "old")}
     assert numbers["rare"] == [2400, 2100, 1800, 1500, 1200, 900, 600, 300]
     assert numbers["old"] == list(range(1199, 0, -1))
     assert len(search(alice, "common", limit=50)) == 2499
     assert [hit["snippet"].split()[0] for hit in search(alice, "rare", limit=3)][:2] == ["n2400", "n2100"]
+
+
+def test_nobody_finds_what_others_said_long_ago(alice: Person, bob: Person, module_database_url: str):
+    mine, others = (person.get("/api/v1/me").json["id"] for person in (alice, bob))
+    with owner(module_database_url) as cursor:
+        for user in (mine, others):
+            conversation, _ = add_conversation(cursor, user)
+            for n in range(1, 1010):
+                at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=n)
+                content = f"the {'first' if n < 5 else 'next'} of {user}"
+                add_message(cursor, conversation, user, seq=n + 1, content=content, created_at=at, indexed=n % 2 == 0)
+    assert [hit["snippet"] for hit in search(alice, "first")] == [f"the first of {mine}"] * 4
+
+
+def test_a_users_first_messages_are_not_indexed_and_later_ones_are(
+    alice: Person, bob: Person, resources: Resources, module_database_url: str
+):
+    """What is in the index is written ahead word by word; somebody's first thousand messages need not be there."""
+    earlier = ask(alice, resources, "an early question", "an early answer")
+    with owner(module_database_url) as cursor:
+        cursor.execute("UPDATE feeds SET seq = 2000 WHERE user_id = %s", (alice.get("/api/v1/me").json["id"],))
+    later = ask(alice, resources, "a later question", "a later answer")
+    another = ask(bob, resources, "somebody else's question", "somebody else's answer")
+    with owner(module_database_url) as cursor:
+        cursor.execute("SELECT conversation_id::text, bool_and(indexed), bool_or(indexed) FROM messages GROUP BY 1")
+        indexed = {row[0]: row[1:] for row in cursor.fetchall()}
+    said = [indexed[made["conversation"]["id"]] for made in (earlier, later, another)]
+    assert said == [(False, False), (True, True), (False, False)]
+    assert len(search(alice, "early or later")) == 4
 
 
 @pytest.mark.parametrize(
