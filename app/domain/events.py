@@ -136,8 +136,22 @@ def pack(payloads: Sequence[bytes]) -> bytes:
 
 
 def unpack(body: bytes) -> list[bytes]:
-    """The encoded events of a packed body, byte for byte as they were packed."""
-    lines = zlib.decompress(body)
+    """The encoded events of a packed body, byte for byte as they were packed.
+
+    Bodies may stand one behind the other, the newest first: a row of checkpoints grows at its beginning.
+    """
+    newest_first: list[list[bytes]] = []
+    while body:
+        unpacker = zlib.decompressobj()
+        lines = unpacker.decompress(body)
+        if not unpacker.eof:
+            raise zlib.error("a packed body is incomplete")
+        newest_first.append(_apart(lines))
+        body = unpacker.unused_data
+    return [line for lines in reversed(newest_first) for line in lines]
+
+
+def _apart(lines: bytes) -> list[bytes]:
     for sign, seam in _SEAMS.items():
         lines = lines.replace(sign, seam)
     # A body of an earlier release begins with its first event and has no seams.

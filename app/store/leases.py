@@ -8,6 +8,9 @@ from typing import Any
 
 from app.store.database import Tx, as_json, execute, fetch, fetch_one
 
+# A row of checkpoints grows up to this many bytes: larger ones do not find room in their page again when many grow.
+ROW_BYTES = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -145,20 +148,33 @@ def renew(tx: Tx, checkpoints: Sequence[Checkpoint], lease: float) -> set[str]:
 
 
 def _save(tx: Tx, checkpoints: Sequence[Checkpoint]) -> None:
-    """Add the rows of checkpoints whose generations this transaction holds: nobody else adds any to them meanwhile.
+    """Add checkpoints of generations that this transaction holds: nobody else adds any to them meanwhile.
 
-    That is why it need not be an upsert, which writes more. After a lost COMMIT reply the same events come again, maybe
-    with more behind them.
+    That is why it need not be an upsert, which writes more. What goes on where the newest row ends is put in front of
+    what that has, as long as it stays small: of a heap-only update PostgreSQL writes ahead what lies between the first
+    and the last byte that changed, so only what is new, and neither a key nor, later, a deletion. After a lost COMMIT
+    reply the same events come again, maybe with more behind them.
     """
     execute(
         tx,
         """MERGE INTO generation_chunks c
-           USING unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]), CAST(:firsts AS int[]),
-               CAST(:lasts AS int[]), CAST(:bodies AS bytea[])) AS given(id, user_id, epoch, first_n, last_n, body)
+           USING (
+               SELECT given.*, newest.first_n IS NOT NULL AS goes_on,
+                   coalesce(newest.first_n, given.from_n) AS first_n
+               FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]),
+                   CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:bodies AS bytea[]))
+                   AS given(id, user_id, epoch, from_n, last_n, body)
+               LEFT JOIN LATERAL (
+                   SELECT first_n, last_n, octet_length(body) AS size FROM generation_chunks
+                   WHERE generation_id = given.id AND epoch = given.epoch ORDER BY first_n DESC LIMIT 1
+               ) newest ON newest.last_n = given.from_n - 1 AND newest.size + octet_length(given.body) <= :most
+           ) given
            ON c.generation_id = given.id AND c.epoch = given.epoch AND c.first_n = given.first_n
+           WHEN MATCHED AND given.goes_on THEN UPDATE SET last_n = given.last_n, body = given.body || c.body
            WHEN MATCHED AND c.last_n < given.last_n THEN UPDATE SET last_n = given.last_n, body = given.body
            WHEN NOT MATCHED THEN INSERT (generation_id, user_id, epoch, first_n, last_n, body)
                VALUES (given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body)""",
+        most=ROW_BYTES,
         ids=[c.lease.generation_id for c in checkpoints],
         users=[c.user_id for c in checkpoints],
         epochs=[c.lease.epoch for c in checkpoints],

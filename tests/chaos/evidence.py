@@ -141,8 +141,14 @@ def _rows(cursor: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any
 
 
 def _unpacked(body: bytes) -> list[bytes]:
-    """The lines of a packed body: what stands between two pieces of text is one sign in it."""
-    lines = zlib.decompress(body)
+    """The lines of what is packed: bodies one behind the other, the newest first."""
+    unpacker = zlib.decompressobj()
+    lines = _apart(unpacker.decompress(body))
+    return _unpacked(unpacker.unused_data) + lines if unpacker.unused_data else lines
+
+
+def _apart(lines: bytes) -> list[bytes]:
+    """The lines of one body: what stands between two pieces of text is one sign in it."""
     for sign, kind in ((b'"', b"token"), (b"'", b"reasoning")):
         lines = lines.replace(b"\n" + sign, b'"}\n{"type":"%b","content":"' % kind)
     return lines.removeprefix(b'"}\n').split(b"\n")

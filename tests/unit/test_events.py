@@ -145,6 +145,19 @@ def test_an_event_that_a_later_release_says_otherwise_is_packed_byte_for_byte(pa
         assert unpack(pack(some)) == some
 
 
+@given(st.lists(st.lists(events, min_size=1, max_size=5), min_size=1, max_size=5))
+def test_bodies_one_behind_the_other_come_out_in_order_when_the_newest_is_first(some: list[list[Event]]) -> None:
+    parts = [[encode(event) for event in part] for part in some]
+    body = b"".join(pack(part) for part in reversed(parts))
+    assert unpack(body) == [payload for part in parts for payload in part]
+
+
+def test_a_body_that_was_cut_off_is_an_error() -> None:
+    body = pack([b"some", b"lines"]) + pack([b"earlier", b"ones"])
+    with pytest.raises(zlib.error):
+        unpack(body[:-1])
+
+
 def test_numbering_gives_consecutive_positions_of_one_revision() -> None:
     assert number(3, 5, [b"a", b"b"]) == [Entry(Cursor(3, 5), b"a"), Entry(Cursor(3, 6), b"b")]
     assert number(3, 5, []) == []
