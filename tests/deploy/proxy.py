@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dev.server import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "deploy" / "nginx"
 MOUNTED = "/etc/nginx/unbroken"
@@ -20,13 +22,6 @@ MOUNTED = "/etc/nginx/unbroken"
 def binary() -> str | None:
     """Where nginx is, None when it is not installed. Debian keeps it outside an ordinary user's PATH."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Proxy:
@@ -60,7 +55,7 @@ class Proxy:
         """Everything nginx has written, to both of its logs."""
         return self._output.read_text()
 
-    def accesses(self, count: int, patience: float = 3.0) -> list[dict[str, Any]]:
+    def accesses(self, count: int, patience: float = 30.0) -> list[dict[str, Any]]:
         """The access log, once it has at least `count` lines."""
         deadline = time.monotonic() + patience
         while True:
@@ -71,7 +66,7 @@ class Proxy:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _write(self, groups: dict[str, list[str]]) -> None:
@@ -90,7 +85,7 @@ class Proxy:
             )
 
     def _await_port(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

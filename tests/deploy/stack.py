@@ -78,7 +78,7 @@ class Stack:
         """Start a service and wait for its health check, as `depends_on` does."""
         self.processes[name] = self._program(name).start()
         log = self._log(name)
-        healthy = wait_until(lambda: self.ended(name) or self.is_healthy(name), 60, step=0.5)
+        healthy = wait_until(lambda: self.ended(name) or self.is_healthy(name), 180, step=0.5)
         assert healthy, f"{name} is not healthy:\n{last_lines(log, 40)}"
         assert not self.ended(name), f"{name} has ended:\n{last_lines(log, 40)}"
 
@@ -87,17 +87,17 @@ class Stack:
         self.processes["valkey"] = self._program("valkey").start()
         url = f"redis://:{GIVEN['VALKEY_PASSWORD']}@127.0.0.1:{self.ports['valkey']}"
         with redis.Redis.from_url(url, socket_timeout=1) as client:
-            assert wait_until(lambda: _answers(client), 10), self.log("valkey")
+            assert wait_until(lambda: _answers(client), 60), self.log("valkey")
 
     def run(self, name: str) -> None:
         """A service that ends by itself."""
-        self._program(name).run(timeout=60)
+        self._program(name).run(timeout=180)
 
     def start_nginx(self) -> None:
         groups = {group: [f"127.0.0.1:{self.ports[group]}"] for group in ("web", "streams")}
         self.proxy = Proxy(groups, self.services["nginx"]["command"])
         self.ports["nginx"] = self.proxy.port
-        assert wait_until(lambda: self.is_healthy("nginx"), 5), self.proxy.output()
+        assert wait_until(lambda: self.is_healthy("nginx"), 60), self.proxy.output()
 
     def ended(self, name: str) -> bool:
         return self.processes[name].poll() is not None

@@ -63,7 +63,7 @@ def call(
     proxy: Proxy, path: str, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> http.client.HTTPResponse:
     """The answer, its body unread."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     return connection.getresponse()
 
@@ -73,18 +73,18 @@ def described(proxy: Proxy, path: str, **more: Any) -> dict[str, Any]:
     return answer
 
 
-def delays(response: http.client.HTTPResponse) -> list[float]:
-    """How many seconds after it was sent each event arrived."""
-    arrived = []
+def heard(response: http.client.HTTPResponse, upstream: Upstream) -> list[int]:
+    """The numbers of the events; the server, which waits for that, is told of each that it was heard."""
+    numbers = []
     buffer = b""
     while data := response.read1(65536):
-        now = time.time()
         buffer += data
         *frames, buffer = buffer.split(b"\n\n")
         for frame in frames:
             line = next(line for line in frame.splitlines() if line.startswith(b"data: "))
-            arrived.append(now - json.loads(line[6:])["sent"])
-    return arrived
+            numbers.append(json.loads(line[6:])["number"])
+            upstream.heard.release()
+    return numbers
 
 
 # -- streams --------------------------------------------------------------------------------------------
@@ -100,15 +100,17 @@ def delays(response: http.client.HTTPResponse) -> list[float]:
         ("/api/v1/generations", {"Accept": "application/json", "Accept_Encoding": "gzip, deflate"}),
     ],
 )
-def test_every_event_is_handed_on_at_once(proxy: Proxy, path: str, headers: dict[str, str]) -> None:
+def test_every_event_is_handed_on_at_once(
+    proxy: Proxy, groups: dict[str, Upstream], path: str, headers: dict[str, str]
+) -> None:
     response = call(proxy, path, X_Behave="events", **headers)
 
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert response.headers["Content-Encoding"] is None
-    seen = delays(response)
-    assert len(seen) == EVENTS
-    assert max(seen) < 0.15, seen
+    # The next one is sent when this one was heard: what is held back is never followed by anything.
+    served = groups["web" if path.endswith("/generations") else "streams"]
+    assert heard(response, served) == list(range(EVENTS))
 
 
 @pytest.mark.parametrize("path", ["/api/v1/feed", "/v1/responses", "/api/v1/generations"])
@@ -125,7 +127,8 @@ def test_headers_arrive_before_the_first_event(proxy: Proxy) -> None:
     response = call(proxy, "/api/v1/feed", X_Behave="silence")
 
     assert response.status == 200
-    assert time.monotonic() - began < 0.5
+    # The first event would come in half a minute.
+    assert time.monotonic() - began < 20
 
 
 def test_what_a_stream_needs_reaches_the_application(proxy: Proxy) -> None:
@@ -301,7 +304,7 @@ def test_the_compatible_surface_refuses_in_its_own_form(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("request_line", [b"GET /%zz HTTP/1.1", b"nonsense"])
 def test_a_request_that_cannot_be_read_is_refused_with_a_problem(proxy: Proxy, request_line: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", proxy.port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), 60) as connection:
         connection.sendall(request_line + b"\r\nHost: x\r\n\r\n")
         answer = connection.makefile("rb").read()
 
@@ -405,7 +408,7 @@ def test_one_group_stands_in_for_the_other_until_it_is_back(away: str, path: str
         assert described(proxy, path, method="POST", body=b"{}")["group"] == "the other"
         back = Upstream(away, port)
         # nginx tries it again after `fail_timeout`.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while described(proxy, path)["group"] != away:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 EVENTS = 6
-EVENT_SECONDS = 0.2
+# How long the server waits to be told that an event was heard, before it gives up.
+HEARD_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Upstream:
     def __init__(self, group: str, port: int = 0) -> None:
         self.group = group
         self.received: list[Received] = []
+        self.heard = threading.Semaphore(0)
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -68,21 +70,27 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             time.sleep(30)
 
         def _events(self, received: Received) -> None:
-            self._send_events()
+            """Each event when the one before it was heard; without its end when one was not."""
+            self._begin()
+            for number in range(EVENTS):
+                self._send_event(number)
+                if not upstream.heard.acquire(timeout=HEARD_SECONDS):
+                    self.close_connection = True
+                    return
             self.wfile.write(b"0\r\n\r\n")
 
         def _truncate(self, received: Received) -> None:
             """The stream of a process that goes away: no last chunk."""
-            self._send_events()
-            self.close_connection = True
-
-        def _send_events(self) -> None:
             self._begin()
             for number in range(EVENTS):
-                self._chunk(b": ka\n")
-                frame = json.dumps({"sent": time.time(), "number": number})
-                self._chunk(f"data: {frame}\nid: 1-{number}\n\n".encode())
-                time.sleep(EVENT_SECONDS)
+                self._send_event(number)
+            # A reset would take along what has not been read yet.
+            time.sleep(0.5)
+            self.close_connection = True
+
+        def _send_event(self, number: int) -> None:
+            self._chunk(b": ka\n")
+            self._chunk(f'data: {{"number": {number}}}\nid: 1-{number}\n\n'.encode())
 
         def _begin(self) -> None:
             self.send_response(200)

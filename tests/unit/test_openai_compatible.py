@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
+from dev.server import free_port
 from tests.fakes.upstream import FakeUpstream, call_text
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, ProviderError, Text, Thought, ToolDelta, Usage
 from worker.providers.http_direct import DirectTransport
@@ -57,7 +58,7 @@ def run(upstream: FakeUpstream, use: Callable[[OpenAICompatible], Coroutine[Any,
     async def main() -> Any:
         provider = connect(upstream.base_url, **options)
         try:
-            return await asyncio.wait_for(use(provider), 20)
+            return await asyncio.wait_for(use(provider), 90)
         finally:
             await provider.close()
 
@@ -169,14 +170,18 @@ def test_an_upstream_that_does_not_stream_is_read_as_well(upstream: FakeUpstream
 
 
 def test_each_read_is_heard_as_it_comes(upstream: FakeUpstream) -> None:
-    async def times(provider: OpenAICompatible) -> list[float]:
-        stamps: list[float] = []
-        await provider.stream(prompt(tokens=5, rate=20), lambda _: stamps.append(time.monotonic()))
-        return stamps
+    async def hear(provider: OpenAICompatible) -> str:
+        """What is heard of an answer whose upstream then says nothing more."""
+        heard: list[Piece] = []
+        task = asyncio.create_task(provider.stream(prompt(tokens=5, stall_after=2), heard.extend))
+        await until(lambda: text_of(heard) == call_text(upstream.calls[-1].number, 0, 2))
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return text_of(heard)
 
-    stamps = run(upstream, times)
-    assert len(stamps) >= 5
-    assert stamps[4] - stamps[0] > 0.12
+    assert run(upstream, hear)
 
 
 def test_the_request_carries_the_key_and_the_parameters(upstream: FakeUpstream) -> None:
@@ -265,9 +270,7 @@ def test_a_wrong_key_is_never_quoted(upstream: FakeUpstream) -> None:
 
 
 def test_an_upstream_that_is_not_there_is_reported() -> None:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    url = f"http://127.0.0.1:{free_port()}/v1"
     pieces, error = arun(collect_from(url))
     assert pieces == []
     assert error is not None
@@ -328,8 +331,8 @@ def test_cancelling_disconnects_the_upstream_at_once(upstream: FakeUpstream, fak
         await until(lambda: upstream.calls[-1].ended)
         return (upstream.calls[-1].ended or 0) - cancelled
 
-    # A tenth of that on an idle machine; a connection left open would end with the test's own timeout.
-    assert run(upstream, leave) < 0.5
+    # A twentieth of a second on an idle machine; a connection left open would end with the test's own timeout.
+    assert run(upstream, leave) < 8
     assert upstream.calls[-1].end == "client_disconnected"
 
 
@@ -339,20 +342,20 @@ def test_a_listener_that_fails_disconnects_the_upstream_at_once_and_is_told_why(
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await provider.stream(prompt(tokens=1000, rate=100), hear)
+            await provider.stream(prompt(tokens=1000, rate=20), hear)
         closed = time.time()
         await until(lambda: upstream.calls[-1].ended)
         return (upstream.calls[-1].ended or 0) - closed
 
-    # A tenth of that on an idle machine; a connection left open would end with the test's own timeout.
-    assert run(upstream, leave) < 0.5
+    # A twentieth of a second on an idle machine; a connection left open would end with the test's own timeout.
+    assert run(upstream, leave) < 8
     assert upstream.calls[-1].end == "client_disconnected"
 
 
 def test_a_finished_connection_serves_the_next_request(upstream: FakeUpstream) -> None:
     async def twice(provider: OpenAICompatible) -> None:
         await collect(provider, prompt())
-        await asyncio.sleep(0.2)  # the end of the body follows the end of the answer
+        await asyncio.sleep(0.8)  # the end of the body follows the end of the answer
         await collect(provider, prompt())
 
     run(upstream, twice)
@@ -361,7 +364,7 @@ def test_a_finished_connection_serves_the_next_request(upstream: FakeUpstream) -
 
 def test_more_than_a_hundred_answers_run_at_once(upstream: FakeUpstream) -> None:
     async def many(provider: OpenAICompatible) -> list[tuple[list[Piece], ProviderError | None]]:
-        return await asyncio.gather(*(collect(provider, prompt(tokens=40, rate=10, key=i)) for i in range(150)))
+        return await asyncio.gather(*(collect(provider, prompt(tokens=40, rate=6, key=i)) for i in range(150)))
 
     answers = run(upstream, many)
     calls = upstream.calls[-150:]
@@ -490,7 +493,7 @@ class one_answer:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join(5)
+        self._thread.join(30)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -500,7 +503,7 @@ class one_answer:
             try:
                 connection.sendall(self._answer)
                 connection.shutdown(socket.SHUT_WR)
-                connection.settimeout(2)
+                connection.settimeout(20)
                 while connection.recv(65536):
                     pass
             except OSError:
@@ -510,12 +513,12 @@ class one_answer:
 async def collect_from(url: str) -> tuple[list[Piece], ProviderError | None]:
     provider = connect(url)
     try:
-        return await asyncio.wait_for(collect(provider, prompt()), 10)
+        return await asyncio.wait_for(collect(provider, prompt()), 60)
     finally:
         await provider.close()
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
