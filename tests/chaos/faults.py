@@ -77,8 +77,11 @@ async def kill_worker(strike: Strike, back_after: float = 2.0) -> None:
     worker.start()
 
 
-async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None) -> None:
-    """SIGSTOP until others have taken over what it held, then SIGCONT: a zombie that believes it is the owner."""
+async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None, overtaken: float = 0.0) -> None:
+    """SIGSTOP until others have taken over what it held, then SIGCONT: a zombie that believes it is the owner.
+
+    ``overtaken``: for so many seconds more, in which they say what the zombie is going to say, too.
+    """
     worker = worker or await strike.rig.busiest()
     held = await strike.rig.held_by(worker)
     strike.rig.note("worker stopped", " ".join([worker.name, *held]))
@@ -88,6 +91,7 @@ async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = 
     until = time.monotonic() + 20
     while set(held) & set(await strike.rig.held_by(worker)) and time.monotonic() < until:
         await asyncio.sleep(0.2)
+    await asyncio.sleep(overtaken)
     worker.signal(signal.SIGCONT)
     strike.rig.note("worker continued", worker.name)
 
