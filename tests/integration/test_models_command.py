@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1/0", "JWT_SECRET": "s" * 32}
     run = [sys.executable, "-m", "app.ops.models", *arguments]
-    return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_models_are_listed_set_shown_and_removed(database_url: str) -> None:

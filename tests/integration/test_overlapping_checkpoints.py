@@ -46,5 +46,5 @@ def test_a_save_that_waited_for_another_one_of_the_same_events_adds_what_is_new(
             assert store.renew(tx, [part(hand, 0, 6)], 30) == {hand.id}
             waiting = another.submit(leases.renew, [part(hand, 0, 10)])
             until(waits, what="the second one waiting for the first one's row")
-        assert waiting.result(10) == {hand.id}
+        assert waiting.result(60) == {hand.id}
     assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads

@@ -15,13 +15,14 @@ from app.relay import places as relay_places
 from app.relay.places import Places
 from tests.fakes.proxy import TcpProxy
 from tests.fakes.relay import NAMESPACE, client_of
+from tests.stack import until
 
 opened: list[Places] = []
 
 
-def places(url: str, *, limit: int = 100, limit_per_user: int = 2) -> Places:
-    """One process's count."""
-    opened.append(Places(PlaceBook(client_of(url), NAMESPACE), limit, limit_per_user))
+def places(url: str, *, limit: int = 100, limit_per_user: int = 2, patience: float = 10) -> Places:
+    """One process's count. ``patience``: how long it waits for Redis."""
+    opened.append(Places(PlaceBook(client_of(url, patience), NAMESPACE), limit, limit_per_user))
     return opened[-1]
 
 
@@ -33,13 +34,19 @@ def _no_process_outlives_its_test() -> Iterator[None]:
 
 
 def take_soon(where: Places, user: str) -> None:
-    deadline = time.monotonic() + 5
-    while True:
+    def taken() -> bool:
         with suppress(TooManyStreams):
             where.take(user)
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+            return True
+        return False
+
+    until(taken, step=0.02)
+
+
+def counted(url: str, user: str) -> list[float]:
+    """Until when each of the user's places counts."""
+    with client_of(url) as client:
+        return [score for _, score in client.zrange(f"{NAMESPACE}:streams:{user}", 0, -1, withscores=True)]
 
 
 def test_the_limit_of_a_user_holds_over_all_processes(redis_url: str) -> None:
@@ -72,12 +79,12 @@ def test_the_places_of_a_process_that_died_come_free(redis_url: str, monkeypatch
 
 
 def test_a_place_that_is_held_stays_counted(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_places, "TTL_SECONDS", 0.6)
     monkeypatch.setattr(relay_places, "RENEW_SECONDS", 0.1)
     here, there = places(redis_url), places(redis_url)
     here.take("alice")
     here.take("alice")
-    time.sleep(1.2)
+    before = max(counted(redis_url, "alice"))
+    until(lambda: min(counted(redis_url, "alice")) > before + 500, what="the renewal of both")
     with pytest.raises(TooManyStreams):
         there.take("alice")
 
@@ -139,7 +146,7 @@ def test_a_place_that_was_asked_for_and_not_taken_is_given_back(redis_url: str) 
 def test_a_place_that_is_asked_for_counts_before_it_is_taken(redis_url: str) -> None:
     here, there = places(redis_url), places(redis_url)
     waiting = [here.ask("alice"), here.ask("alice")]
-    time.sleep(0.2)
+    until(lambda: len(counted(redis_url, "alice")) == 2)
     refused = there.ask("alice")
     with pytest.raises(TooManyStreams):
         refused.take()
@@ -161,7 +168,7 @@ def test_what_redis_forgot_is_told_it_again(redis_url: str) -> None:
 @pytest.mark.parametrize("act", ["cut", "black_hole"])
 def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis_url: str, act: str) -> None:
     with TcpProxy.before(redis_url) as proxy:
-        here = places(proxy.url(redis_url))
+        here = places(proxy.url(redis_url), patience=1)
         here.leave("alice", here.take("alice"))
         proxy.delay(0.3)
         asked = here.ask("alice")
@@ -175,7 +182,7 @@ def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis
 
 
 def test_a_redis_that_hangs_is_tried_once_for_each_question(redis_url: str) -> None:
-    with TcpProxy.before(redis_url) as proxy, client_of(proxy.url(redis_url)) as client:
+    with TcpProxy.before(redis_url) as proxy, client_of(proxy.url(redis_url), 1) as client:
         book = PlaceBook(client, NAMESPACE)
         assert book.ask("alice", "one", 9)()
         proxy.black_hole()
@@ -193,7 +200,7 @@ def test_a_place_is_counted_though_the_connection_was_closed_since_the_last(redi
         here, there = places(proxy.url(redis_url)), places(redis_url)
         here.take("alice")
         proxy.cut()
-        time.sleep(0.1)
+        until(lambda: not proxy.open)
         proxy.pass_()
         here.take("alice")
         with pytest.raises(TooManyStreams):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-import time
+from collections.abc import Sequence
+from math import inf
 
 import pytest
 
@@ -12,8 +13,9 @@ from app.domain.events import Snapshot
 from app.relay import shelf
 from app.relay.book import Book
 from app.relay.hub import Hub
+from app.services.reading import LogReader
 from tests.actors import claim, start
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 
 def test_the_store_knows_a_running_log_as_far_as_its_newest_checkpoint(stack: Stack) -> None:
@@ -30,6 +32,19 @@ def test_the_store_knows_a_running_log_as_far_as_its_newest_checkpoint(stack: St
     assert ends(["019aa000-0000-7000-8000-000000000000"]) == {}
 
 
+class Counting:
+    """A reader of logs, and how often it was asked how far the store knows them."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self.asked = 0
+        self.read, self.queue_positions = reader.read, reader.queue_positions
+
+    def ends(self, keys: Sequence[str]) -> dict[str, Cursor | None]:
+        self.asked += 1
+        return self._reader.ends(keys)
+
+
 def test_a_log_that_has_nothing_to_say_is_not_read_again_and_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,15 +55,17 @@ def test_a_log_that_has_nothing_to_say_is_not_read_again_and_again(
     hand.say(Snapshot("", "start", 1)).publish()
     hand.save(pieces=1)
     resources, settings = stack.resources, stack.settings
-    book = Book(resources.reader, lambda key: resources.log.keys(key).channel)
+    source = Counting(resources.reader)
+    book = Book(source, lambda key: resources.log.keys(key).channel)
     hub = Hub(book, settings.redis_url, settings.redis_namespace, resources.redis.publish)
     ours, theirs = socket.socketpair()
     with ours:
         hub.adopt(theirs, generation_id, START)
         ours.settimeout(10)
         assert b"snapshot" in ours.recv(65536)
-        time.sleep(0.5)
-        before = hub.log_reads
-        time.sleep(2.5)
+        topic = hub._topics[resources.log.keys(generation_id).channel]
+        until(lambda: topic.channel not in hub._ear._asked and not topic.schedule.reading and topic.schedule.due == inf)
+        before, asked = hub.log_reads, source.asked
+        until(lambda: source.asked >= asked + 8, what="eight questions whether there is more")
         assert hub.log_reads == before
     hub.close()

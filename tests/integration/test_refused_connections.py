@@ -25,7 +25,7 @@ def proxy(redis_url: str) -> Iterator[TcpProxy]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -575,5 +575,5 @@ def test_renewing_a_lease_touches_no_index(database: Database, database_url: str
             updated, hot = cursor.fetchone()
             return (updated, hot) if updated >= 5 else None
 
-    updated, hot = until(counted, 5)
+    updated, hot = until(counted)
     assert hot == updated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +49,7 @@ def together(count: int, work: Callable[[int], T]) -> list[T | UnbrokenError]:
     gate = threading.Barrier(count)
 
     def one(number: int) -> T | UnbrokenError:
-        gate.wait(10)
+        gate.wait(60)
         try:
             return work(number)
         except UnbrokenError as error:
@@ -242,10 +241,9 @@ def test_a_request_never_needs_two_connections_at_once(database_url: str, valkey
     stack = Stack(tmp_path, database_url, valkey.url(), DATABASE_POOL=1)
     try:
         user = stack.user
-        began = time.monotonic()
         found = together(6, lambda n: start(stack.resources, user, str(n)))
+        # Two that wait for each other would be told after five seconds that the database is busy.
         assert {type(one) for one in found} == {Started}
-        assert time.monotonic() - began < 4
     finally:
         stack.stop()
 

@@ -33,7 +33,7 @@ def heard(stack: Stack) -> Iterator[list[Event]]:
     thread = threading.Thread(target=listen)
     thread.start()
     try:
-        assert listening.wait(10)
+        assert listening.wait(60)
         yield events
     finally:
         over.set()
