@@ -158,12 +158,12 @@ def test_a_long_poll_returns_with_the_next_event(alice: Person, resources: Resou
     generation = made["generation"]["id"]
     hand = Hand(resources, generation)
     timer = threading.Timer(0.4, lambda: hand.say(Token("late")))
-    timer.start()
     began = time.monotonic()
-    poll = alice.get(f"/api/v1/generations/{generation}?after=1-0&wait=10").json
+    timer.start()
+    poll = alice.get(f"/api/v1/generations/{generation}?after=1-0&wait=30").json
     waited = time.monotonic() - began
     assert [event["content"] for event in poll["events"]] == ["late"]
-    assert 0.3 < waited < 3
+    assert 0.3 < waited < 20
 
 
 def test_a_long_poll_without_news_ends_with_its_time(alice: Person):
@@ -172,19 +172,19 @@ def test_a_long_poll_without_news_ends_with_its_time(alice: Person):
     poll = alice.get(f"/api/v1/generations/{made['generation']['id']}?after=0-0&wait=0.5")
     assert poll.status_code == 200
     assert poll.json["events"] == []
-    assert 0.4 < time.monotonic() - began < 3
+    assert 0.4 < time.monotonic() - began < 20
 
 
 def test_a_long_poll_with_an_old_tag_answers_at_once(alice: Person, resources: Resources):
     made = alice.start()
-    path = f"/api/v1/generations/{made['generation']['id']}?wait=5"
+    path = f"/api/v1/generations/{made['generation']['id']}?wait=30"
     old = alice.get(path.partition("?")[0]).headers["ETag"]
     hand = Hand(resources, made["generation"]["id"])
     hand.say(Token("x"))
     hand.save()
     began = time.monotonic()
     assert alice.get(path, headers={"If-None-Match": old}).json["content"] == "x"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_what_has_not_changed_is_not_sent_again(alice: Person, resources: Resources):

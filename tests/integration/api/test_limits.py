@@ -113,11 +113,11 @@ def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_ap
 
 
 def test_after_the_time_it_named_one_may_again(make_app: Any):
-    person = Person(make_app(ratelimit_reads="2/4second").test_client(), "patient")
+    person = Person(make_app(ratelimit_reads="2/8second").test_client(), "patient")
     codes = [person.get("/api/v1/me").status_code for _ in range(3)]
     refused = person.get("/api/v1/me")
     assert [*codes, refused.status_code] == [200, 200, 429, 429]
-    assert 1 <= int(refused.headers["Retry-After"]) <= 4
+    assert 1 <= int(refused.headers["Retry-After"]) <= 8
     time.sleep(int(refused.headers["Retry-After"]))
     assert person.get("/api/v1/me").status_code == 200
 
@@ -128,9 +128,10 @@ def test_without_redis_the_limit_holds_and_nothing_fails(make_app: Any, address:
     person = Person(app.test_client(), "unlucky")
     codes = [person.post(START, json={"message": f"{n}"}).status_code for n in range(5)]
     assert codes == [202, 202, 202, 429, 429]
+    # A Redis that says nothing is not waited for by each of them: that would be a second each time.
     began = time.perf_counter()
-    assert all(person.get("/api/v1/me").status_code == 200 for _ in range(20))
-    assert time.perf_counter() - began < 3
+    assert all(person.get("/api/v1/me").status_code == 200 for _ in range(60))
+    assert time.perf_counter() - began < 30
 
 
 def test_a_redis_that_dies_and_returns_is_counted_in_again(make_app: Any, tmp_path: Any):

@@ -58,7 +58,11 @@ _CHAT = st.fixed_dictionaries(
     {"model": st.just("offline"), "stream": st.just(True), "messages": st.lists(_ANY, max_size=3)},
     optional=dict.fromkeys(_CHAT_FIELDS, _ANY),
 )
-QUICKLY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICKLY = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @pytest.fixture(scope="module", name="settings")
