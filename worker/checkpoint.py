@@ -51,7 +51,8 @@ class _Part:
 
     @classmethod
     def of(cls, draft: Draft, now: float) -> _Part:
-        """All that is not saved."""
+        """All that is not saved, also what no tick has made an event of yet."""
+        draft.seal()
         return cls(draft, draft.saved, len(draft.payloads), draft.size, now)
 
     def packed(self) -> Checkpoint:
@@ -104,7 +105,6 @@ class Checkpointer:
 
     async def save(self, draft: Draft) -> None:
         """Save everything of one draft now. Raises DatabaseDown."""
-        draft.seal()
         await self._renew([_Part.of(draft, monotonic())])
 
     async def _run(self) -> None:
@@ -125,7 +125,7 @@ class Checkpointer:
 
     def _due(self, draft: Draft, now: float) -> _Part | None:
         waiting, fresh = now - draft.saved_at, len(draft.payloads) - draft.saved
-        if fresh and (
+        if (fresh or draft.pending) and (
             draft.strict
             or fresh >= self._policy.events
             or self._beat(draft, now, waiting)

@@ -1,7 +1,8 @@
 """What the generations of a process say, written to Redis in one pipelined write per tick.
 
-A generation's outgoing events are a Draft. Whatever pieces arrive within a tick become one event; it is encoded
-once. Resending is always safe (append.lua), so a lost connection or reply costs nothing but the resending. The next
+A generation's outgoing events are a Draft. Whatever pieces arrive within a tick, or while the answer to the write
+before is awaited, become one event; it is encoded once. So there is less to do per token the busier we or Redis are.
+Resending is always safe (append.lua), so a lost connection or reply costs nothing but the resending. The next
 event of a log that is known to be in step goes the short way: added by a plain command, published when it is there.
 """
 
@@ -161,7 +162,6 @@ class Outbox:
         self._reopen = reopen
         self._drafts: dict[str, Draft] = {}
         self._dirty: set[Draft] = set()
-        self._untold: list[bytes] = []  # commands that publish what was added
         self._pipe: Pipe | None = None
         self._flush_at: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -231,7 +231,6 @@ class Outbox:
     def _flush(self) -> None:
         """One write for everything that became sendable. This is the token path: no await, no allocation to spare."""
         self._flush_at = None
-        self._tell()
         self._last_flush = asyncio.get_running_loop().time()
         pipe = self._line
         now = monotonic()
@@ -242,11 +241,13 @@ class Outbox:
         appenders: list[Draft] = []
         dirty, self._dirty = self._dirty, set()
         for draft in dirty:
+            if draft.in_flight:
+                continue  # comes back with the reply; all that is said until then is one event
             if draft.pending:
                 draft.seal()
             acked, sendable = draft.acked, draft.sendable
-            if pipe is None or draft.in_flight or not draft.opened or acked >= sendable:
-                continue  # comes back with the reply, the opening, the checkpoint or the connection
+            if pipe is None or not draft.opened or acked >= sendable:
+                continue  # comes back with the connection, the opening or the checkpoint
             if now - draft.proven_at > self._self_fence:
                 continue  # silent until PostgreSQL confirms the lease
             if sendable - acked == 1 and now < draft.in_step_until and draft.ttl_ms == KEEP_TTL:
@@ -270,9 +271,8 @@ class Outbox:
     def _append(self, draft: Draft, payloads: list[bytes], ttl_ms: int) -> bytes:
         return packed(appending(draft.keys, draft.epoch, draft.acked, payloads, ttl_ms))
 
-    def _tell(self) -> None:
-        """Publish what was added since the last time."""
-        untold, self._untold = self._untold, []
+    def _tell(self, untold: list[bytes]) -> None:
+        """Publish what was added, by commands of the short way."""
         pipe = self._line
         if untold and pipe is not None:  # without it they are not heard of before the log is read
             pipe.write(untold, len(untold), self._on_told)
@@ -287,13 +287,12 @@ class Outbox:
     def _receive_added(self, drafts: Iterator[Draft], replies: list[Reply]) -> None:
         """The answers to plain XADDs: an id for each event that is in the log."""
         self._oldest_unanswered = None
-        if not self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
+        untold: list[bytes] = []
         # Strictly in this order: what is not answered yet stays in the iterator.
         for reply, draft in zip(replies, drafts, strict=False):
             draft.in_flight = False
             if isinstance(reply, bytes):
-                self._untold.append(draft.short_way.telling(reply, draft.payloads[draft.acked]))
+                untold.append(draft.short_way.telling(reply, draft.payloads[draft.acked]))
                 draft.acked += 1
                 if draft.pending or draft.acked < draft.sendable:
                     self.touch(draft)
@@ -302,6 +301,7 @@ class Outbox:
                 self.touch(draft)
             else:
                 self._refused(reply)
+        self._tell(untold)
 
     def _receive(self, drafts: Iterator[Draft], replies: list[Reply]) -> None:
         """The answers of append.lua."""

@@ -145,6 +145,19 @@ def test_so_much_time_makes_a_checkpoint(at_bench: Callable[..., None]) -> None:
     at_bench(work, seconds=0.2)
 
 
+def test_what_waits_for_its_tick_is_saved_too(at_bench: Callable[..., None]) -> None:
+    """However long Redis keeps the tick waiting."""
+
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        draft.say("a", False)
+        draft.say("b", False)
+        await until(lambda: draft.saved == 1)
+        assert [decode(entry.payload) for entry in bench.saved(draft)] == [Token("ab")]
+
+    at_bench(work, seconds=0.2)
+
+
 def test_drafts_that_began_at_different_times_are_saved_together(at_bench: Callable[..., None]) -> None:
     async def work(bench: Bench) -> None:
         drafts = []

@@ -114,6 +114,23 @@ def test_what_is_said_within_a_tick_is_one_event(at_desk: Callable[..., None]) -
     at_desk(work)
 
 
+def test_what_is_said_while_a_reply_is_awaited_is_one_event(at_desk: Callable[..., None]) -> None:
+    """A Redis that is busy is given fewer events, not more of them at once."""
+
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        draft.in_flight = True
+        for text in "abc":
+            desk.say(draft, text)
+            await asyncio.sleep(TICK * 3)
+        draft.in_flight = False
+        desk.outbox.touch(draft)
+        assert await desk.outbox.drain(draft, 30)
+        assert [decode(entry.payload) for entry in desk.read(draft)] == [Token("abc")]
+
+    at_desk(work)
+
+
 def test_thinking_and_speaking_are_never_one_event(at_desk: Callable[..., None]) -> None:
     async def work(desk: Desk) -> None:
         draft = desk.draft()
