@@ -91,4 +91,4 @@ def test_what_happened_while_the_web_server_was_away_is_caught_up_with(visit: Vi
     alice = visit()
     site.restart_web()
     site.finished(alice.name, "In between")
-    expect(row(alice, "In between")).to_be_visible(timeout=15_000)
+    expect(row(alice, "In between")).to_be_visible()
