@@ -5,6 +5,8 @@ Other processes know a change after a few seconds. One file for a path: the docu
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from flask import Response
 from pydantic import ConfigDict, Field
 
@@ -84,7 +86,7 @@ def add_model(caller: Caller, body: NewModelBody) -> Response:
     """A new model."""
     spec = check(ModelSpec, body.model_dump(exclude={"name"}))
     added = web().resources.configurator.add(body.name, spec)
-    return render.answer(render.model(added), 201, {"Location": f"/api/v1/models/{body.name}"})
+    return render.answer(render.model(added), 201, {"Location": f"/api/v1/models/{quote(body.name)}"})
 
 
 @routes.route_for(

@@ -24,7 +24,7 @@ from app.services.catalogue import Catalogue
 from app.services.history import History, turn_of
 from app.store import conversations, generations, leases, reserved, responses
 from app.store.conversations import Conversation, Message
-from app.store.database import Database, Tx
+from app.store.database import ONE_MOMENT, Database, Tx
 from app.store.generations import Generation
 from app.store.leases import Claimed
 
@@ -279,7 +279,8 @@ class Starter:
 
     def _read_back(self, user: User, generation_id: str) -> Started | None:
         try:
-            with self._database.user(user.id) as tx:
+            # What is there may be deleted while we look.
+            with self._database.user(user.id, ONE_MOMENT) as tx:
                 generation = generations.get(tx, generation_id)
                 return _started(tx, generation, repeated=False) if generation else None
         except DatabaseDown:

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from app.domain.commands import StartGeneration
+from app.domain.commands import ListConversations, StartGeneration
 from app.domain.cursor import START, Cursor
 from app.domain.errors import NotFound
 from app.services.chats import Ask
@@ -15,6 +15,7 @@ from app.services.polling import Poller
 from app.services.starting import Command
 from app.wiring import Resources, build
 from tests.actors import Hand, before_statement, claim, somebody_waits, start
+from tests.fakes.proxy import TcpProxy
 from tests.stack import Stack, until
 
 
@@ -93,6 +94,23 @@ def test_a_repeat_of_a_request_whose_conversation_is_deleted_begins_anew(
     second = looker.starter.start(module_stack.user, command)
     assert not second.repeated
     assert second.conversation.id != first.conversation.id
+
+
+def test_what_was_started_although_nobody_heard_of_the_commit_is_told_as_it_was(module_stack: Stack) -> None:
+    url = module_stack.settings.database_url
+    with TcpProxy.before(url) as proxy:
+        starter = build(module_stack.settings.model_copy(update={"database_url": proxy.url(url)}))
+        starter.catalogue.find("offline")
+        proxy.drop_reply_to(lambda data: b"COMMIT" in data)
+
+        def delete() -> None:
+            newest, *_ = module_stack.resources.conversations.list(module_stack.user, ListConversations()).items
+            module_stack.resources.conversations.delete(module_stack.user, newest.id)
+
+        before_statement(starter, "FROM conversations c WHERE c.id", delete, time=2)
+        assert start(starter, module_stack.user, "Am I heard?").message.content == "Am I heard?"
+        assert proxy.lost_replies == 1
+        starter.close()
 
 
 def test_a_conversation_that_is_deleted_while_it_leaves_is_whole_or_gone(

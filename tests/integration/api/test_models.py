@@ -66,6 +66,18 @@ def test_a_new_model_is_there_for_everybody_with_what_concerns_them(admin: Perso
     assert alice.start(model=name)["generation"]["model"] == name
 
 
+def test_a_new_model_is_where_its_answer_says_whatever_it_is_called(admin: Person, name: str):
+    made = admin.post(MODELS, json={"name": f"{name}?#% \N{PARROT}", "provider": "offline"})
+    assert made.status_code == 201, made.text
+    assert admin.get(made.headers["Location"]).json == made.json
+
+
+def test_a_models_name_adds_no_header(admin: Person, name: str):
+    made = admin.post(MODELS, json={"name": f"{name}\r\nX-Evil: 1", "provider": "offline"})
+    assert made.status_code == 201, made.text
+    assert "X-Evil" not in made.headers
+
+
 def test_only_administrators_change_models(alice: Person, name: str):
     body = {"name": name, "provider": "offline"}
     asked = [
