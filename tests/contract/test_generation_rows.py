@@ -183,7 +183,7 @@ class Rows(RuleBasedStateMachine):
 def test_rows_and_a_plain_model_agree_whatever_writers_do(module_stack: Stack) -> None:
     Rows.stack = module_stack
     # After a restart of PostgreSQL a lease is honoured for its whole length, whatever it says.
-    until(lambda: _up_for(module_stack) > LEASE, LEASE + 5)
+    until(lambda: _up_for(module_stack) > LEASE, LEASE + 60)
     run_state_machine_as_test(
         Rows,
         settings=settings(

@@ -16,6 +16,8 @@ from app.store.generations import Generation
 from tests.stack import Stack, Web, until
 
 ANSWERS = 4
+# Long enough for what is done to the web meanwhile, also on a busy machine.
+LONG = {"tokens": 300, "rate": 20}
 
 
 class Follower:
@@ -48,7 +50,7 @@ class Follower:
         # A cursor is worth keeping until its answer has ended.
         positions = ",".join(f"{key}:{cursor}" for key, cursor in self.cursors.items())
         path = f"/api/v1/feed?generations=live&from_seq={self.last}" + (f"&after={positions}" if positions else "")
-        connection = HTTPConnection(where.hostname or "", where.port, timeout=20)
+        connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
             answer = connection.getresponse()
@@ -85,17 +87,17 @@ def test_four_answers_over_one_connection_come_whole_though_web_processes_are_ki
     follower = Follower(stack.token(), first)
     following = Thread(target=follower.follow, daemon=True)
     following.start()
-    until(lambda: follower.connects == 1, 10, "a connection")
-    ids = [stack.start(f"Tell me {n}", model="offline").generation.id for n in range(ANSWERS)]
-    until(lambda: len(follower.cursors) == ANSWERS, 20, "all answers at once")
+    until(lambda: follower.connects == 1, what="a connection")
+    ids = [stack.start(f"Tell me {n}", model="offline", parameters=LONG).generation.id for n in range(ANSWERS)]
+    until(lambda: len(follower.cursors) == ANSWERS, what="all answers at once")
     follower.web = second
     first.kill()
-    until(lambda: follower.connects == 2, 10, "another connection")
+    until(lambda: follower.connects == 2, what="another connection")
     seen = sum(map(len, follower.events.values()))
-    until(lambda: sum(map(len, follower.events.values())) > seen + 20, 20, "more events")
+    until(lambda: sum(map(len, follower.events.values())) > seen + 20, what="more events")
     follower.web = third
     second.kill()
-    following.join(60)
+    following.join(120)
     assert not following.is_alive(), {key: len(events) for key, events in follower.events.items()}
     assert follower.connects >= 3
     assert follower.told == list(range(1, follower.told[-1] + 1))

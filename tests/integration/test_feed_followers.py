@@ -66,7 +66,7 @@ async def events(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, str]]
     """The numbered events of a chunked body, until it breaks."""
     buffer = b""
     while True:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             size = int(await reader.readuntil(b"\r\n"), 16)
             buffer += (await reader.readexactly(size + 2))[:-2]
         while b"\n\n" in buffer:
@@ -80,7 +80,7 @@ def run(stack: Stack, crowd: Crowd, play: Callable[[], Awaitable[None]]) -> list
     """Have everybody follow while ``play`` runs, until they have ``crowd.top``."""
 
     async def all_of_it() -> list[list[int]]:
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(400):
             following = [asyncio.create_task(crowd.follow()) for _ in range(READERS)]
             while crowd.connects < READERS:
                 await asyncio.sleep(0.05)
@@ -113,17 +113,19 @@ def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_ha
         crowd.web = second
         first.kill()
         await ask(GENERATIONS // 3)
+        while crowd.connects < 2 * READERS:
+            await asyncio.sleep(0.05)
         crowd.web = await asyncio.to_thread(lambda: stack.web(MAX_STREAMS_PER_USER=5000, MAX_STREAMS=5000))
         await asyncio.to_thread(second.terminate)
         await ask(GENERATIONS - 2 * (GENERATIONS // 3) - 1)
         for one in started:
-            await asyncio.to_thread(stack.finished, one.generation.id, 60)
+            await asyncio.to_thread(stack.finished, one.generation.id)
         await asyncio.to_thread(name_it)
 
     def name_it() -> None:
         """The last event of all: everybody knows beforehand that it is."""
         conversations, conversation_id = stack.resources.conversations, begun.conversation.id
-        until(lambda: conversations.get(stack.user, conversation_id).title, 20, "a title")
+        until(lambda: conversations.get(stack.user, conversation_id).title, what="a title")
         crowd.top = conversations.get(stack.user, conversation_id).feed_seq + 1
         conversations.change(stack.user, conversation_id, ChangeConversation(title="The end"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -45,39 +46,49 @@ def let_pass(database: Database, seconds: float, generation_id: str | None = Non
         )
 
 
-def put_off(database: Database, generation_id: str) -> float:
-    """Seconds until it may be handed out again."""
+def due_at(database: Database, generation_id: str) -> Decimal:
+    """When it may be handed out again, in seconds since 1970."""
     with database.system() as tx:
         row = fetch_one(
-            tx,
-            """SELECT CAST(extract(epoch FROM next_dispatch_at - clock_timestamp()) AS float8) AS seconds
-               FROM generations WHERE id = :id""",
-            id=generation_id,
+            tx, "SELECT extract(epoch FROM next_dispatch_at) AS at FROM generations WHERE id = :id", id=generation_id
         )
     assert row is not None
-    return float(row.seconds)
+    return Decimal(row.at)
+
+
+def clock(database: Database) -> Decimal:
+    """PostgreSQL's, in seconds since 1970."""
+    with database.system() as tx:
+        row = fetch_one(tx, "SELECT extract(epoch FROM clock_timestamp()) AS now")
+    assert row is not None
+    return Decimal(row.now)
 
 
 def test_a_queued_generation_is_due_only_after_its_grace(resources: Resources, alice: User) -> None:
-    started = start(resources, alice)
+    begins, generation = clock(resources.database), start(resources, alice).generation.id
+    grace, due = Decimal(GRACE_SECONDS), due_at(resources.database, generation)
+    assert begins + grace <= due <= clock(resources.database) + grace
     heard: list[str] = []
+    # However long this test takes: a hundred seconds are left, and then none.
+    let_pass(resources.database, -100)
     assert sweeper(resources, heard).sweep() == []
-    let_pass(resources.database, GRACE_SECONDS - 0.5)
-    assert sweeper(resources, heard).sweep() == []
-    let_pass(resources.database, 0.6)
-    assert sweeper(resources, heard).sweep() == heard == [started.generation.id]
+    let_pass(resources.database, 100 + GRACE_SECONDS)
+    assert sweeper(resources, heard).sweep() == heard == [generation]
 
 
 def test_each_hand_out_puts_the_next_one_off_for_longer(resources: Resources, alice: User) -> None:
     generation = start(resources, alice).generation.id
     heard: list[str] = []
-    pauses = []
-    for _ in range(8):
-        let_pass(resources.database, 100)
+    let_pass(resources.database, 100)
+    for pause in (2, 4, 8, 16, 32, 60, 60, 60):
+        before = clock(resources.database)
         sweeper(resources, heard).sweep()
-        pauses.append(round(put_off(resources.database, generation)))
+        due, after = due_at(resources.database, generation), clock(resources.database)
+        assert before + pause <= due <= after + pause
+        # However long this test takes: it is not due yet, and then it is.
+        let_pass(resources.database, -100)
         assert sweeper(resources, heard).sweep() == []
-    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+        let_pass(resources.database, 200)
     assert heard == [generation] * 8
 
 
@@ -88,15 +99,15 @@ def test_a_claim_ends_the_putting_off(resources: Resources, alice: User) -> None
         sweeper(resources, []).sweep()
     claim(resources, generation).release()
     assert sweeper(resources, []).sweep() == [generation]
-    assert put_off(resources.database, generation) < 3
+    assert due_at(resources.database, generation) <= clock(resources.database) + 2
 
 
 def test_a_running_generation_is_due_when_its_lease_has_ended_and_not_before(resources: Resources, alice: User) -> None:
     generation = start(resources, alice).generation.id
-    claim(resources, generation, lease=20)
-    let_pass(resources.database, 19)
+    claim(resources, generation, lease=600)
+    let_pass(resources.database, 500)
     assert sweeper(resources, []).sweep() == []
-    let_pass(resources.database, 2)
+    let_pass(resources.database, 101)
     assert sweeper(resources, []).sweep() == [generation]
 
 
@@ -149,11 +160,14 @@ def test_two_sweepers_never_hand_out_the_same_row_in_one_round(resources: Resour
 def test_many_sweepers_at_once_hand_out_everything_once(resources: Resources, alice: User) -> None:
     expected = {start(resources, alice).generation.id for _ in range(40)}
     let_pass(resources.database, 100)
+    with resources.database.system() as tx:
+        # Put off for a minute, not for two seconds: nothing comes up again while this test runs.
+        execute(tx, "UPDATE generations SET dispatches = 9")
     heard: list[str] = []
     gate = threading.Barrier(5)
 
     def sweep() -> None:
-        gate.wait(10)
+        gate.wait(60)
         for _ in range(4):
             sweeper(resources, heard, room=lambda: 7).sweep()
 
@@ -161,7 +175,7 @@ def test_many_sweepers_at_once_hand_out_everything_once(resources: Resources, al
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert set(heard) == expected
     assert set(Counter(heard).values()) == {1}
 
@@ -189,10 +203,10 @@ def test_it_sweeps_by_itself_until_it_is_stopped_and_survives_a_handler_that_fai
     sweeping.start()
     first = start(resources, alice).generation.id
     let_pass(resources.database, 100)
-    until(lambda: first in heard, 5)
+    until(lambda: first in heard)
     second = start(resources, alice).generation.id
     let_pass(resources.database, 100, second)
-    until(lambda: second in heard, 5)
+    until(lambda: second in heard)
     sweeping.stop()
 
 
@@ -210,6 +224,6 @@ def test_who_only_rings_lets_those_look_first_who_claim(resources: Resources, al
     hand = claim(resources, start(resources, alice).generation.id, lease=10)
     let_pass(resources.database, 11)
     heard: list[str] = []
-    assert sweeper(resources, heard, grace=5).sweep() == []
-    let_pass(resources.database, 5)
-    assert sweeper(resources, heard, grace=5).sweep() == heard == [hand.id]
+    assert sweeper(resources, heard, grace=500).sweep() == []
+    let_pass(resources.database, 500)
+    assert sweeper(resources, heard, grace=500).sweep() == heard == [hand.id]
