@@ -31,7 +31,7 @@ LOG_LOSSES = {
 }
 LOSS_SECONDS = 15.0
 # Between a worker's last look at its lease and the provider's first look at the request, in seconds.
-ON_ITS_WAY = 5.0
+ON_ITS_WAY = 2.0
 # A process starts the threads of its pools when it needs them, and keeps them: those of requests in a web process,
 # those that wait for Redis in a worker.
 WEB_THREADS, WORKER_THREADS = 30, 70

@@ -72,7 +72,7 @@ async def calm(strike: Strike) -> None:
     "worker-killed",
     "Others go on within lease and sweep; nobody loses a token",
     covers=("takeover",),
-    within=10,
+    within=8,
     timed=True,
 )
 async def worker_killed(strike: Strike) -> None:
