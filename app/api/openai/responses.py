@@ -23,6 +23,9 @@ routes = Routes(
     "responses", __name__, "/v1", "OpenAI-compatible: the same generations as responses", refusal="OpenAIError"
 )
 
+# Each is looked up, and may be long: a request of a megabyte could name thousands.
+MAX_REFERENCES = 100
+
 _OBJECT = Answer(200, "The response", shapes.OpenAIResponse)
 _STREAM = Answer(200, "The response; or its events", content_type=EVENT_STREAM)
 
@@ -128,6 +131,8 @@ class _Behind:
 def _command(process: WebProcess, user: User, body: ResponseBody, key: str | None) -> StartGeneration:
     given = body.model_dump(exclude_none=True)
     parsed = items.parse(body.input, "input", process.settings.max_message_chars)
+    if sum(item["type"] == "item_reference" for item in parsed) > MAX_REFERENCES:
+        raise InvalidFields([("input", f"must not refer to more than {MAX_REFERENCES} items")])
     said = items.said([item for one in parsed for item in _resolved(process, user, one)])
     behind = _behind(process, user, body)
     parameters = asking.parameters(given)

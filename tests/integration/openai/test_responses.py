@@ -160,6 +160,14 @@ def test_an_item_can_be_referred_to(alice: Person, resources: Resources) -> None
     assert [item["content"][0]["text"] for item in listed] == ["Hello", "More"]
 
 
+def test_no_more_than_a_hundred_items_can_be_referred_to(alice: Person, resources: Resources) -> None:
+    answer = alice.get(f"/v1/responses/{finished(alice, resources)['id']}").json["output"][0]
+    reference, asked = {"type": "item_reference", "id": answer["id"]}, {"role": "user", "content": "More"}
+    refused = alice.post("/v1/responses", json={**BACKGROUND, "input": [*[reference] * 101, asked]})
+    assert (refused.status_code, refused.json["error"]["param"]) == (400, "input")
+    assert ask(alice, input=[*[reference] * 100, asked])["status"] == "queued"
+
+
 def test_an_empty_conversation_is_not_shown_natively_until_something_is_said(alice: Person) -> None:
     conversation = alice.post("/v1/conversations", json={"metadata": {"a": "b"}}).json
     native = f"/api/v1/conversations/{uuid_of(conversation['id'])}"
