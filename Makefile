@@ -40,7 +40,7 @@ browser: $(DEV) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
 clients: $(DEV) ## the SDKs of others against a real instance [ARGS=]
-	@exec $(PYTHON) -m pytest tests/clients --numprocesses 2 --dist loadfile $(ARGS)
+	@exec $(PYTHON) -m pytest tests/clients --numprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports
 	@.venv/bin/ruff check .
