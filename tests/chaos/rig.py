@@ -17,8 +17,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -336,6 +336,25 @@ class Rig:
             else:
                 member.start()
         await self.until_ready(again=True)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Whoever ends meanwhile is started again, as by every supervisor.
+
+        A worker whose broker refused it (a full disk) leaves in its own time: it may still be there when all is healed.
+        """
+        watch = asyncio.ensure_future(self._watch())
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            for member in self.members:
+                if not member.alive:
+                    member.start()
+            await asyncio.sleep(0.5)
 
     async def _revive(self, server: Server) -> None:
         """Wait until a server answers; one that has ended, now or in the middle of its start, is started again."""

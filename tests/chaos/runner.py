@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
         await rig.heal()
         history.healed = time.time()
     speaking = scenario.plan.tokens / scenario.plan.rate + scenario.plan.ramp
-    await load.wait(speaking + scenario.patience)
+    async with nullcontext() if scenario.lasting else rig.watched():
+        await load.wait(speaking + scenario.patience)
     if scenario.lasting:
         await _look(rig, load, dump, with_redis=False)
         await rig.heal()
