@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# Only these signs: everything else has a meaning of its own where origins are compared.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 InterruptionPolicy = Literal["continue", "restart", "error"]
 
@@ -77,6 +81,7 @@ class Settings(BaseSettings):
     token_quota_per_day: int | None = Field(None, ge=1)
 
     # Operating.
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
     trusted_proxies: int = Field(0, ge=0, le=10)
     worker_metrics_port: int | None = Field(None, ge=1, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -114,6 +119,13 @@ class Settings(BaseSettings):
 
         parse_many(limit)
         return limit
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if any(origin != "*" and not _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("an origin is scheme://host or scheme://host:port, without a path; or *, for all")
+        return origins
 
     # Two variables that must agree are compared at the second of them: a validator of the whole is only asked when
     # every single one is good, and would be heard one start later.

@@ -11,6 +11,7 @@ from flask_openapi3.openapi import OpenAPI
 from app.api import (
     account,
     conversations,
+    cors,
     document,
     errors,
     feeds,
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> OpenAPI:
     errors.register(app, views.render_not_found)
     app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
     app.after_request(_protect)
+    cors.register(app, settings)
     native = (generations, messages, conversations, feeds, search, transfer, usage, account, models, tickets, ops)
     for module in native:
         app.register_api(module.routes)

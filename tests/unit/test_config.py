@@ -46,6 +46,7 @@ def test_every_bad_variable_is_named_at_once(environment: pytest.MonkeyPatch) ->
         "LEASE_SECONDS": "0", "TICK_MS": "-1", "MAX_ATTEMPTS": "0", "ON_INTERRUPTION": "continue,pray",
         "STRICT_DURABILITY": "perhaps", "LOG_LEVEL": "LOUD", "JWT_SECRET": "short",
         "RATELIMIT_READS": "often", "OPENAI_BASE_URL": "ftp://x", "TOKEN_QUOTA_PER_DAY": "0",
+        "CORS_ORIGINS": "https://chat.example.com/",
     }  # fmt: skip
     for name, value in bad.items():
         environment.setenv(name, value)
