@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.config import Settings
+from app.config import InvalidSettings, Settings
 from app.domain.errors import NotFound, UnbrokenError
 from app.domain.models import ModelSpec
 from app.services.catalogue import Catalogue
@@ -39,7 +39,11 @@ def main() -> int:
         if name == "set":
             command.add_argument("fields", nargs="*", metavar="FIELD=VALUE", help=", ".join(ModelSpec.model_fields))
     asked = parser.parse_args()
-    settings = Settings.load()
+    try:
+        settings = Settings.load()
+    except InvalidSettings as error:
+        print(f"These variables cannot be used:\n{error}", file=sys.stderr)
+        return 1
     database = Database(settings.database_url, 1)
     configurator = Configurator(database, Catalogue(database, None, None), settings.openai_base_url is not None)
     try:

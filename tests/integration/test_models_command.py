@@ -12,6 +12,10 @@ from tests.conftest import ROOT
 
 def command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1/0", "JWT_SECRET": "s" * 32}
+    return _run(environment, *arguments)
+
+
+def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     run = [sys.executable, "-m", "app.ops.models", *arguments]
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
@@ -30,6 +34,15 @@ def test_models_are_listed_set_shown_and_removed(database_url: str) -> None:
     assert "mine\toffline\tmine" in command(database_url, "list").stdout
     assert command(database_url, "remove", "mine").stdout == "mine is gone\n"
     assert command(database_url, "show", "mine").returncode == 1
+
+
+def test_variables_that_are_missing_are_said_in_so_many_words() -> None:
+    needed = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_JWKS_URL")
+    asked = _run({name: value for name, value in os.environ.items() if name not in needed}, "list")
+    assert asked.returncode == 1
+    assert "DATABASE_URL: " in asked.stderr
+    assert "REDIS_URL: " in asked.stderr
+    assert "Traceback" not in asked.stderr
 
 
 def test_what_is_wrong_is_said_and_changes_nothing(database_url: str) -> None:
