@@ -112,7 +112,7 @@ class Web(Running):
 
 
 class Stack:
-    """``settings`` are variables of interfaces.md, for every process and for ``resources``."""
+    """``settings`` are variables of the README's table, for every process and for ``resources``."""
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: Any) -> None:
         self.directory = directory

@@ -11,5 +11,7 @@ render         domain objects to JSON, each in one place
 shapes         the same objects as models, for the OpenAPI document
 tracing        request ids, log lines and numbers of each request
 document       the OpenAPI document and its page
-generations, streams, conversations, account    the resources
+streams, starting, feed_frames    what several resources answer with: streams, begun generations, events of feeds
+generations, conversations, messages, feeds, …    the resources, one file each
+openai, aisdk    the same generations in other people's protocols
 """

@@ -6,5 +6,5 @@ load       clients; history: what they saw
 faults     what can be done to a rig; scenarios: which of it, and what must hold
 evidence   dumps of the stores, the provider's log; checker: the rules; figures: what was measured
 plants     bugs built in on purpose, each of which the checker must find
-runner     one scenario; report: the page
+runner     one scenario; lanes: several rigs side by side; report: the page
 """

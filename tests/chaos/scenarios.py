@@ -1,4 +1,4 @@
-"""The twenty-five faults of the protocol's last chapter, as a table: name, what is done, what may happen."""
+"""Faults as a table: number, name, what is done and what may happen. Forms of a fault share a number; 25 is the mix."""
 
 from __future__ import annotations
 

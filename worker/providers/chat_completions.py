@@ -1,6 +1,6 @@
 """The chat completions protocol, pure: a prompt to a request body, the bytes of an answer to pieces.
 
-Providers differ in what they send (wire.md §8); this file is the list of the differences we know.
+Providers differ in what they send; this file is the list of the differences we know.
 """
 
 from __future__ import annotations

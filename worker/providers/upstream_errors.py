@@ -19,7 +19,7 @@ from worker.providers.base import ProviderError
 
 MAX_MESSAGE_CHARS = 300
 
-# The same set the OpenAI SDKs retry (wire.md §2); every 5xx belongs to it too.
+# The same set the OpenAI SDKs retry; every 5xx belongs to it too.
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
 
 _CODES = {
