@@ -158,6 +158,12 @@ def test_bytes_that_break_careless_code_arrive_as_text_everybody_can_store(stack
     assert indices(said.text) == list(range(60))
 
 
+def test_an_answer_that_ends_for_a_reason_nobody_can_store_has_ended(stack: Stack) -> None:
+    row = stack.finished(ask(stack, tokens=5, rate=0, finish="st\0op"))
+    check(stack, row)
+    assert (row.status, row.finish_reason, row.tries) == ("completed", "st\ufffdop", 1)
+
+
 def test_an_answer_as_fast_as_the_socket_takes_it_is_whole(stack: Stack, upstream: FakeUpstream) -> None:
     row = stack.finished(ask(stack, tokens=20_000, rate=0, batch=50))
     [call] = calls_of(stack, upstream, row.id)

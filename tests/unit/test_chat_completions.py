@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.events import Mark, decode, encode
+from app.domain.usage import MOST_TOKENS
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, ToolCall, ToolDelta, Usage
 from worker.providers.chat_completions import AnswerReader, Template, request_body
 
@@ -111,6 +114,28 @@ def test_no_or_odd_usage_does_not_lose_the_answer(usage: Any) -> None:
     assert end.finish_reason == "stop"
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        b'{"prompt_tokens":1e30,"completion_tokens":2}',
+        b'{"prompt_tokens":1%b,"completion_tokens":2}' % (b"0" * 400),
+        b'{"prompt_tokens":1e999,"completion_tokens":2}',
+        b'{"prompt_tokens":-5,"completion_tokens":-1,"cost":-1}',
+        b'{"prompt_tokens":1,"completion_tokens":2,"cost":NaN}',
+        b'{"prompt_tokens":1,"completion_tokens":2,"cost":1e999}',
+        b'{"prompt_tokens":1,"completion_tokens":2,"cost":1e300}',
+    ],
+)
+def test_usage_nobody_can_mean_is_told_as_what_stores_and_encoders_take(usage: bytes) -> None:
+    ending = json.dumps(STOP).encode()[:-1] + b',"usage":' + usage + b"}"
+    end = pieces_of(chunk(content="a"), ending)[-1]
+    assert isinstance(end, Finished)
+    told = asdict(end.usage) if end.usage else None
+    assert decode(encode(Mark(end.finish_reason, told))) == Mark("stop", told)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert all(count is None or 0 <= count <= MOST_TOKENS for count in (told or {}).values())
+
+
 @pytest.mark.parametrize("choices", [[], None])
 def test_chunks_without_choices_say_nothing(choices: Any) -> None:
     assert text_of(pieces_of({"choices": choices}, chunk(content="a"), {}, STOP)) == "a"
@@ -144,6 +169,12 @@ def test_a_second_choice_is_not_mixed_in() -> None:
 @pytest.mark.parametrize("reason", ["length", "tool_calls", "content_filter", "eos_token"])
 def test_finish_reasons_pass_through_known_or_not(reason: str) -> None:
     assert pieces_of({"choices": [{"delta": {}, "finish_reason": reason}]}) == [Finished(reason, None)]
+
+
+@pytest.mark.parametrize("sign", ["\\u0000", "\\ud83d", "\\ude42"])
+def test_finish_reasons_can_be_stored_by_everybody(sign: str) -> None:
+    ending = b'{"choices":[{"index":0,"delta":{},"finish_reason":"st%bop"}]}' % sign.encode()
+    assert pieces_of(ending) == [Finished(f"st{REPLACED}op", None)]
 
 
 @pytest.mark.parametrize(

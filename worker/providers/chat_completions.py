@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from app.domain.usage import MOST_COST, MOST_TOKENS
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, ProviderError, Text, Thought, ToolDelta, Usage
 from worker.providers.sse import EventTooLarge, SseEvent, SseParser
 from worker.providers.upstream_errors import from_event
@@ -191,7 +192,7 @@ class AnswerReader:
             elif function := delta.get("function_call"):
                 self._tool({"index": 0, "function": function})
         if reason := choice.get("finish_reason"):
-            self._finish_reason = str(reason)
+            self._finish_reason = _whole(str(reason))
 
     def _content(self, content: str | list[Any]) -> None:
         if isinstance(content, str):
@@ -348,14 +349,19 @@ def _usage(fields: Any) -> Usage | None:
     try:
         cost = fields.get("cost")
         return Usage(
-            input_tokens=int(fields.get("prompt_tokens") or 0),
-            output_tokens=int(fields.get("completion_tokens") or 0),
-            reasoning_tokens=int((fields.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
-            cached_tokens=int((fields.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-            cost=None if cost is None else float(cost),
+            input_tokens=_count(fields.get("prompt_tokens")),
+            output_tokens=_count(fields.get("completion_tokens")),
+            reasoning_tokens=_count((fields.get("completion_tokens_details") or {}).get("reasoning_tokens")),
+            cached_tokens=_count((fields.get("prompt_tokens_details") or {}).get("cached_tokens")),
+            cost=float(cost) if cost is not None and 0 <= float(cost) < MOST_COST else None,
         )
     except (AttributeError, TypeError, ValueError, OverflowError):
         return None  # an odd bill is no reason to lose the answer
+
+
+def _count(told: Any) -> int:
+    """As many tokens as anybody can mean: a number beyond 64 bits cannot be encoded, one that is not finite stored."""
+    return min(max(int(told or 0), 0), MOST_TOKENS)
 
 
 def _loads_leniently(data: bytes) -> Any:
