@@ -153,25 +153,29 @@ def _save(tx: Tx, checkpoints: Sequence[Checkpoint]) -> None:
     That is why it need not be an upsert, which writes more. What goes on where the newest row ends is put in front of
     what that has, as long as it stays small: of a heap-only update PostgreSQL writes ahead what lies between the first
     and the last byte that changed, so only what is new, and neither a key nor, later, a deletion. After a lost COMMIT
-    reply the same events come again, maybe with more behind them.
+    reply the same events come again, maybe with more behind them. Two saves can be on their way at once: one that
+    arrives when all it has is there adds nothing.
     """
     execute(
         tx,
         """MERGE INTO generation_chunks c
            USING (
-               SELECT given.*, newest.first_n IS NOT NULL AS goes_on,
-                   coalesce(newest.first_n, given.from_n) AS first_n
+               SELECT given.*, newest.goes_on,
+                   CASE WHEN newest.goes_on THEN newest.first_n ELSE given.from_n END AS first_n
                FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[]), CAST(:epochs AS int[]),
                    CAST(:firsts AS int[]), CAST(:lasts AS int[]), CAST(:bodies AS bytea[]))
                    AS given(id, user_id, epoch, from_n, last_n, body)
                LEFT JOIN LATERAL (
-                   SELECT first_n, last_n, octet_length(body) AS size FROM generation_chunks
+                   SELECT first_n, last_n,
+                       last_n = given.from_n - 1 AND octet_length(body) + octet_length(given.body) <= :most AS goes_on
+                   FROM generation_chunks
                    WHERE generation_id = given.id AND epoch = given.epoch ORDER BY first_n DESC LIMIT 1
-               ) newest ON newest.last_n = given.from_n - 1 AND newest.size + octet_length(given.body) <= :most
+               ) newest ON true
+               WHERE (newest.last_n >= given.last_n) IS NOT TRUE
            ) given
            ON c.generation_id = given.id AND c.epoch = given.epoch AND c.first_n = given.first_n
            WHEN MATCHED AND given.goes_on THEN UPDATE SET last_n = given.last_n, body = given.body || c.body
-           WHEN MATCHED AND c.last_n < given.last_n THEN UPDATE SET last_n = given.last_n, body = given.body
+           WHEN MATCHED THEN UPDATE SET last_n = given.last_n, body = given.body
            WHEN NOT MATCHED THEN INSERT (generation_id, user_id, epoch, first_n, last_n, body)
                VALUES (given.id, given.user_id, given.epoch, given.first_n, given.last_n, given.body)""",
         most=ROW_BYTES,

@@ -48,3 +48,14 @@ def test_a_save_that_waited_for_another_one_of_the_same_events_adds_what_is_new(
             until(waits, what="the second one waiting for the first one's row")
         assert waiting.result(60) == {hand.id}
     assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads
+
+
+def test_a_save_that_comes_behind_one_with_more_takes_nothing_back(module_stack: Stack) -> None:
+    """The relay asks how far the store knows a silent log: it would believe that it has heard everything."""
+    resources = module_stack.resources
+    hand = claim(resources, start(resources, module_stack.user).generation.id).speak(9)
+    leases = Leases(resources.database, "saving", 30, 600)
+    for first, end, known in ((0, 6, 6), (6, 10, 10), (6, 8, 10)):
+        assert leases.renew([part(hand, first, end)])
+        assert resources.reader.ends([hand.id]) == {hand.id: Cursor(1, known - 1)}
+    assert [entry.payload for entry in module_stack.chunks(hand.id)] == hand.payloads
