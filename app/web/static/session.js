@@ -1,10 +1,10 @@
 /**
  * Who is signed in, and what this browser keeps for them.
  *
- * Kept in localStorage, so that every tab agrees: the token, the user's id, unsent drafts, the theme. Nothing else
- * is kept anywhere; conversations live in memory only. `signOut` empties all of it and tells the other tabs. A token
- * that merely expired takes only itself away: the draft waits for the same user, and is wiped when another one
- * signs in. See docs/decisions on the page.
+ * Kept in localStorage, so that every tab agrees: the token, the user's id, unsent drafts, the theme and other choices.
+ * Conversations live in memory only. `signOut` empties all of it and tells the other tabs. A token that merely expired
+ * takes only itself away: the draft waits for the same user, and is wiped when another one signs in. The whole table is
+ * in docs/decisions/0021.
  */
 
 const TOKEN = 'unbroken.token';
