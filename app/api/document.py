@@ -28,7 +28,8 @@ INFO = Info(
     version=VERSION,
     description=(
         "Sends messages, generates the answers in the background, and never breaks the stream. "
-        "Every refusal is a problem (RFC 9457). Streams are described in the project's README."
+        "Refusals are problems (RFC 9457), under /v1 errors as OpenAI has them. What streams say is described in "
+        "the project's docs/clients."
     ),
 )
 SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
