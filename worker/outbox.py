@@ -225,6 +225,7 @@ class Outbox:
         """Append the committed end and let the log expire in its time."""
         draft.payloads.append(done)
         draft.saved = len(draft.payloads)
+        draft.proven_at = monotonic()  # by the commit
         draft.ttl_ms = FINISHED_TTL_MS
         return await self.drain(draft, patience)
 

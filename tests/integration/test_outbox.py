@@ -396,6 +396,22 @@ def test_the_end_lets_the_log_expire_in_its_time(at_desk: Callable[..., None]) -
     at_desk(work)
 
 
+def test_a_committed_end_is_told_however_long_ago_the_lease_was_proven(at_desk: Callable[..., None]) -> None:
+    """PostgreSQL was away; what it has just taken is the proof."""
+
+    async def work(desk: Desk) -> None:
+        draft = desk.draft()
+        desk.say(draft, "a")
+        await until(lambda: draft.acked == 1)
+        draft.proven_at -= 1000
+        desk.say(draft, "b")
+        draft.seal()
+        assert await desk.outbox.finish(draft, b'{"type":"done"}', 30)
+        assert [entry.payload for entry in desk.read(draft)] == draft.payloads
+
+    at_desk(work, self_fence=500.0)
+
+
 def test_hundreds_of_writers_share_the_connection(at_desk: Callable[..., None], proxy: TcpProxy) -> None:
     async def work(desk: Desk) -> None:
         drafts = [desk.draft() for _ in range(300)]
