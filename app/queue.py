@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import BoundedSemaphore
+from urllib.parse import quote, urlsplit
 
 import structlog
 from celery import Celery
+from redis.connection import parse_url
 
 import celeryconfig
 
@@ -51,7 +53,7 @@ class Queue:
 
 def producer(broker_url: str, namespace: str) -> Celery:
     """A Celery application on our broker; deployments that share one are kept apart by their namespace."""
-    celery = Celery("unbroken", broker=broker_url, set_as_current=False)
+    celery = Celery("unbroken", broker=_address(broker_url), set_as_current=False)
     celery.config_from_object(celeryconfig)
     if broker_url.startswith(("redis", "unix")):
         options = {**celeryconfig.broker_transport_options, "global_keyprefix": f"{namespace}:"}
@@ -59,3 +61,15 @@ def producer(broker_url: str, namespace: str) -> Celery:
     else:
         celery.conf.broker_transport_options = {}
     return celery
+
+
+def _address(broker_url: str) -> str:
+    """As Celery has to be told it: it has a name of its own for paths, and by itself believes every certificate."""
+    parts = urlsplit(broker_url)
+    if parts.scheme == "unix":
+        where = parse_url(broker_url)
+        secret = f"{quote(where.get('username', ''), '')}:{quote(where.get('password', ''), '')}"
+        return f"redis+socket://{secret}@{where['path']}?virtual_host={where.get('db', 0)}"
+    if parts.scheme == "rediss" and "ssl_cert_reqs=" not in parts.query:
+        return parts._replace(query="&".join(filter(None, (parts.query, "ssl_cert_reqs=required")))).geturl()
+    return broker_url

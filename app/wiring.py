@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -35,6 +36,9 @@ from app.services.titles import Titles
 from app.services.transfer import Transfer
 from app.store.database import Database
 from app.upstream import Upstream
+
+# Whether the other side is still there, which at a path of this machine is never in doubt.
+_ALIVE: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +135,8 @@ def build(settings: Settings) -> Resources:
 
 def redis_client(url: str) -> redis.Redis:
     """A client that answers or fails within two seconds, and never repeats a command by itself."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=2,
-        socket_connect_timeout=1,
-        socket_keepalive=True,
-        health_check_interval=0 if urlsplit(url).scheme == "unix" else 10,
-        retry=Retry(NoBackoff(), 0),
-    )
+    alive = {} if urlsplit(url).scheme == "unix" else _ALIVE
+    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0), **alive)
 
 
 def _upstream(settings: Settings) -> Upstream | None:

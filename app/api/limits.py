@@ -48,7 +48,8 @@ class Limits:
         self._prefix = f"{settings.redis_namespace}:limits"
         self._limiter = Limiter(
             _whose,
-            storage_uri=settings.redis_url,
+            # The library's name for a path.
+            storage_uri=settings.redis_url.replace("unix://", "redis+unix://", 1),
             storage_options=_REDIS_OPTIONS,
             strategy="moving-window",
             key_prefix=self._prefix,

@@ -7,15 +7,15 @@ It never retries; who uses it knows what may be repeated.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import UnixDomainSocketConnection, parse_url
 
 from app.domain.errors import LogDown
+from app.eventlog.encryption import encryption
 
 Reply = Any  # bytes, int, list, None, or an hiredis.ReplyError
 # Takes the next replies to the commands of one write, in their order: all at once, or in as many parts as they come.
@@ -46,13 +46,11 @@ class Pipe(asyncio.Protocol):
     async def _connect(cls, url: str, on_lost: Callable[[], None]) -> Pipe:
         options = parse_url(url)
         loop = asyncio.get_running_loop()
-        kind = options.get("connection_class")
-        if kind is UnixDomainSocketConnection:
+        if options.get("connection_class") is UnixDomainSocketConnection:
             _, pipe = await loop.create_unix_connection(lambda: cls(on_lost), options["path"])
         else:
-            context = ssl.create_default_context() if kind is SSLConnection else None
             host, port = options.get("host", "localhost"), options.get("port", 6379)
-            _, pipe = await loop.create_connection(lambda: cls(on_lost), host, port, ssl=context)
+            _, pipe = await loop.create_connection(lambda: cls(on_lost), host, port, ssl=encryption(options))
         try:
             if password := options.get("password"):
                 user = (options["username"],) if options.get("username") else ()

@@ -106,7 +106,7 @@ class Hub:
         self.drained = Event()
         self._thread: Thread | None = None
         self._starting = Lock()
-        # What /metrics shows.
+        # What has happened so far.
         self.streams_opened = 0
         self.events_received = 0
         self.frames_sent = 0

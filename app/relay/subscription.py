@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import hiredis
-from redis.connection import SSLConnection, parse_url
+from redis.connection import parse_url
+
+from app.eventlog.encryption import encryption
 
 # Dialling happens in the pool; a server that accepts but does not answer must not hold a thread for long.
 DIAL_SECONDS = 2.0
@@ -148,15 +150,5 @@ def _connect(where: dict[str, Any], timeout: float) -> socket.socket:
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if where.get("connection_class") is SSLConnection:
-        return _encrypted(sock, where, host)
-    return sock
-
-
-def _encrypted(sock: socket.socket, where: dict[str, Any], host: str) -> ssl.SSLSocket:
-    context = ssl.create_default_context(cafile=where.get("ssl_ca_certs"))
-    if where.get("ssl_cert_reqs") in ("none", ssl.CERT_NONE):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if where.get("ssl_certfile"):
-        context.load_cert_chain(where["ssl_certfile"], where.get("ssl_keyfile"))
-    return context.wrap_socket(sock, server_hostname=host)
+    context = encryption(where)
+    return context.wrap_socket(sock, server_hostname=host) if context else sock
