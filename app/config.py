@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,7 +31,7 @@ class Settings(BaseSettings):
     # Stores. Both addresses are required; `make run` starts servers of its own and sets them.
     database_url: str = Field(pattern=r"^postgresql(\+psycopg2)?://")
     redis_url: str = Field(pattern=r"^(rediss?|unix)://")
-    celery_broker_url: str | None = None
+    celery_broker_url: str | None = Field(None, pattern=r"^[a-z][a-z0-9+]*://")
     redis_namespace: str = Field("unbroken", pattern=r"^[A-Za-z0-9_.-]{1,40}$")
     database_pool: int = Field(10, ge=1, le=500)
 
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     # Identity.
     jwt_secret: SecretStr | None = None
     jwt_secret_previous: SecretStr | None = None
-    jwt_jwks_url: str | None = Field(None, validate_default=True)
+    jwt_jwks_url: str | None = Field(None, pattern=r"^https?://", validate_default=True)
     jwt_audience: str = "unbroken"
     jwt_issuer: str = "unbroken"
 
@@ -93,6 +94,13 @@ class Settings(BaseSettings):
             return cls()  # type: ignore[call-arg]  # required fields come from the environment
         except ValidationError as error:
             raise InvalidSettings("\n".join(_complaints(error))) from None
+
+    @field_validator("database_url", "redis_url", "openai_base_url", "jwt_jwks_url")
+    @classmethod
+    def _some_server(cls, url: str | None) -> str | None:
+        if url is not None and not _leads_somewhere(url):
+            raise ValueError("no host, or no port, can be read in it; signs in a password have to be percent-encoded")
+        return url
 
     @field_validator("database_url")
     @classmethod
@@ -152,6 +160,15 @@ class Settings(BaseSettings):
     def self_fence_seconds(self) -> float:
         """How old the last proven lease may be while events are still emitted."""
         return self.lease_seconds * 5 / 6
+
+
+def _leads_somewhere(url: str) -> bool:
+    """Whether an address has a host and a port that can be one. What is wrong is not said: it may be a secret."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and bool(parts.hostname or parts.path.strip("/"))
+    except ValueError:
+        return False
 
 
 def _complaints(error: ValidationError) -> list[str]:

@@ -32,7 +32,11 @@ def _log(**_: Any) -> None:
 
 @worker_init.connect(weak=False)
 def _start(**_: Any) -> None:
-    process.start()
+    try:
+        process.start()
+    except Exception as error:
+        # Celery would log it, and go on without what runs the generations.
+        sys.exit(f"Unbroken cannot start: {error!r}")
     if settings.worker_metrics_port:
         metrics.serve(settings.worker_metrics_port)
     # What is loaded stays loaded: looking through all of it for garbage takes some 50 ms, and every token waits.

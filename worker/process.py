@@ -47,15 +47,18 @@ class WorkerProcess:
         self._settings = settings
         self._loop = uvloop.new_event_loop()
         self._ready = Event()
+        self._failure: Exception | None = None
         self._thread = Thread(target=self._serve, name="generations", daemon=True)
         self._resources: Resources
         self._runner: Runner
         self._sweeper: Sweeper
 
     def start(self) -> None:
-        """Start the loop and the sweeper; returns when generations can run."""
+        """Start the loop and the sweeper; returns when generations can run. Raises what keeps them from running."""
         self._thread.start()
         self._ready.wait()
+        if self._failure:
+            raise self._failure
         self._sweeper.start()
 
     def run(self, generation_id: str) -> None:
@@ -81,9 +84,13 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._begin())
+        try:
+            self._loop.run_until_complete(self._begin())
+        except Exception as error:
+            self._failure = error
         self._ready.set()
-        self._loop.run_forever()
+        if not self._failure:
+            self._loop.run_forever()
 
     async def _begin(self) -> None:
         """Build everything that lives on the loop."""

@@ -85,3 +85,13 @@ def test_a_server_that_need_not_prove_itself_is_believed(redis_url: str, tmp_pat
         asyncio.run(connect(careless))
         with producer(careless, "x") as celery:
             celery.connection_for_write().ensure_connection(max_retries=0, timeout=5)
+
+
+def test_a_worker_that_cannot_begin_says_so_and_ends(database_url: str, redis_url: str, tmp_path: Path):
+    unreadable = redis_url.replace("redis://", "rediss://") + "?ssl_min_version=new"
+    stack = Stack(tmp_path, database_url, redis_url)
+    try:
+        with pytest.raises(AssertionError, match=r"(?s)it has ended.*Unbroken cannot start.*ssl_min_version"):
+            stack.worker(REDIS_URL=unreadable, CELERY_BROKER_URL=redis_url)
+    finally:
+        stack.stop()

@@ -54,6 +54,40 @@ def test_every_bad_variable_is_named_at_once(environment: pytest.MonkeyPatch) ->
     assert {line.partition(":")[0] for line in said.splitlines()} >= set(bad)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("REDIS_URL", "redis://:hunter2/hunter2@cache:6379/0"),
+        ("REDIS_URL", "redis://cache:70000"),
+        ("DATABASE_URL", "postgresql://unbroken:hunter2#hunter2@db/unbroken"),
+        ("OPENAI_BASE_URL", "http://"),
+        ("JWT_JWKS_URL", "keys.example"),
+        ("CELERY_BROKER_URL", "cache:6379"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_named_and_not_shown(
+    environment: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    environment.setenv(name, url)
+    said = complaint()
+    assert said.startswith(f"{name}: ")
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("REDIS_URL", "unix://:hunter2@/run/redis.sock?db=1"),
+        ("REDIS_URL", "rediss://:hunter2%2F@[::1]:6380/0?ssl_ca_certs=/run/tls/ca.pem"),
+        ("DATABASE_URL", "postgresql:///unbroken?host=/run/postgresql"),
+        ("CELERY_BROKER_URL", "amqp://one:5672;amqp://other:5672"),
+    ],
+)
+def test_an_address_may_be_a_path_or_several(environment: pytest.MonkeyPatch, name: str, url: str) -> None:
+    environment.setenv(name, url)
+    Settings.load()
+
+
 def test_missing_addresses_are_named(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DATABASE_URL")
     environment.delenv("REDIS_URL")
