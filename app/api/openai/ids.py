@@ -8,7 +8,7 @@ from typing import NamedTuple
 from app.domain.errors import NotFound
 
 _ID = re.compile(r"([a-z]+)_([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})")
-_ITEM = re.compile(r"(msg|rs|fc|fco)_([0-9a-f]{32})([0-9a-f]{3})")
+_ITEM = re.compile(r"(msg|rs|fc|fco)_([0-9a-f]{32})([0-9a-f]{3,5})")
 
 # By the type of an item.
 PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}

@@ -160,6 +160,20 @@ def test_an_item_can_be_referred_to(alice: Person, resources: Resources) -> None
     assert [item["content"][0]["text"] for item in listed] == ["Hello", "More"]
 
 
+def test_every_item_of_a_message_that_has_thousands_is_found_by_its_id_and_can_be_taken_out(alice: Person) -> None:
+    made = alice.post("/v1/conversations", json={}).json["id"]
+    said = [{"role": "system", "content": str(n)} for n in range(4098)]
+    body = {"model": "offline", "input": said, "conversation": made, "background": True}
+    assert alice.post("/v1/responses", json=body).status_code == 200
+    path = f"/v1/conversations/{made}/items"
+    last, *_, before = alice.get(f"{path}?limit=3").json["data"]
+    assert [one["content"][0]["text"] for one in (last, before)] == ["4097", "4095"]
+    for one in (last, before):
+        assert alice.get(f"{path}/{one['id']}").json == one
+        assert alice.delete(f"{path}/{one['id']}").status_code == 200
+        assert alice.get(f"{path}/{one['id']}").status_code == 404
+
+
 def test_no_more_than_a_hundred_items_can_be_referred_to(alice: Person, resources: Resources) -> None:
     answer = alice.get(f"/v1/responses/{finished(alice, resources)['id']}").json["output"][0]
     reference, asked = {"type": "item_reference", "id": answer["id"]}, {"role": "user", "content": "More"}
