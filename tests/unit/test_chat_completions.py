@@ -269,6 +269,17 @@ def test_an_error_may_be_a_mere_text() -> None:
     assert "out of *** memory" in reader.failure.message
 
 
+@pytest.mark.parametrize("place", [b"%b", b'{"message":%b}', b'{"message":"x","code":%b}'])
+@pytest.mark.parametrize(
+    "odd",
+    [b'[{"input":"\\ud83d"}]', b"[" * 300 + b"]" * 300, b"[" * 1000 + b"]" * 1000, b'["\\ud83d",1%b]' % (b"0" * 40)],
+    ids=["half a pair", "deep", "very deep", "a large number"],
+)
+def test_an_error_that_cannot_be_written_down_is_an_error(place: bytes, odd: bytes) -> None:
+    code, _, pieces = failure_of(lines(chunk(content="a"), b'{"error":%b}' % (place % odd)))
+    assert (code, pieces) == ("upstream_error", [Text("a")])
+
+
 def test_text_in_the_failing_chunk_is_kept() -> None:
     failing = {"error": {"code": 500}, "choices": [{"delta": {"content": "b"}, "finish_reason": "error"}]}
     assert failure_of(lines(failing))[2] == [Text("b")]

@@ -105,3 +105,9 @@ def test_a_message_is_one_short_line(text: str, secret: str) -> None:
 )
 def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, datetime(2026, 11, 20, 12, 0, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize("body", [b"%b", b'{"error":%b}', b'{"error":{"message":%b}}', b'{"error":{"type":%b}}'])
+@pytest.mark.parametrize("deep", [300, 1000])
+def test_a_refusal_that_cannot_be_written_down_is_a_refusal(body: bytes, deep: int) -> None:
+    assert from_response(500, {}, body % (b"[" * deep + b"]" * deep)).code == "upstream_unavailable"

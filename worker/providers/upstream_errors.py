@@ -57,7 +57,7 @@ def from_response(
 
 def from_event(error: object, *, secrets: Iterable[str] = ()) -> ProviderError:
     """An error reported inside a stream: an object, or plain text."""
-    fields = error if isinstance(error, dict) else {"message": str(error)}
+    fields = error if isinstance(error, dict) else {"message": _written(error)}
     detail = tidy(_text_of(fields), secrets)
     status = _status_in(fields)
     message = f"The upstream reported an error: {detail}" if detail else "The upstream reported an error."
@@ -105,7 +105,7 @@ def _error(status: int | None, fields: dict[str, Any], message: str, headers: Ma
 
 
 def _judge(status: int | None, fields: dict[str, Any]) -> tuple[str, bool]:
-    kinds = {str(fields.get("code")), str(fields.get("type"))}
+    kinds = {_written(fields.get("code")), _written(fields.get("type"))}
     if "insufficient_quota" in kinds:
         # Comes as a 429, but waiting does not fill an account.
         return "upstream_quota", False
@@ -128,17 +128,25 @@ def _error_object(body: bytes) -> dict[str, Any]:
     if isinstance(parsed, list) and parsed:  # Google wraps it in a list
         parsed = parsed[0]
     if not isinstance(parsed, dict):
-        return {"message": str(parsed)}
+        return {"message": _written(parsed)}
     error = parsed.get("error", parsed)
-    return error if isinstance(error, dict) else {"message": str(error)}
+    return error if isinstance(error, dict) else {"message": _written(error)}
 
 
 def _text_of(fields: dict[str, Any]) -> str:
     for name in ("message", "detail", "msg", "error"):
         value = fields.get(name)
         if value:
-            return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+            return _written(value)
     return ""
+
+
+def _written(value: object) -> str:
+    """Text as it is, anything else as JSON; nothing where that cannot be: too deep, or half a character in it."""
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def _status_in(fields: dict[str, Any]) -> int | None:
