@@ -58,11 +58,11 @@ class Gunicorn:
             )  # fmt: skip
         self._stack.callback(self.kill)
         deadline = time.monotonic() + 90
-        while not self._answers():
+        while not self.answers():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return bool(self.get("/stats"))
         except OSError:
@@ -360,6 +360,8 @@ def test_other_ends_break_the_streams_at_once(gunicorn: Gunicorn, signal: int) -
     assert watcher.rest() == []
     assert not watcher.complete
     assert time.monotonic() - begun < 15
+    # Its successor, as long as it begins, would not hear that everybody has to leave.
+    until(gunicorn.answers)
 
 
 def test_a_worker_that_has_served_its_requests_hands_its_streams_on(gunicorn: Gunicorn) -> None:
