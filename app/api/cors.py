@@ -17,6 +17,7 @@ READABLE = (
     "retry-after",
     "www-authenticate",
     "x-request-id",
+    "x-should-retry",
     "x-vercel-ai-ui-message-stream",
 )
 # Seconds for which a browser need not ask again before each request.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from app.api.fields import KeyHeaders, Metadata, ModelName
-from app.api.reading import Body, Path, Query, Text
+from app.api.reading import Body, Headers, Path, Query, Text
 from app.domain.storable import sound
 
 Ignored = Annotated[Any, Field(None, description="Accepted and ignored")]
@@ -152,6 +152,14 @@ class RetrieveQuery(Query):
 
     stream: bool = Field(False, description="Answer with the stream")
     starting_after: int | None = Field(None, ge=-1, description="A sequence number; the stream goes on behind it")
+
+
+class ResumeHeaders(Headers):
+    """Where to go on, as EventSource says it."""
+
+    last_event_id: str | None = Field(
+        None, alias="Last-Event-ID", description="The same as starting_after, and wins over it"
+    )
 
 
 class PageQuery(Query):

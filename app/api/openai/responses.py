@@ -11,7 +11,14 @@ from app.api import render
 from app.api.errors import InvalidFields
 from app.api.identity import Caller
 from app.api.openai import asking, ids, items, serving, shapes
-from app.api.openai.bodies import OnceHeaders, PageQuery, ResponseBody, ResponsePath, RetrieveQuery
+from app.api.openai.bodies import (
+    OnceHeaders,
+    PageQuery,
+    ResponseBody,
+    ResponsePath,
+    ResumeHeaders,
+    RetrieveQuery,
+)
 from app.api.process import WebProcess, web
 from app.api.reading import read_query
 from app.api.routing import EVENT_STREAM, Answer, Routes
@@ -59,12 +66,12 @@ def create_response(caller: Caller, header: OnceHeaders, body: ResponseBody) -> 
     answers=(_OBJECT, _STREAM, Answer(204, "Last-Event-ID is that of the last event")),
     opens=lambda path: ids.generation_of(path["response_id"]) if read_query(RetrieveQuery).stream else None,
 )
-def retrieve_response(caller: Caller, path: ResponsePath, query: RetrieveQuery) -> Response:
+def retrieve_response(caller: Caller, path: ResponsePath, query: RetrieveQuery, header: ResumeHeaders) -> Response:
     """Look at a response; with `stream=true`, follow it, also behind `starting_after` or Last-Event-ID."""
     process = web()
     found = _find(process, caller.user, path)
     if query.stream:
-        return serving.resume(process, caller, found, query.starting_after)
+        return serving.resume(process, caller, found, query.starting_after, header.last_event_id)
     return render.answer(serving.response(process, found))
 
 

@@ -70,9 +70,11 @@ def hold(process: WebProcess, caller: Caller, place: str, found: Found) -> Respo
     )
 
 
-def resume(process: WebProcess, caller: Caller, found: Found, starting_after: int | None) -> Response:
+def resume(
+    process: WebProcess, caller: Caller, found: Found, starting_after: int | None, last_event_id: str | None
+) -> Response:
     """The stream for somebody who has a part of it. An EventSource that has all of it is told to stop: 204."""
-    seen = _last_event_id()
+    seen = _number(last_event_id)
     if seen is not None and found.row.final is not None and seen >= _last(process, found):
         return Response(status=204)
     after = seen if seen is not None else starting_after
@@ -118,8 +120,7 @@ def _last(process: WebProcess, found: Found) -> int:
     return folded(found, process.resources.responses.log(found.row)).last
 
 
-def _last_event_id() -> int | None:
-    text = request.headers.get("Last-Event-ID")
+def _number(text: str | None) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 12):
