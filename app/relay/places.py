@@ -110,7 +110,9 @@ class Places:
         """The stream has ended. Never blocks."""
         with self._changed:
             self._exit(user, stream)
-            self._ended.setdefault(user, []).append(stream)
+            # More than this is not worth keeping: what is never told expires by itself.
+            if user in self._ended or len(self._ended) < MOST_UNTOLD:
+                self._ended.setdefault(user, []).append(stream)
             self._changed.notify()
 
     def close(self) -> None:
@@ -156,7 +158,8 @@ class Places:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._closed, max(renew_at - monotonic(), 0))
                 self._changed.wait_for(lambda: self._closed, pause)
-                ended, self._ended = self._ended, {}
+                # They stay until they are told: who asks meanwhile would be refused for them.
+                ended = {user: list(streams) for user, streams in self._ended.items()}
                 due = monotonic() >= renew_at
                 still_open = {user: list(streams) for user, streams in self._open.items()} if due else {}
             if due:
@@ -168,18 +171,16 @@ class Places:
         for user in still_open.keys() | ended.keys():
             try:
                 self._shared.renew(user, still_open.get(user, ()), ended.get(user, ()))
-                ended.pop(user, None)
             except LogDown:
-                self._keep(ended)
                 return False
+            self._forget(user, ended.get(user, ()))
         return True
 
-    def _keep(self, ended: dict[str, list[str]]) -> None:
+    def _forget(self, user: str, told: Sequence[str]) -> None:
         with self._changed:
-            # More than this is not worth keeping: what is never told expires by itself.
-            if len(self._ended) < MOST_UNTOLD:
-                for user, streams in ended.items():
-                    self._ended.setdefault(user, []).extend(streams)
+            left = [stream for stream in self._ended.pop(user, ()) if stream not in told]
+            if left:
+                self._ended[user] = left
 
 
 def _refuse(refusal: Overloaded) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from threading import Event
 
 import pytest
 
@@ -119,6 +120,29 @@ def test_an_end_that_could_not_be_told_is_told_later(redis_url: str, monkeypatch
     take_soon(there, "alice")
     there.take("alice")
     assert failures == ["alice"]
+
+
+def test_an_end_that_is_just_being_told_is_known_to_whoever_asks(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = places(redis_url)
+    first = here.take("alice")
+    here.take("alice")
+    renew, telling, told = PlaceBook.renew, Event(), Event()
+
+    def slowly(book: PlaceBook, user: str, *rest: Sequence[str]) -> None:
+        telling.set()
+        assert told.wait(60)
+        renew(book, user, *rest)
+
+    monkeypatch.setattr(PlaceBook, "renew", slowly)
+    here.leave("alice", first)
+    assert telling.wait(60)
+    try:
+        here.take("alice")
+    finally:
+        told.set()
+    until(lambda: len(counted(redis_url, "alice")) == 2)
 
 
 def test_without_redis_each_process_counts_alone() -> None:
