@@ -25,7 +25,7 @@ token: $(RUN) ## print a token for the instance in DATA_DIR: make token USER=ali
 	@exec $(PYTHON) -m dev.token
 
 test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
-	@exec $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@exec $(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= JOBS= ARGS=]
 	@exec $(PYTHON) -m tests.chaos $(ARGS)
