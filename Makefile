@@ -1,8 +1,8 @@
-# Unbroken: `make help` lists what there is. Every target makes .venv when it is missing.
-# Variables of the service (README.md) can be given in the environment or as `make run PORT=8001`.
+# Unbroken: `make help` lists the targets. Every target makes .venv when it is missing.
+# Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token test clients chaos bench browser lint clean
+.PHONY: help run token signin test clients operating chaos fuzz hostile bench browser lint measures clean failover alerts
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -24,30 +24,57 @@ run: $(RUN) ## everything on this machine: PostgreSQL, Valkey, a worker, the web
 token: $(RUN) ## print a token for the instance in DATA_DIR: make token USER=alice [ROLE=admin] [TTL=3600]
 	@exec $(PYTHON) -m dev.token
 
-test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
-	@exec $(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+signin: $(RUN) ## print a link that signs a browser in, once, at the running instance [USER=you] [ROLE=admin]
+	@exec $(PYTHON) -m dev.signin $(if $(filter command,$(origin USER)),--named)
 
-chaos: $(DEV) ## kill and cut things under load, check that nothing is lost [SEED= SECONDS= JOBS= ARGS=]
+# Some environments forbid bytecode files. Each server of the tests, some 150, and each process of pytest would then
+# compile everything again.
+test chaos clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
+test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
+	@exec $(PYTHON) -m pytest --numprocesses 5 --dist worksteal $(ARGS)
+
+chaos: $(DEV) ## kill, freeze and cut off parts under load, check that nothing is lost [SEED= SECONDS= JOBS= ARGS=]
 	@exec $(PYTHON) -m tests.chaos $(ARGS)
+
+fuzz: $(DEV) ## read mutated transcripts of upstreams [COUNT=100000 SEED=]
+	@exec $(PYTHON) -m tests.fuzz $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+hostile: $(DEV) ## hostile credentials against real processes, and the timing of refusals [COUNT=10000 PAIRS=1500 SEED=]
+	@exec $(PYTHON) -m tests.hostile $(if $(COUNT),--count $(COUNT)) $(if $(PAIRS),--pairs $(PAIRS)) \
+		$(if $(SEED),--seed $(SEED))
 
 $(PEERS): bench/requirements.txt constraints.txt dev/venv.sh | $(DEV)
 	@sh dev/venv.sh bench/requirements.txt $@
 
-bench: $(PEERS) $(DEV) ## measure, side by side with other designs [ARGS=]
+bench: $(PEERS) $(DEV) ## measure the service beside other designs [ARGS=]
 	@exec $(PYTHON) -m bench $(ARGS)
+
+failover: $(DEV) ## cut targets at every event of their answers, for all pairs of kinds [ARGS=--every 10]
+	@exec $(PYTHON) -m tests.failover $(ARGS)
+
+alerts: $(DEV) ## make faults in a real deployment with Prometheus, measure when alerts fire [ARGS=--only "Redis full"]
+	@exec $(PYTHON) -m tests.alerts $(ARGS)
 
 browser: $(DEV) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
-clients: $(DEV) ## the SDKs of others against a real instance [ARGS=]
+clients: $(DEV) ## the SDKs of OpenAI and Vercel, EventSource and curl against a real instance [ARGS=]
 	@exec $(PYTHON) -m pytest tests/clients --numprocesses 4 --dist loadfile $(ARGS)
 
-lint: $(DEV) ## style, types, and the direction of imports
+operating: $(DEV) ## migrations, updates, runbooks, drains, Flower, RabbitMQ, metrics and traces [ARGS=]
+	@exec $(PYTHON) -m pytest tests/operating --numprocesses 4 --dist worksteal $(ARGS)
+
+lint: $(DEV) ## style, types, the direction of imports, the limits of `make measures`
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) -m dev.measures --check
+
+measures: $(DEV) ## the shape of the code in figures: sizes, parameters, circles, docstrings [ARGS=--places]
+	@$(PYTHON) -m dev.measures $(ARGS)
 
 clean: ## remove .venv and caches; the data of the embedded servers stays
+	@python3 dev/clean.py
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

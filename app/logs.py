@@ -12,10 +12,19 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
+from app.domain.log_name import log_name
+
 # A ticket opens a stream: it is a secret wherever an address is written down.
 _TICKET = re.compile(r"([?&;\s]ticket=)[^&;\s\"']*", re.IGNORECASE)
-# What these say on INFO is said better by our own lines, or to nobody.
-_QUIET = ("urllib3", "kombu", "amqp", "asyncio", "flask-limiter", "celery.worker.strategy", "celery.app.trace")
+# The code of a link signs somebody in.
+_CODE = re.compile(r"(/signin/+once/+)[^/?#\s\"']+", re.IGNORECASE)
+# The lines of these below WARNING are said better by our own lines, or to nobody.
+_QUIET = (
+    "urllib3", "kombu", "amqp", "asyncio", "flask-limiter", "celery.worker.strategy", "celery.app.trace",
+    "alembic.runtime.plugins",
+    # On DEBUG it writes the names that a task has in Flower, the id of its user among them.
+    "celery.pool",
+)  # fmt: skip
 
 
 def configure(level: str = "INFO") -> None:
@@ -46,14 +55,15 @@ def formatter() -> logging.Formatter:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             _redact,
+            _name_users,
             structlog.processors.JSONRenderer(_dumps),
         ],
     )
 
 
-def without_ticket(text: str) -> str:
-    """``text`` with the value of every ``ticket=`` taken out."""
-    return _TICKET.sub(r"\1[redacted]", text)
+def without_secrets(text: str) -> str:
+    """``text`` with the value of every ``ticket=`` taken out, and the code of every link that signs somebody in."""
+    return _CODE.sub(r"\1[redacted]", _TICKET.sub(r"\1[redacted]", text))
 
 
 def _shared() -> list[Processor]:
@@ -68,8 +78,16 @@ def _shared() -> list[Processor]:
 
 def _redact(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and "ticket=" in value:
-            event[key] = without_ticket(value)
+        if isinstance(value, str) and ("ticket=" in value or "/signin/" in value):
+            event[key] = without_secrets(value)
+    return event
+
+
+def _name_users(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A log is kept longer than a user may be: no line has a user's id."""
+    if "user_id" in event:
+        user_id = event.pop("user_id")
+        event["user"] = log_name(user_id) if isinstance(user_id, str) else None
     return event
 
 

@@ -3,17 +3,17 @@
     python -m bench                     everything, each design three times
     python -m bench ROUNDS=1            each design once
     python -m bench QUICK=1             shorter, for CI: fails when a figure is far worse than its target (figures.py)
-    python -m bench relay worker        only these
+    python -m bench relay worker        only these parts
 
-journey     what a person waits for: the first frame, the first token, the answer to a stop
-relay       what a delivered token costs the web process and Redis
-worker      what a token costs the worker and Redis; what Celery adds before the first one
-path        all of it together, from the provider to the readers
-database    what an answer writes to PostgreSQL
-resume      how long 5,000 tokens take to be there again
-growth      how the cost of a token changes with the load, what one process carries, what an idle stream keeps
+journey     a person's waits: for the first frame, for the first token, for the reply to a stop
+relay       the cost of a delivered token in the web process and in Redis
+worker      the cost of a token in the worker and in Redis, and Celery's share of the time to the first token
+path        the cost of a token from the provider to the readers, all processes together
+database    the bytes that an answer writes to PostgreSQL
+resume      the time until a reader has 5,000 tokens again
+growth      the cost of a token under rising load, the limit of one process, the memory of an idle stream
 
-Every part starts what it measures itself and checks that everything was delivered exactly once. Who else is measured is
-in designs (relays), worker, path and resume; their code in peers and c. A peer that cannot run here is left out, with
-the reason.
+Every part starts its own servers and checks that every token was delivered exactly once. The modules designs (relays),
+worker, path and resume list the peers; the peers' code is in bench/peers and bench/c. A peer that cannot run on this
+machine is left out, and the report gives the reason.
 """

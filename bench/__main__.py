@@ -24,7 +24,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
 
 
 def main() -> int:
-    """Run what was asked for; 1 when something was wrong or, in the quick form, a figure is far off its target."""
+    """Run the parts that are named. Returns 1 after a fault or, in the quick form, after a figure far off target."""
     words = sys.argv[1:]
     options = {**os.environ, **dict(word.split("=", 1) for word in words if "=" in word)}
     quick = options.get("QUICK") == "1"

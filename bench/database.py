@@ -1,4 +1,4 @@
-"""What an answer costs PostgreSQL: log written ahead (WAL), transactions, and how both grow with its length."""
+"""The cost of an answer in PostgreSQL: write-ahead log (WAL) and transactions, and their growth with its length."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from bench import report
 from bench.figures import Figure, Run, short
 from bench.stores import CannotMeasure, Stores, clear
 from bench.tools import upstream
+from tests.logins import as_administrator
 from tests.stack import Stack
 
 TOKENS = 2000
 EVERY = 5
 # The statistics of a session reach the others within a second.
 STATISTICS_SECONDS = 1.5
-# Tokens of each answer, at how many a second, and how many answers at once.
+# Tokens of each answer, tokens a second, answers at once.
 SIZES = ((160, 50.0, 20), (1600, 200.0, 10), (16_000, 2000.0, 4), (160_000, 12_000.0, 1))
 QUICK_SIZES = ((160, 50.0, 20), (16_000, 2000.0, 2))
 
@@ -83,7 +84,7 @@ def _told(name: str, written: Written) -> None:
 
 @contextmanager
 def site(stores: Stores, tokens: int, rate: float) -> Iterator[Any]:
-    """A worker and a model whose answers have so many tokens; the answer takes a number of them and measures."""
+    """Start a worker and a model whose answers have ``tokens`` tokens. Yields a function: answers -> ``Written``."""
     clear(stores)
     with upstream(rate, tokens, "words") as (model, base_url):
         stack = Stack(
@@ -97,7 +98,7 @@ def site(stores: Stores, tokens: int, rate: float) -> Iterator[Any]:
         )
         try:
             stack.worker(concurrency=50)
-            model.tell("go")
+            model.send("go")
             stack.finished(stack.start(" ".join(_words()), model="offline-fast").generation.id, 30)
             _begin_maps(stores)
             yield lambda count: _measure(stores, stack, tokens, rate, count)
@@ -108,7 +109,7 @@ def site(stores: Stores, tokens: int, rate: float) -> Iterator[Any]:
 def _measure(stores: Stores, stack: Stack, tokens: int, rate: float, count: int) -> Written:
     with _watched(stores) as spent:
         ids = [stack.start(f"This is answer number {n}", model="bench").generation.id for n in range(count)]
-        # Not before the last one: whoever looks all the time makes transactions too.
+        # Looking earlier would count the transactions of the looking itself.
         time.sleep(tokens / rate)
         ends = [stack.finished(generation_id, 60) for generation_id in ids]
     if any(end.status != "completed" for end in ends):
@@ -121,7 +122,7 @@ def _measure(stores: Stores, stack: Stack, tokens: int, rate: float, count: int)
 
 
 def updates(stores: Stores) -> Written:
-    """The usual way: a row with the text so far, written anew every few tokens, each time in a transaction."""
+    """Measure the usual way: one row with the text so far, rewritten every few tokens in a transaction of its own."""
     text = [f" {word}" for word in _words()]
     with _connection(stores) as cursor:
         cursor.execute(
@@ -137,13 +138,13 @@ def updates(stores: Stores) -> Written:
 
 
 def _begin_maps(stores: Stores) -> None:
-    """Have each table make its map of free space, a page of 8 kB, which is no answer's cost: it is written once."""
+    """Make each table write its free space map. The map is a page of 8 kB, written once, and no answer's cost."""
     with _connection(stores) as cursor:
         cursor.execute("VACUUM (TRUNCATE off)")
 
 
 def _words() -> Iterator[str]:
-    """As many words, of the lengths that ``upstream`` uses."""
+    """Yields words of the lengths that ``upstream`` uses."""
     syllables = [first + then for first in (*"bcdfglmnprstwh", "st", "th") for then in (*"aeiou", "ea", "io")]
     state = 7
     for _ in range(TOKENS):
@@ -153,7 +154,7 @@ def _words() -> Iterator[str]:
 
 @contextmanager
 def _watched(stores: Stores) -> Iterator[dict[str, float]]:
-    """What PostgreSQL writes meanwhile; told at the end."""
+    """Yields a dictionary that holds, once the block has ended, the WAL and the transactions of the block."""
     spent: dict[str, float] = {}
     before = _counters(stores)
     yield spent
@@ -172,6 +173,6 @@ def _counters(stores: Stores) -> dict[str, float]:
 
 @contextmanager
 def _connection(stores: Stores) -> Iterator[Any]:
-    with closing(psycopg2.connect(stores.database_url.replace("+psycopg2", "", 1))) as connection:
+    with closing(psycopg2.connect(as_administrator(stores.database_url))) as connection:
         connection.autocommit = True
         yield connection.cursor()

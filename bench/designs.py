@@ -1,4 +1,4 @@
-"""The designs that are compared as relays: how each is started, and where its streams are."""
+"""The designs that are compared as relays. Each one starts a server and names the address of its streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAIVE_THREADS = 1100
 
 @dataclass(slots=True)
 class Target:
-    """A running relay: its process, its port, and for each generation a path, a header and the name it is said to."""
+    """A running relay: its process, its port, and for each generation a path, a header and a channel."""
 
     pid: int
     port: int
@@ -32,7 +32,7 @@ class Target:
     paths: list[str]
     header: str = "-"
     namespace: str = "bench"
-    # Where tokens are posted to besides Redis; 0: nowhere.
+    # The port that tokens are posted to besides Redis; 0: none.
     publish_port: int = 0
 
 
@@ -48,6 +48,8 @@ def product(stores: Stores, count: int) -> Iterator[Target]:
         KEEPALIVE_SECONDS=15,
         SWEEP_SECONDS=60,
         MAX_QUEUED=100_000,
+        MAX_QUEUED_PER_USER=100_000,
+        MAX_RUNNING_PER_USER=100_000,
         MAX_STREAMS_PER_USER=100_000,
         MAX_STREAMS=100_000,
     )
@@ -71,7 +73,7 @@ def product(stores: Stores, count: int) -> Iterator[Target]:
 
 @contextmanager
 def c_hub(stores: Stores, count: int) -> Iterator[Target]:
-    """The floor."""
+    """A hub in C: the lowest cost that any relay could have."""
     port = free_port()
     argv = (str(compiled("hub")), str(port), str(stores.redis_port), stores.redis_password, "bench:{")
     yield from _serve("c-hub", argv, port, stores, count)
@@ -79,20 +81,20 @@ def c_hub(stores: Stores, count: int) -> Iterator[Target]:
 
 @contextmanager
 def naive_gthread(stores: Stores, count: int) -> Iterator[Target]:
-    """Flask under gunicorn's threads, a pub/sub connection per client."""
+    """Flask under gunicorn's threads, with a pub/sub connection for each client."""
     yield from _gunicorn("naive gthread", ["--worker-class=gthread", f"--threads={NAIVE_THREADS}"], stores, count)
 
 
 @contextmanager
 def naive_gevent(stores: Stores, count: int) -> Iterator[Target]:
-    """The same under gevent."""
+    """Flask under gevent, with a pub/sub connection for each client."""
     need("gevent")
     yield from _gunicorn("naive gevent", ["--worker-class=gevent", "--worker-connections=20000"], stores, count)
 
 
 @contextmanager
 def starlette_hub(stores: Stores, count: int) -> Iterator[Target]:
-    """One subscription per process, a queue per client, on uvicorn."""
+    """Starlette on uvicorn: one subscription for the process, a queue for each client."""
     need("uvicorn")
     need("starlette")
     port = free_port()
@@ -110,7 +112,7 @@ def starlette_hub(stores: Stores, count: int) -> Iterator[Target]:
 
 @contextmanager
 def raw_hub(stores: Stores, count: int) -> Iterator[Target]:
-    """The best Python peer: raw ASGI on uvicorn, and what comes together is sent together."""
+    """The best Python peer: raw ASGI on uvicorn. Tokens that arrive together are sent together."""
     need("uvicorn")
     port = free_port()
     argv = ("-m", "uvicorn", "--port", str(port), "--log-level=error", "--no-access-log", "bench.peers.raw_hub:app")

@@ -1,8 +1,7 @@
-"""Asks for generations in turn through Celery and in this process, and takes the time to their first token.
-
+"""Starts generations in turn through Celery and in this process, and times their first tokens.
     python -m bench.first_token ROUNDS       with the service's variables; a Celery worker must be running
 
-Prints JSON: milliseconds by way.
+Prints JSON: milliseconds, by the way taken.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from collections.abc import Callable
 
 import redis
 
-from app.config import Settings
+from app.config import WorkerSettings
 from app.domain.commands import StartGeneration
-from app.services.starting import Starter
+from app.services.admission import Admission
+from app.services.generation_start import GenerationStarter
 from app.wiring import Resources, build
 from worker.process import WorkerProcess
 
@@ -25,16 +25,16 @@ PAUSE_SECONDS = 0.05
 
 
 class _Silence:
-    """A queue that does not ring: whoever starts a generation here rings himself."""
+    """A queue that notifies no worker: the caller runs each generation itself."""
 
-    def run_generation(self, generation_id: str) -> None:
-        """Nobody comes."""
+    def announce(self, generation_id: str, user_id: str, conversation_id: str) -> None:
+        """Does nothing."""
 
 
 def main() -> None:
-    rounds, settings = int(sys.argv[1]), Settings.load()
+    rounds, settings = int(sys.argv[1]), WorkerSettings.load()
     resources, process = build(settings), WorkerProcess(settings)
-    process.start()
+    process.start("bench@first-token")
     client, starter = redis.Redis.from_url(settings.redis_url, socket_timeout=10), _silent(resources)
     ways: dict[str, Callable[[str], object]] = {
         "in process": process.submit,
@@ -62,20 +62,19 @@ def _once(generation_id: str, client: redis.Redis, namespace: str, ring: Callabl
     raise AssertionError("unreachable")
 
 
-def _silent(resources: Resources) -> Starter:
-    return Starter(
+def _silent(resources: Resources) -> GenerationStarter:
+    return GenerationStarter(
         resources.database,
         _Silence(),  # type: ignore[arg-type]
-        resources.catalogue,
+        resources.model_catalog,
         resources.history,
-        resources.generations.finish_cancel,
-        resources.settings.max_queued,
-        None,
+        resources.generations.finish_or_leave,
+        Admission(resources.settings.max_queued, resources.settings.max_queued_per_user, resources.budgets),
     )
 
 
-def _accepted(resources: Resources, starter: Starter) -> str:
-    user = resources.accounts.user("alice", None)
+def _accepted(resources: Resources, starter: GenerationStarter) -> str:
+    user = resources.users.user("alice", None)
     return starter.start(user, StartGeneration("How long does it take?", model=MODEL)).generation.id
 
 

@@ -1,4 +1,4 @@
-"""How the cost of a token grows with generations and with readers, and what one process can carry."""
+"""The growth of a token's cost with generations and with readers, and the limit of one process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAME = 1.1
 
 
 def run(run: Run) -> None:
-    """Not in the quick form: it takes minutes, and says nothing that the other parts do not begin to say."""
+    """Measure growth. The quick form leaves it out: it takes minutes, and the other parts show the same trend."""
     if run.quick:
         return
     print("\nGrowth: generations with a reader each, 20 tokens a second", flush=True)
@@ -56,12 +56,12 @@ def run(run: Run) -> None:
 
 
 def _growth(outcomes: list[Outcome]) -> float:
-    """What a token costs under the largest load, over the smallest."""
+    """The cost of a token under the largest load, divided by its cost under the smallest."""
     return outcomes[-1].cpu_us_per_token / outcomes[0].cpu_us_per_token
 
 
 def _measure(run: Run, load: Load) -> Outcome:
-    outcome = relay.told(relay.measure("unbroken", load, run.stores))
+    outcome = relay.show(relay.measure("unbroken", load, run.stores))
     if not outcome.exact:
         run.fault(f"{load.generations} × {load.readers} streams: not everything was delivered exactly once")
     return outcome
@@ -69,7 +69,7 @@ def _measure(run: Run, load: Load) -> Outcome:
 
 @contextmanager
 def resumable(stores: Stores, count: int) -> Iterator[Target]:
-    """resumable-stream with streams that have said one thing."""
+    """resumable-stream, with streams that have sent one token."""
     with servers.resumable(stores) as (pid, port):
         for n in range(count):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -79,7 +79,7 @@ def resumable(stores: Stores, count: int) -> Iterator[Target]:
 
 
 def _memories(run: Run) -> dict[str, float]:
-    """Bytes for each of 5,000 idle streams, of 50 generations."""
+    """Bytes of memory for each of 5,000 idle streams of 50 generations, by design."""
     print("\nMemory of an idle stream, 5,000 open", flush=True)
     designs: dict[str, Callable[[Stores, int], Any]] = {
         "unbroken": DESIGNS["unbroken"],
@@ -108,7 +108,7 @@ def _idle(start: Callable[[Stores, int], Any], stores: Stores) -> float:
         pin(target.pid, SERVER_CORE)
         pin(stores.redis_pid, OTHER_CORE)
         with readers(target, Load(50, 2, 0, 0), stores):
-            # What is loaded with the first streams belongs to the process, not to a stream.
+            # Modules that the first streams load belong to the process, not to a stream.
             empty = memory_bytes(target.pid)
             with readers(target, Load(50, STREAMS // 50, 0, 0), stores):
                 return (memory_bytes(target.pid) - empty) / STREAMS

@@ -1,4 +1,4 @@
-"""What a person waits for: the first frame after sending, the first token, and the answer to a stop."""
+"""The waits of a person: for the first frame after sending, for the first token, for the reply to a stop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Waits:
 
 
 def run(run: Run) -> None:
-    """All of it, and what the first frame is aimed at."""
+    """Measure the three waits; the first frame has a target."""
     print("\nFrom the request, in milliseconds: median, 95th percentile", flush=True)
     waits = asdict(measure(run.stores, 10 if run.quick else 60))
     rows = [[name.replace("_", " "), f"{mid:.1f}", f"{high:.1f}"] for name, (mid, high) in waits.items()]
@@ -37,7 +37,7 @@ def run(run: Run) -> None:
 
 
 def measure(stores: Stores, rounds: int) -> Waits:
-    """Send and stop ``rounds`` messages, one after the other, each on a connection of its own."""
+    """Send and stop ``rounds`` messages, one after the other, each over a connection of its own."""
     stack = Stack(stores.directory / "journey", stores.database_url, stores.redis_url, SWEEP_SECONDS=2)
     try:
         stack.worker(concurrency=20)

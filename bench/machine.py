@@ -1,4 +1,4 @@
-"""What processes cost: processor seconds and memory, as the kernel counts them."""
+"""The cost of processes: processor seconds and memory, as the kernel counts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERVER_CORE, OTHER_CORE = 0, 1
 
 
 def family(pid: int) -> list[int]:
-    """A process and everything below it."""
+    """The pids of a process and of all its descendants."""
     found = [pid]
     for parent in found:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -56,6 +56,6 @@ def describe() -> str:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody on this machine listens on a port."""
+    """True when a process on this machine listens on the port."""
     listening = f":{port:04X} 00000000:0000 0A"
     return any(listening in line for line in Path("/proc/net/tcp").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""The whole way of a token, from the provider to the readers: everything that must run for it, taken together."""
+"""The cost of a token on its whole way, from the provider to the readers, all processes together."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A stack whose answers have been asked for: where they are read, its processes, and whether nothing of an answer's
-    beginning is left to be done.
+    """A stack whose answers have been started: the address to read them, its processes, and a function that is true
+    once the work at the beginning of the answers is done.
     """
 
     target: Target
@@ -39,7 +39,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """µs of processor time per token delivered: the stack's own processes, Redis, PostgreSQL."""
+    """Processor time in µs for each delivered token: of the stack's own processes, of Redis, of PostgreSQL."""
 
     design: str
     said: int
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def cost(self) -> float:
-        """All of it."""
+        """The sum of the three, in µs."""
         return self.own_us + self.redis_us + self.database_us
 
 
@@ -87,7 +87,7 @@ def product(stores: Stores, model: Tool, base_url: str, count: int) -> Iterator[
 
 
 def naive(module: str) -> Callable[[Stores, Tool, str, int], Any]:
-    """A worker of bench/peers, and Flask with a pub/sub connection for each reader. Nothing is kept for good."""
+    """A worker of bench/peers, and Flask with a pub/sub connection for each reader. Answers are not stored."""
 
     @contextmanager
     def way(stores: Stores, model: Tool, base_url: str, count: int) -> Iterator[Way]:
@@ -100,7 +100,7 @@ def naive(module: str) -> Callable[[Stores, Tool, str, int], Any]:
 
 @contextmanager
 def resumable(stores: Stores, model: Tool, base_url: str, count: int) -> Iterator[Way]:
-    """resumable-stream: one Node process asks the upstream, keeps what was said in memory, and serves readers."""
+    """resumable-stream: one Node process calls the upstream, keeps the tokens in memory, and serves the readers."""
     with servers.resumable(stores, base_url) as (pid, port):
         for n in range(count):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -119,12 +119,12 @@ DESIGNS: dict[str, Callable[[Stores, Tool, str, int], Any]] = {
 
 
 def _await(model: Tool, count: int) -> None:
-    if not wait_until(lambda: model.ask()["waiting"] >= count, 60):
-        raise CannotMeasure(f"only {model.ask()['waiting']} of {count} answers were asked for")
+    if not wait_until(lambda: model.counters()["waiting"] >= count, 60):
+        raise CannotMeasure(f"only {model.counters()['waiting']} of {count} answers were asked for")
 
 
 def run(run: Run) -> None:
-    """200 generations with one reader each. Not in the quick form: its two halves are."""
+    """Measure 200 generations with one reader each. The quick form leaves it out and measures the two halves."""
     if run.quick:
         return
     print("\nThe whole way: 200 generations of 50 tokens a second, a reader each", flush=True)
@@ -157,7 +157,7 @@ def run(run: Run) -> None:
 
 
 def measure(name: str, seconds: float, stores: Stores) -> Outcome:
-    """Raises CannotMeasure."""
+    """Run one stack for ``seconds``. Raises CannotMeasure."""
     clear(stores)
     load = Load(GENERATIONS, 1, RATE, seconds)
     with (
@@ -169,13 +169,17 @@ def measure(name: str, seconds: float, stores: Stores) -> Outcome:
             pin(pid, SERVER_CORE)
         pin(stores.redis_pid, OTHER_CORE)
         pin(stores.postgres_pid, OTHER_CORE)
-        model.tell("go")
-        worker.settle(way.settled, lambda: (model.ask()["said"] - reading.ask()["delivered"]) / (GENERATIONS * RATE))
-        said, before = model.ask()["said"], reading.ask()
+
+        def backlog() -> float:
+            return float(model.counters()["said"] - reading.counters()["delivered"]) / (GENERATIONS * RATE)
+
+        model.send("go")
+        worker.settle(way.settled, backlog)
+        said, before = model.counters()["said"], reading.counters()
         spent = _spent(way, stores)
         time.sleep(seconds)
         spent = [now - was for now, was in zip(_spent(way, stores), spent, strict=True)]
-        after, said = reading.ask(), model.ask()["said"] - said
+        after, said = reading.counters(), model.counters()["said"] - said
     delivered = after["delivered"] - before["delivered"]
     own, log, database = (1e6 * each / max(delivered, 1) for each in spent)
     faults = sum(after[fault] for fault in ("gaps", "repeats", "foreign", "broken", "refused"))

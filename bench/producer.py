@@ -1,10 +1,10 @@
-"""Says tokens for many generations at a steady rate, as a worker would, from a process of its own.
+"""Publishes tokens for many generations at a steady rate, as a worker does, from a process of its own.
 
     python -m bench.producer '{"redis_url": …, "namespace": …, "ids": […], "rate": 50, "seconds": 5}'
 
-For every design alike it appends to real logs as the product's outbox does when it is in step, and publishes what is
-there: what is kept in Redis is no difference between relays. With "publish_port" each token is posted to Nchan as well.
-Prints a line of JSON with how many were said.
+For every design it appends to real logs and publishes the tokens, as the product's outbox does when it is in step, so
+that relays do not differ in what Redis keeps. With "publish_port" it also posts each token to Nchan.
+Prints a line of JSON with the number of tokens.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from threading import Thread
 import redis
 
 from app.domain.events import Snapshot, Token, encode
-from app.eventlog.log import Keys, RedisLog, adding, telling
+from app.eventlog.log import Keys, RedisLog, publish_command, xadd_command
 
-# Generations speak in turn, so that a tick is never one burst.
+# Generations take turns, so that a tick is never one burst.
 TICK_SECONDS = 0.002
 
 
 def opened(client: redis.Redis, namespace: str, ids: list[str]) -> list[Keys]:
-    """Opens the logs, each with its snapshot."""
+    """Open the logs, each with its snapshot. Returns the keys of each log."""
     log = RedisLog(client, namespace)
     for generation_id in ids:
-        log.drop(generation_id)
+        log.unlink([generation_id])
         log.open(generation_id, 1)
         log.append(generation_id, 1, 0, [encode(Snapshot("", "start", 1))])
     return [log.keys(generation_id) for generation_id in ids]
@@ -38,14 +38,14 @@ def append(client: redis.Redis, events: list[tuple[Keys, int, bytes]]) -> None:
     """Add the next events of some logs, then publish them."""
     pipe = client.pipeline(transaction=False)
     for keys, n, payload in events:
-        pipe.execute_command(*adding(keys, 1, n, payload))
+        pipe.execute_command(*xadd_command(keys, 1, n, payload))
     for (keys, _, payload), position in zip(events, pipe.execute(), strict=True):
-        pipe.execute_command(*telling(keys, position, payload))
+        pipe.execute_command(*publish_command(keys, position, payload))
     pipe.execute()
 
 
 class Posts:
-    """One connection to Nchan; requests are written together, answers are read away."""
+    """One connection to Nchan. Requests are written together; replies are read and dropped."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""What a delivered token costs, and how late it comes: the product beside other relays."""
+"""The cost and the lateness of a delivered token: the product beside other relays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.tools import Tool, compiled
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``generations`` speak ``rate`` tokens a second for ``seconds``; each has ``readers``."""
+    """``generations`` answers of ``rate`` tokens a second for ``seconds``, each with ``readers`` readers."""
 
     generations: int
     readers: int
@@ -31,7 +31,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one design did under one load. Processor time is the server's and Redis's together."""
+    """The result of one design under one load. Processor time is the server's and Redis's together."""
 
     design: str
     delivered: int
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def exact(self) -> bool:
-        """Whether everything arrived exactly once."""
+        """True when every token arrived exactly once."""
         return self.delivered == self.expected and self.faults == 0
 
 
@@ -59,13 +59,13 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One load, and what is aimed at under it."""
+    """One load, and its targets."""
 
     title: str
     short: str
     load: Load
     aims: tuple[Aim, ...]
-    # What CI can afford.
+    # The loads that CI can afford.
     quick: tuple[str, ...]
 
 
@@ -88,7 +88,7 @@ CASES = (
 
 
 def run(run: Run) -> None:
-    """Every case with every design that can run here."""
+    """Measure every case with every design that can run on this machine."""
     for case in CASES:
         _case(run, case)
 
@@ -97,7 +97,7 @@ def _case(run: Run, case: Case) -> None:
     print(f"\n{case.title}", flush=True)
     load = Load(case.load.generations, case.load.readers, case.load.rate, 2 if run.quick else case.load.seconds)
     names = case.quick if run.quick else tuple(DESIGNS)
-    rounds = run.rounds(names, lambda name: told(measure(name, load, run.stores)))
+    rounds = run.rounds(names, lambda name: show(measure(name, load, run.stores)))
     own = rounds["unbroken"]
     if any(not outcome.exact for outcome in own):
         run.fault(f"{case.title}: not everything was delivered exactly once")
@@ -135,7 +135,7 @@ def _row(name: str, outcome: Outcome) -> list[str]:
     ]
 
 
-def told(outcome: Outcome) -> Outcome:
+def show(outcome: Outcome) -> Outcome:
     """Print an outcome."""
     exact = "exactly once" if outcome.exact else f"{outcome.delivered} of {outcome.expected}, {outcome.faults} faults"
     memory = outcome.memory_per_stream / 1024
@@ -148,14 +148,14 @@ def told(outcome: Outcome) -> Outcome:
 
 
 def measure(name: str, load: Load, stores: Stores) -> Outcome:
-    """Start a design, connect every reader, say the tokens, and count. Raises CannotMeasure."""
+    """Start a design, connect every reader, publish the tokens, and count. Raises CannotMeasure."""
     with DESIGNS[name](stores, load.generations) as target, served(target, load, stores) as window:
         return window(name)
 
 
 @contextmanager
 def served(target: Target, load: Load, stores: Stores) -> Iterator[Any]:
-    """Every reader connected; the answer, called with a name, says the tokens and counts."""
+    """Connect every reader. Yields a function that takes a design's name, publishes the tokens and counts."""
     pin(target.pid, SERVER_CORE)
     pin(stores.redis_pid, OTHER_CORE)
     empty = memory_bytes(target.pid)
@@ -167,16 +167,16 @@ def served(target: Target, load: Load, stores: Stores) -> Iterator[Any]:
 def _window(name: str, target: Target, load: Load, stores: Stores, reading: Tool, idle: float) -> Outcome:
     producer = _producer(target, load, stores)
     try:
-        counted = reading.ask()
+        counted = reading.counters()
         server, redis, at = cpu_seconds(target.pid), cpu_seconds(stores.redis_pid), time.monotonic()
-        producer.tell("")
-        said = json.loads(producer.hear())["said"]
+        producer.send("")
+        said = json.loads(producer.read_line())["said"]
         took = time.monotonic() - at
         time.sleep(0.7)
         server, redis = cpu_seconds(target.pid) - server, cpu_seconds(stores.redis_pid) - redis
     finally:
         producer.end()
-    before, counted = counted["delivered"], reading.ask()
+    before, counted = counted["delivered"], reading.counters()
     delivered = counted["delivered"] - before
     return Outcome(
         name,
@@ -204,7 +204,7 @@ def readers(target: Target, load: Load, stores: Stores) -> Iterator[Tool]:
     reading = Tool(str(compiled("load")), str(target.port), str(requests))
     try:
         pin(reading.pid, OTHER_CORE)
-        if reading.hear() != "ready":
+        if reading.read_line() != "ready":
             raise CannotMeasure("its readers could not connect")
         yield reading
     finally:
@@ -221,11 +221,11 @@ def _producer(target: Target, load: Load, stores: Stores) -> Tool:
         "publish_port": target.publish_port,
     }
     producer = Tool(sys.executable, "-m", "bench.producer", json.dumps(plan))
-    producer.hear()
+    producer.read_line()
     pin(producer.pid, OTHER_CORE)
     return producer
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """For the report."""
+    """The outcome as the report's JSON has it."""
     return {**asdict(outcome), "exact": outcome.exact}

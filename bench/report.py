@@ -26,7 +26,7 @@ def summary(run: Run) -> None:
     """The table of targets, for the terminal."""
     print("\nTargets")
     for figure in run.figures:
-        print(f"  {'met   ' if figure.met else 'MISSED'}  {figure.metric:<44} {figure.told()}")
+        print(f"  {'met   ' if figure.met else 'MISSED'}  {figure.metric:<44} {figure.line()}")
 
 
 def write(machine: str, run: Run) -> Path:
@@ -44,7 +44,7 @@ def write(machine: str, run: Run) -> Path:
 
 
 def _scale() -> list[tuple[str, str]]:
-    """What ``python -m bench.scale`` has left, if it has run: the reading side with many conversations."""
+    """The rows that ``python -m bench.scale`` has written, if it has run."""
     found = OUT / "scale.json"
     if not found.exists():
         return []

@@ -1,4 +1,4 @@
-"""Coming back: how long 5,000 tokens take to be there again, for one reader and for a hundred at once."""
+"""Resuming: the time until 5,000 tokens have arrived again, for one reader and for a hundred at once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import redis
 from app.domain import sse
 from app.domain.cursor import Cursor
 from app.domain.events import Entry, Mark, Snapshot, Token, encode, number
+from app.domain.lease import Claimed
 from app.domain.transcript import Transcript
 from app.eventlog.log import RedisLog
 from app.services.finishing import Ending
 from app.store import leases
-from app.store.leases import Claimed
 from bench import report, servers
 from bench.designs import Target, naive_gevent, naive_gthread
 from bench.figures import Figure, Run, ratios
@@ -34,13 +34,13 @@ from tests.stack import Stack
 TOKENS = 5000
 QUICK_DESIGNS = ("unbroken", "unbroken, finished", "naive gthread", "nginx, a file")
 LAST = f"id: 1-{TOKENS}\n"
-# Who is not done by then counts as done then: a ratio to it is better in truth.
+# A reader that is not done by then counts as done then, which favours that peer.
 SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where 5,000 tokens can be had: the first reader finds ``paths`` that nobody has asked for yet."""
+    """A server of 5,000 tokens. ``paths`` are addresses that no reader has requested yet."""
 
     pid: int
     port: int
@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Milliseconds: for one reader whom nobody has preceded, for one when others did, for the last of a hundred."""
+    """Milliseconds: of the first reader of a path, of a later reader, of the last of a hundred readers."""
 
     design: str
     first: float
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def run(run: Run) -> None:
-    """While the answer is made, and after its end with nothing left in Redis."""
+    """Measure resumes during the answer, and after its end with an empty Redis."""
     print(f"\nResuming {TOKENS:,} tokens, in milliseconds", flush=True)
     rounds = run.rounds(QUICK_DESIGNS if run.quick else list(DESIGNS), lambda name: _told(measure(name, run)))
     own = [outcome.one for outcome in rounds["unbroken"]]
@@ -83,18 +83,18 @@ def run(run: Run) -> None:
 
 
 def vars_of(outcome: Outcome) -> dict[str, Any]:
-    """For the report."""
+    """The outcome as the report's JSON has it."""
     return {name: getattr(outcome, name) for name in outcome.__slots__}
 
 
 def measure(name: str, run: Run) -> Outcome:
-    """Raises CannotMeasure."""
+    """Time the resumes of one design. Raises CannotMeasure."""
     clear(run.stores)
     firsts = 3 if run.quick else 8
     with DESIGNS[name](run.stores, firsts + 1) as place:
         pin(place.pid, SERVER_CORE)
         pin(run.stores.redis_pid, OTHER_CORE)
-        # The server's own beginnings are over when the first is counted.
+        # The server has warmed up before the first one counts.
         _fetch(place, place.paths[0], 1, 2)
         first = [_fetch(place, path, 1, 1)["ms"][0] for path in place.paths[1:]]
         path = place.paths[-1]
@@ -119,7 +119,7 @@ def _fetch(place: Place, path: str, at_once: int, rounds: int) -> dict[str, Any]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        # As long at least: what is told of it is too good.
+        # The true time is at least this long: the peer's figure is too good.
         return {"ms": [SECONDS * 1000.0], "events": TOKENS, "bytes": 0, "unequal": 0}
     if done.returncode:
         raise CannotMeasure(done.stderr.strip() or f"exit code {done.returncode}")
@@ -137,7 +137,7 @@ def _payloads() -> list[bytes]:
 
 @contextmanager
 def live(stores: Stores, count: int) -> Iterator[Place]:
-    """Unbroken, while the answers are made: their logs are in Redis."""
+    """Unbroken during the answers: their logs are in Redis."""
     with _product(stores, count) as (stack, claims):
         for claimed in claims:
             generation_id = claimed.lease.generation_id
@@ -148,7 +148,7 @@ def live(stores: Stores, count: int) -> Iterator[Place]:
 
 @contextmanager
 def finished(stores: Stores, count: int) -> Iterator[Place]:
-    """Unbroken, long after the end: only PostgreSQL has them."""
+    """Unbroken long after the end: the logs are in PostgreSQL only."""
     with _product(stores, count) as (stack, claims):
         payloads = [*_payloads(), encode(Mark("stop", None))]
         transcript = Transcript.of(number(1, 0, payloads))
@@ -177,7 +177,7 @@ def _served(stack: Stack, claims: list[Claimed], until: str) -> Place:
 
 
 def naive(start: Callable[[Stores, int], Any]) -> Callable[[Stores, int], Any]:
-    """Flask: one XRANGE, and a yield for each token."""
+    """Flask with one XRANGE, and a yield for each token."""
 
     @contextmanager
     def place(stores: Stores, count: int) -> Iterator[Place]:
@@ -194,7 +194,7 @@ def naive(start: Callable[[Stores, int], Any]) -> Callable[[Stores, int], Any]:
 
 @contextmanager
 def file(stores: Stores, count: int) -> Iterator[Place]:
-    """nginx, and the same bytes in a file."""
+    """nginx with the stream's bytes in a file."""
     content = b"".join(sse.frame(*entry) for entry in _entries())
     with servers.static(stores, content) as (pid, port, path):
         yield Place(pid, port, [path] * count)
@@ -202,7 +202,7 @@ def file(stores: Stores, count: int) -> Iterator[Place]:
 
 @contextmanager
 def resumable(stores: Stores, count: int) -> Iterator[Place]:
-    """resumable-stream: what was said is in the memory of the process that says it."""
+    """resumable-stream: the tokens are in the memory of the process that produces them."""
     with ExitStack() as stack:
         pid, port = stack.enter_context(servers.resumable(stores))
         for n in range(count):

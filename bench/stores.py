@@ -1,4 +1,4 @@
-"""The stores of a run, which every design may use, and the reasons to leave one out."""
+"""The stores of a run, which every design may use, and the error that leaves a design out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import redis
 
 from dev.postgres import Postgres
 from dev.valkey import Valkey
-from tests.conftest import migrate
+from tests.logins import as_administrator, migrate, remember
 
-# Statistics of tables that have just been filled are not the cost of an answer.
+# Autovacuum's statistics of tables that have just been filled are no cost of an answer.
 QUIET = {"autovacuum": "off"}
 
 
 class CannotMeasure(Exception):
-    """Why a design is left out here."""
+    """A design cannot be measured on this machine; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """A PostgreSQL and a Valkey for this run alone, and a folder."""
+    """A PostgreSQL, a Valkey and a folder for this run alone."""
 
     database_url: str
     redis_url: str
@@ -39,12 +39,13 @@ class Stores:
 
 @contextmanager
 def stores() -> Iterator[Stores]:
-    """Started, migrated, and taken away again."""
+    """Start and migrate the stores, and remove them at the end."""
     with tempfile.TemporaryDirectory(prefix="unbroken-bench-") as folder:
         postgres, valkey = Postgres(Path(folder) / "postgres", settings=QUIET), Valkey(Path(folder) / "valkey")
         try:
             postgres.start()
             valkey.start()
+            remember(postgres)
             postgres.ensure_database("bench")
             migrate(postgres.url("bench"))
             assert valkey.process, "it was started"
@@ -64,14 +65,14 @@ def stores() -> Iterator[Stores]:
 
 
 def clear(stores: Stores) -> None:
-    """Take away what earlier measurements left: another worker would go on with their generations."""
-    with closing(psycopg2.connect(stores.database_url.replace("+psycopg2", "", 1))) as connection, connection:
+    """Remove the rows and keys of earlier measurements, which another worker would continue."""
+    with closing(psycopg2.connect(as_administrator(stores.database_url))) as connection, connection:
         connection.cursor().execute("TRUNCATE users CASCADE")
     with redis.Redis.from_url(stores.redis_url, socket_timeout=10) as client:
         client.flushall()
 
 
 def need(module: str) -> None:
-    """Raises CannotMeasure when a peer's package is not there."""
+    """Check that a peer's package is installed. Raises CannotMeasure."""
     if importlib.util.find_spec(module) is None:
         raise CannotMeasure(f"{module} is not installed (pip install -r bench/requirements.txt)")

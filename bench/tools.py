@@ -1,4 +1,4 @@
-"""The programs of bench/c as Python drives them: compiled once, spoken to over their standard input."""
+"""The programs of bench/c. They are compiled once and take commands on their standard input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 @cache
 def compiled(name: str) -> Path:
-    """A program of bench/c, compiled. Raises CannotMeasure without a compiler."""
+    """The path of a compiled program of bench/c. Raises CannotMeasure without a compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise CannotMeasure("there is no C compiler here")
@@ -32,44 +32,44 @@ def compiled(name: str) -> Path:
 
 
 class Tool:
-    """A running program that answers lines."""
+    """A running program that takes commands and prints replies, a line each."""
 
     def __init__(self, *argv: str) -> None:
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=local())
         self.pid = self.process.pid
 
-    def hear(self) -> str:
-        """Its next line. Raises CannotMeasure when it has ended."""
+    def read_line(self) -> str:
+        """Read the next line. Raises CannotMeasure when the program has ended."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             raise CannotMeasure(f"{self.process.args!r} has ended")
         return line.strip()
 
-    def tell(self, line: str) -> None:
-        """Send it a line."""
+    def send(self, line: str) -> None:
+        """Write a line to the program."""
         assert self.process.stdin
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def ask(self) -> dict[str, Any]:
-        """What it has counted so far."""
-        self.tell("?")
-        return json.loads(self.hear())  # type: ignore[no-any-return]
+    def counters(self) -> dict[str, Any]:
+        """The counters of the program so far."""
+        self.send("?")
+        return json.loads(self.read_line())  # type: ignore[no-any-return]
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill the program."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def tool(name: str, *arguments: object, ready: str = "ready") -> Iterator[Tool]:
-    """A program of bench/c on the core that is not the server's, once it has said that it is ready."""
+    """Start a program of bench/c on the core that is not the server's, and wait until it prints that it is ready."""
     running = Tool(str(compiled(name)), *map(str, arguments))
     try:
         pin(running.pid, OTHER_CORE)
-        if ready and running.hear() != ready:
+        if ready and running.read_line() != ready:
             raise CannotMeasure(f"{name} could not begin")
         yield running
     finally:
@@ -78,19 +78,19 @@ def tool(name: str, *arguments: object, ready: str = "ready") -> Iterator[Tool]:
 
 @contextmanager
 def upstream(rate: float, tokens: int, text: str = "marks") -> Iterator[tuple[Tool, str]]:
-    """A model's server, and its base URL. It says nothing before it is told to ``go``."""
+    """Start a model's server. Yields it with its base URL. It sends no token before the command ``go``."""
     port = free_port()
     with tool("upstream", port, rate, tokens, text) as running:
         yield running, f"http://127.0.0.1:{port}/v1"
 
 
 @contextmanager
-def ear(stores: Stores, pattern: str) -> Iterator[Tool]:
-    """Hears everything that is published."""
+def subscriber(stores: Stores, pattern: str) -> Iterator[Tool]:
+    """Start a subscriber of all channels that match ``pattern``."""
     with tool("ear", stores.redis_port, stores.redis_password, pattern) as running:
         yield running
 
 
 def local() -> dict[str, str]:
-    """This environment, without a proxy on the way to ourselves."""
+    """This process's environment without proxy settings, for requests to servers on this machine."""
     return {**os.environ, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}

@@ -1,4 +1,4 @@
-"""What a token costs on its way from the provider to Redis, and what Celery adds before the first one."""
+"""The cost of a token on its way from the provider to Redis, and Celery's share of the time to the first token."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from bench import report
 from bench.figures import Figure, Run, ratios
 from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, pin
 from bench.stores import CannotMeasure, Stores, clear, need
-from bench.tools import Tool, ear, local, upstream
+from bench.tools import Tool, local, subscriber, upstream
 from dev.process import Program, wait_until
 from tests.stack import Stack
 
 RATE = 50.0
-# Before it begins to count, at least: connections are open, leases are claimed, templates are learnt.
+# The shortest warm-up in seconds: connections are opened, leases are claimed, templates are learnt.
 SETTLE_SECONDS = 1.5
-# A thousand answers that begin at once hold a worker up for a moment: that long it may take to be this close again.
+# A thousand answers that begin at once delay a worker. It may take this long to be this close again.
 CATCH_UP_SECONDS, CLOSE_SECONDS = 15.0, 0.1
-# Answers longer than any window: their beginning and their end are not part of what a token costs.
+# Answers are longer than any window, so that their beginning and end are no part of a token's cost.
 ENDLESS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one worker did in its window, in µs of processor time per token, and the delay from the provider's write
-    to a subscriber of Redis. ``database_us`` is what PostgreSQL took beside it; only the product has one.
+    """The result of one worker in its window: processor time in µs for each token, and the delay from the provider's
+    write to a subscriber of Redis. ``database_us`` is PostgreSQL's processor time; only the product uses one.
     """
 
     design: str
@@ -55,23 +55,23 @@ class Outcome:
 
     @property
     def cost(self) -> float:
-        """Worker and Redis together."""
+        """Processor time of worker and Redis together, in µs for each token."""
         return self.worker_us + self.redis_us
 
     @property
     def exact(self) -> bool:
-        """Whether it kept up, without a hole or a repeat."""
+        """True when the worker kept up and no token is missing or repeated."""
         return self.faults == 0 and self.delivered > 0.97 * self.said
 
 
 def nothing_begins() -> bool:
-    """For those who do nothing at the beginning of an answer but say it."""
+    """True at once: workers of the peers do no other work at the beginning of an answer."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """A worker at work: its process, where it publishes, and whether all that an answer begins with is done."""
+    """A busy worker: its pid, its channels, and a function that is true once the answers' first work is done."""
 
     pid: int
     pattern: str
@@ -81,7 +81,7 @@ class Crew:
 
 @contextmanager
 def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
-    """Celery's worker as it is deployed: leases, checkpoints, fenced appends, logs."""
+    """The product's Celery worker as deployed: with leases, checkpoints, fenced appends and logs."""
     stack = Stack(
         stores.directory / uuid4().hex,
         stores.database_url,
@@ -91,6 +91,8 @@ def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
         HEARTBEAT_SECONDS=5,
         SWEEP_SECONDS=2,
         MAX_QUEUED=100_000,
+        MAX_QUEUED_PER_USER=100_000,
+        MAX_RUNNING_PER_USER=100_000,
         NO_PROXY="127.0.0.1",
     )
     try:
@@ -104,15 +106,15 @@ def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
 
 
 def all_named(stack: Stack) -> bool:
-    """Whether every conversation has its title, which comes with its first token and takes as much as hundreds."""
+    """True when every conversation has its title. A title costs as much as hundreds of tokens."""
     with stack.resources.database.system() as tx:
         return fetch_one(tx, "SELECT id FROM conversations WHERE title IS NULL LIMIT 1") is None
 
 
 def settle(settled: Callable[[], bool], behind: Callable[[], float]) -> None:
-    """Wait until nothing begins any more and what piled up meanwhile has been told. Raises CannotMeasure.
+    """Wait until no answer begins any more and the backlog is published. Raises CannotMeasure.
 
-    ``behind``: tokens said and not delivered, in seconds of speech. Who does not catch up is measured as it is.
+    ``behind``: the backlog, as seconds of the upstream's tokens. A worker that does not catch up is measured as it is.
     """
     time.sleep(SETTLE_SECONDS)
     if not wait_until(settled, 60, step=0.2):
@@ -141,7 +143,7 @@ DESIGNS: dict[str, Design] = {
 
 
 def measure(name: str, count: int, seconds: float, stores: Stores) -> Outcome:
-    """Let one worker work on ``count`` generations at once. Raises CannotMeasure."""
+    """Measure one worker with ``count`` generations at once. Raises CannotMeasure."""
     if name != "unbroken":
         need("openai" if name == "openai sdk" else "requests")
     clear(stores)
@@ -150,26 +152,26 @@ def measure(name: str, count: int, seconds: float, stores: Stores) -> Outcome:
         upstream(RATE, ENDLESS) as (model, base_url),
         DESIGNS[name](stores, base_url, count) as crew,
     ):
-        if not wait_until(lambda: model.ask()["waiting"] >= count, 60):
-            raise CannotMeasure(f"only {model.ask()['waiting']} of {count} answers were asked for")
+        if not wait_until(lambda: model.counters()["waiting"] >= count, 60):
+            raise CannotMeasure(f"only {model.counters()['waiting']} of {count} answers were asked for")
         pin(crew.pid, SERVER_CORE)
         pin(stores.redis_pid, OTHER_CORE)
         pin(stores.postgres_pid, OTHER_CORE)
-        with ear(stores, crew.pattern) as heard:
+        with subscriber(stores, crew.pattern) as heard:
             return _watch(name, count, seconds, stores, crew, model, heard, client)
 
 
 def _watch(
     name: str, count: int, seconds: float, stores: Stores, crew: Crew, model: Tool, heard: Tool, client: redis.Redis
 ) -> Outcome:
-    model.tell("go")
-    settle(crew.settled, lambda: (model.ask()["said"] - heard.ask()["delivered"]) / (count * RATE))
-    said, before = model.ask()["said"], heard.ask()
+    model.send("go")
+    settle(crew.settled, lambda: (model.counters()["said"] - heard.counters()["delivered"]) / (count * RATE))
+    said, before = model.counters()["said"], heard.counters()
     spent = [cpu_seconds(pid) for pid in (crew.pid, stores.redis_pid, stores.postgres_pid)]
     began = time.monotonic()
     time.sleep(seconds)
     spent = [cpu_seconds(pid) - was for pid, was in zip(_pids(crew, stores), spent, strict=True)]
-    took, after, said = time.monotonic() - began, heard.ask(), model.ask()["said"] - said
+    took, after, said = time.monotonic() - began, heard.counters(), model.counters()["said"] - said
     delivered = after["delivered"] - before["delivered"]
     worker, log, database = (1e6 * each / max(delivered, 1) for each in spent)
     return Outcome(
@@ -193,7 +195,7 @@ def _pids(crew: Crew, stores: Stores) -> tuple[int, int, int]:
 
 
 def _memory(client: redis.Redis, pattern: str, delivered: int, count: int) -> float:
-    """Bytes of Redis that a token takes in its log."""
+    """Bytes of Redis for each token of a log."""
     key = next(client.scan_iter(pattern.replace("{", "[{]").replace("}", "[}]"), count=1000), None)
     if key is None or not delivered:
         return 0.0
@@ -277,7 +279,7 @@ def _show(run: Run, rounds: dict[str, list[Outcome]], thousand: list[Outcome], f
 
 
 def first_token(stores: Stores, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds from asking for a generation to its first token on Redis: median and 95th percentile of each way."""
+    """Milliseconds from the start of a generation to its first token in Redis, by the way taken."""
     stack = Stack(stores.directory / uuid4().hex, stores.database_url, stores.redis_url, SWEEP_SECONDS=2)
     try:
         stack.worker(concurrency=20)

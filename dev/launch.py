@@ -3,9 +3,9 @@
 It is a program of its own, not a `preexec_fn`, because the supervisor has threads and code between fork and exec
 must not need their locks. Standard library only; run it with `python -I -S`, which costs 15 ms.
 
-WAY says how uid 0 becomes somebody else, as PostgreSQL demands:
-  namespace  a user namespace in which we are uid 1000; files keep their owner, so a mode-700 home is no obstacle
-  nobody     setuid to nobody, keeping CAP_DAC_OVERRIDE where we have it, for the same reason
+WAY is the way from uid 0 to another user, which PostgreSQL demands:
+  namespace  a user namespace in which the process is uid 1000; files keep their owner, so a mode-700 home can be read
+  nobody     setuid to nobody; CAP_DAC_OVERRIDE is kept where the process has it, so a mode-700 home can be read
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def prctl(option: int, *values: int) -> None:
 
 
 def die_with_parent(parent: int, signal_number: int) -> None:
-    """Ask the kernel for `signal_number` when the parent ends; gone already is the same thing."""
+    """Request `signal_number` from the kernel for the parent's end. A parent that has ended counts as one that ends."""
     prctl(PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent:
         sys.exit("the parent is gone already")
 
 
 def enter_namespace() -> None:
-    """Raises OSError where user namespaces are not allowed (the default in Docker)."""
+    """Enter a user namespace as uid 1000. Raises OSError where that is not allowed (the default in Docker)."""
     uid, gid = os.geteuid(), os.getegid()
     check(libc.unshare(CLONE_NEWUSER))
     maps = {"setgroups": "deny", "uid_map": f"{UID_INSIDE} {uid} 1", "gid_map": f"{UID_INSIDE} {gid} 1"}
@@ -65,7 +65,7 @@ def become_nobody() -> None:
 
 
 def keep_dac_override() -> None:
-    """Carry CAP_DAC_OVERRIDE, and only it, through exec; without it paths must be open to everyone."""
+    """Carry CAP_DAC_OVERRIDE, and only it, through exec. Without it paths must be open to all users."""
     mask = 1 << CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     for wanted in (mask, 0):

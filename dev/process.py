@@ -1,7 +1,7 @@
-"""Programs as values, and one running process of one.
+"""A program as a value, and a running process of it.
 
-Every process goes through `launch.py`, so that it goes down with us however we end, and has a session of its own,
-so that Ctrl-C in a terminal reaches the supervisor only and what it leaves behind can be found by its group.
+Every process goes through `launch.py`, so that it ends with its parent, also when that is killed. It has a session of
+its own: Ctrl-C in a terminal reaches the supervisor only, and processes left behind are found by their group.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ROOT = LAUNCHER.parent.parent
 
 
 class CannotRun(Exception):
-    """A reason to give up, in words for the person at the terminal."""
+    """The run cannot go on; the message is the reason, for the person at the terminal."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run and how to end it. `way` is launch.py's: how uid 0 becomes somebody else."""
+    """A command, its surroundings, and the signals that end it. `way` is launch.py's way from uid 0 to another user."""
 
     name: str
     argv: tuple[str, ...]
@@ -44,7 +44,7 @@ class Program:
         return [*python, *options, *way, "--", *self.argv]
 
     def start(self) -> Process:
-        """Call it from the main thread: the kernel's parent is the thread, not the process."""
+        """Start the process. Only the main thread may do that: the kernel's parent is the thread, not the process."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return Process(
@@ -95,7 +95,7 @@ class Process:
             self._popen.send_signal(self._stop_signal)
 
     def kill(self) -> None:
-        """End what is left of the process and its group."""
+        """Kill the process and the rest of its group."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
@@ -114,7 +114,7 @@ def last_lines(path: Path, count: int = 8) -> str:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, step: float = 0.02) -> bool:
-    """Whether `condition` became true within `timeout` seconds."""
+    """Wait until `condition` is true. False: it was not, within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

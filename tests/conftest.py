@@ -1,37 +1,75 @@
-"""Real servers for the tests that need them; a test that asks for neither starts neither."""
+"""Fixtures of real servers. A server is started for the first test that requests it."""
 
 from __future__ import annotations
 
+import gc
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
 import hypothesis
 import pytest
 import redis
+from hypothesis.internal.conjecture import engine
 
 from dev.postgres import Postgres
 from dev.valkey import Valkey
+from tests.logins import migrate, remember
 from tests.stack import Stack
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example depends more on the machine than on the code. A failure prints the way to repeat it.
 hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("unhurried")
+# Seconds for making a failing example smaller; Hypothesis has no public setting and takes five minutes.
+engine.MAX_SHRINKING_SECONDS = 30
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "template_migrated"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without searches for garbage: tests stay loaded, and are not searched again while they run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each process of xdist begin with its share of the slow tests: none of them is left for the end of the run.
+
+    xdist divides the list into one part for each process, in its order. Idle processes steal from the ends of parts.
+    Modules that are slow as a whole stay together: their tests share servers.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if _is_slow(item)]
+    others = iter([item for item in items if not _is_slow(item)])
+    ordered: list[pytest.Item] = []
+    for number in range(processes):
+        share = slow[number::processes]
+        size = (len(items) - len(ordered)) // (processes - number)
+        ordered += [*share, *islice(others, max(0, size - len(share)))]
+    items[:] = [*ordered, *others]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return any(marker.name == "slow" for marker in item.own_markers)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server of this test run. A lock that nobody releases fails the test instead of hanging it."""
+    """A PostgreSQL server of this test run. A lock that is never released fails the test instead of hanging it."""
     server = Postgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "off", "lock_timeout": "20s"})
     server.start(timeout=120)
+    remember(server)
     yield server
     server.stop()
 
@@ -53,25 +91,15 @@ def migrated_template(postgres: Postgres) -> str:
     return TEMPLATE
 
 
-def migrate(url: str, *arguments: str) -> None:
-    """`alembic upgrade head`, or another command of alembic, in a process of its own."""
-    subprocess.run(
-        [sys.executable, "-m", "alembic", *(arguments or ("upgrade", "head"))],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url},
-        check=True,
-    )
-
-
 @pytest.fixture
 def database_url(postgres: Postgres, migrated_template: str) -> Iterator[str]:
-    """A migrated database for this test alone, as the application's role sees it."""
+    """The address of a migrated database for this test alone, with the login of the workers."""
     yield from cloned_database(postgres, migrated_template)
 
 
 @pytest.fixture(scope="module")
 def module_database_url(postgres: Postgres, migrated_template: str) -> Iterator[str]:
-    """The same for all tests of a module."""
+    """The address of a migrated database for all tests of a module, with the login of the workers."""
     yield from cloned_database(postgres, migrated_template)
 
 
@@ -84,7 +112,7 @@ def cloned_database(postgres: Postgres, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(valkey: Valkey) -> str:
-    """An empty Valkey."""
+    """The address of an empty Valkey."""
     with redis.Redis.from_url(valkey.url(), socket_timeout=30) as client:
         client.flushall()
     return valkey.url()
@@ -92,7 +120,7 @@ def redis_url(valkey: Valkey) -> str:
 
 @pytest.fixture
 def stack(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
-    """A deployment of this test alone; nothing of it runs before it is asked to (stack.py)."""
+    """A deployment of this test alone; the test starts each process (stack.py)."""
     stack = Stack(tmp_path, database_url, redis_url)
     yield stack
     stack.stop()

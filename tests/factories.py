@@ -1,4 +1,4 @@
-"""Rows for tests, made in SQL as the owner of the tables, past every service and policy."""
+"""Rows for tests, made in SQL as the superuser, past every service and policy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import psycopg2
 import uuid_utils
 
+from tests.logins import as_administrator
+
 FINAL = {"completed", "error", "cancelled"}
 
 
@@ -18,8 +20,8 @@ def new_id() -> str:
 
 @contextmanager
 def owner(url: str) -> Iterator[Any]:
-    """A cursor as the owner of the tables, in one transaction."""
-    connection = psycopg2.connect(url.replace("+psycopg2", "", 1))
+    """A cursor of the superuser, to which no policy applies, in one transaction."""
+    connection = psycopg2.connect(as_administrator(url))
     try:
         with connection, connection.cursor() as cursor:
             yield cursor
@@ -34,7 +36,7 @@ def add_user(cursor: Any, subject: str | None = None) -> str:
 
 
 def add_conversation(cursor: Any, user_id: str, **columns: Any) -> tuple[str, str]:
-    """A conversation with its first message: the ids of both."""
+    """Insert a conversation with its first message; return the ids of both."""
     conversation_id, message_id = new_id(), new_id()
     values = {"id": conversation_id, "user_id": user_id, "first_message_id": message_id, "message_seq": 1, **columns}
     insert(cursor, "conversations", values)
@@ -57,7 +59,7 @@ def add_message(cursor: Any, conversation_id: str, user_id: str, *, seq: int, **
 
 
 def add_generation(cursor: Any, user_id: str, status: str = "queued", **columns: Any) -> str:
-    """A generation in a conversation of its own, unless ``conversation_id`` and ``user_message_id`` are given."""
+    """Insert a generation, in a new conversation unless ``conversation_id`` and ``user_message_id`` are given."""
     if "conversation_id" not in columns:
         columns["conversation_id"], columns["user_message_id"] = add_conversation(cursor, user_id)
     seq = columns.pop("seq", 2)
@@ -85,7 +87,7 @@ def add_generation(cursor: Any, user_id: str, status: str = "queued", **columns:
 
 
 def ending(status: str) -> dict[str, Any]:
-    """What a row of this status must say about its end."""
+    """The columns about its end that a row of this status must have."""
     if status in FINAL:
         return {"final_epoch": 1, "final_n": 3, "sha256": "0" * 64, "finished_at": "2026-01-01T00:00:00Z"}
     return {"final_epoch": None, "final_n": None, "sha256": None, "finished_at": None}

@@ -2,14 +2,15 @@
 
     stack.start(message="hi", model="offline")        # through the service, as the web process does; no web needed
     worker = stack.worker(concurrency=20)             # returns when it can work; settings as keywords
-    web = stack.web(workers=2, MAX_QUEUED=5)          # returns when /readyz says so; web.url
+    web = stack.web(workers=2, MAX_QUEUED=5)          # returns when its stores answer; web.url
     worker.kill(); worker.terminate(); worker.signal(signal.SIGSTOP); worker.log()
 
-Every stack has a namespace of its own, so several can share one Valkey. What it starts ends with it, or with us.
+Every stack has a namespace of its own, so several can share one Valkey. Its processes end with it or with the test run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -25,18 +26,21 @@ from uuid import uuid4
 import jwt
 from celery import Celery
 
-from app.config import Settings
+from app.broker.application import producer
+from app.config import Settings, WorkerSettings
 from app.domain.commands import StartGeneration, User
 from app.domain.cursor import START
 from app.domain.events import Entry
 from app.domain.transcript import Transcript
-from app.queue import producer
-from app.services.starting import Started
+from app.services.generation_start import Started
 from app.store import checkpoints, generations
 from app.store.generations import Generation
+from app.upstream_settings import is_of_worker_alone
 from app.wiring import Resources, build
+from dev.postgres import WEB
 from dev.process import Process, Program, last_lines
 from dev.server import free_port
+from tests.logins import as_login
 
 T = TypeVar("T")
 
@@ -49,15 +53,20 @@ QUICK = {
     "KEEPALIVE_SECONDS": "2",
     # No call of a provider beside the answers': tests count those.
     "TITLES": "words",
+    # One person does everything in most tests.
+    "MAX_QUEUED_PER_USER": "100000",
+    "MAX_RUNNING_PER_USER": "100000",
     "RATELIMIT_NEW_CONVERSATIONS": "100000/minute",
     "RATELIMIT_GENERATIONS": "100000/minute",
+    "RATELIMIT_IMPORTS": "100000/minute",
+    "RATELIMIT_EXPORTS": "100000/minute",
     "RATELIMIT_READS": "100000/minute",
 }
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def until(condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition", step: float = 0.01) -> T:
-    """What ``condition`` answers as soon as that is true. Fails after ``timeout`` seconds."""
+    """The first true result of ``condition``. Fails after ``timeout`` seconds, naming ``what``."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
@@ -77,11 +86,11 @@ class Running:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """kill -9, it and its children."""
+        """Kill the process and its children with SIGKILL."""
         self._process.kill()
 
     def terminate(self, timeout: float = 30) -> int | None:
-        """SIGTERM, and the exit code; None when it has not ended in time."""
+        """Send SIGTERM and return the exit code; None when the process has not ended after ``timeout`` seconds."""
         self._process.ask_to_stop()
         return self._process.wait(timeout)
 
@@ -91,6 +100,10 @@ class Running:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def log_name(self) -> str:
+        return self._log.name
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -112,7 +125,10 @@ class Web(Running):
 
 
 class Stack:
-    """``settings`` are variables of the README's table, for every process and for ``resources``."""
+    """A deployment. ``settings`` are those of docs/settings.md, for every process and for ``resources``.
+
+    ``database_url`` has the login of the workers; web processes get their own login.
+    """
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: Any) -> None:
         self.directory = directory
@@ -140,8 +156,8 @@ class Stack:
 
     @cached_property
     def user(self) -> User:
-        """alice."""
-        return self.resources.accounts.user("alice", None)
+        """The user alice, who does everything in most tests."""
+        return self.resources.users.user("alice", None)
 
     def start(self, message: str = "Hello", **fields: Any) -> Started:
         """Send a message as alice."""
@@ -154,25 +170,32 @@ class Stack:
         return found
 
     def finished(self, generation_id: str, timeout: float = 90) -> Generation:
-        """The generation, once it has reached its end."""
+        """The generation, once it has reached its end. A failure shows the ends of the logs of all processes."""
 
         def ended() -> Generation | None:
             row = self.generation(generation_id)
             return row if row.final else None
 
-        return until(ended, timeout, f"the end of {generation_id}", 0.02)  # type: ignore[return-value]
+        try:
+            return until(ended, timeout, f"the end of {generation_id}", 0.02)  # type: ignore[return-value]
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {self.generation(generation_id).status}\n{self.tails()}") from None
+
+    def tails(self) -> str:
+        """The last lines that each process of the stack has logged."""
+        return "\n".join(f"{running.log_name}:\n{running.tail()}" for running in self._running)
 
     def log(self, generation_id: str) -> list[Entry]:
-        """What Redis has."""
+        """The entries of the log in Redis."""
         return self.resources.log.read(generation_id)
 
     def archive(self, generation_id: str) -> list[Entry]:
-        """What PostgreSQL keeps of a finished log."""
+        """The entries of the archive in PostgreSQL."""
         with self.resources.database.system() as tx:
             return checkpoints.archived(tx, generation_id)
 
     def chunks(self, generation_id: str) -> list[Entry]:
-        """What PostgreSQL has of a running log."""
+        """The entries of the checkpoints in PostgreSQL."""
         with self.resources.database.system() as tx:
             return checkpoints.chunks(tx, generation_id)
 
@@ -199,7 +222,7 @@ class Stack:
         return self.workers(1, concurrency, **settings)[0]
 
     def workers(self, count: int, concurrency: int = 20, **settings: Any) -> list[Worker]:
-        """Start so many at the same time; they start as fast as one where there are processors."""
+        """Start ``count`` workers at once: with enough processors they need no longer than one."""
         workers = [self._launch_worker(concurrency, settings) for _ in range(count)]
         app = producer(self.settings.broker_url, self.namespace)
         try:
@@ -218,32 +241,41 @@ class Stack:
         return worker
 
     def web(self, workers: int = 1, threads: int = 16, port: int | None = None, **settings: Any) -> Web:
-        """Start gunicorn and wait until it is ready. ``port``: in the place of one that was killed."""
+        """Start gunicorn and wait until it is ready. ``port``: the port of a killed one whose place it takes."""
         port = port or free_port()
         gunicorn = ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
         own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
-        web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings})
+        own["DATABASE_URL"] = as_login(str(settings.pop("DATABASE_URL", self.variables["DATABASE_URL"])), WEB)
+        web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings}, without=is_of_worker_alone)
         web.url = f"http://127.0.0.1:{port}"
-        self._await(web, lambda: _answers(f"{web.url}/readyz"), 180)
+        self._await(web, lambda: serves(web.url), 180)
         return web
 
     def stop(self) -> None:
-        """Kill what runs, close what is open."""
+        """Kill the running processes and close the connections of ``resources``."""
         for running in reversed(self._running):
             running.kill()
         if "resources" in self.__dict__:
             self.resources.close()
 
-    def _launch(self, kind: type[Any], name: str, command: list[str], settings: dict[str, Any]) -> Any:
+    def _launch(
+        self,
+        kind: type[Any],
+        name: str,
+        command: list[str],
+        settings: dict[str, Any],
+        without: Callable[[str], bool] = lambda name: False,
+    ) -> Any:
         log = self.directory / f"{name.partition('@')[0]}.log"
-        program = Program(name, (sys.executable, "-m", *command), log, self._environment(settings))
+        environment = {name: value for name, value in self._environment(settings).items() if not without(name)}
+        program = Program(name, (sys.executable, "-m", *command), log, environment)
         running = kind(program.start(), log)
         self._running.append(running)
         return running
 
     def _environment(self, settings: dict[str, Any]) -> dict[str, str]:
-        known = {name.upper() for name in Settings.model_fields}
-        inherited = {name: value for name, value in os.environ.items() if name not in known}
+        known = {name.upper() for name in WorkerSettings.model_fields}
+        inherited = {n: value for n, value in os.environ.items() if n not in known and not is_of_worker_alone(n)}
         given = {name: str(value) for name, value in settings.items()}
         return {**inherited, "PYTHONUNBUFFERED": "1", **self.variables, **given}
 
@@ -259,9 +291,13 @@ def _pings(app: Celery, name: str) -> bool:
     return bool(app.control.ping(destination=[name], timeout=2))
 
 
-def _answers(url: str) -> bool:
+def serves(url: str) -> bool:
+    """True when a web process can answer requests. Workers are no part of that: many tests run without one."""
     try:
-        with _NO_PROXY.open(url, timeout=10) as response:
-            return bool(response.status == 200)
+        with _NO_PROXY.open(f"{url}/readyz", timeout=10) as response:
+            report = json.load(response)
+    except urllib.error.HTTPError as error:
+        report = json.load(error)
     except OSError:
         return False
+    return bool(report["checks"].get("database") == "ok" and report["checks"].get("hub") == "ok")

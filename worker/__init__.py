@@ -1,1 +1,1 @@
-"""The worker: takes a generation, calls its provider, and writes what it says to the log and to PostgreSQL."""
+"""The worker: takes a generation, calls its provider, and writes its answer to the log and to PostgreSQL."""

@@ -1,11 +1,12 @@
-"""When partial text is saved, and how leases stay alive: one statement for all generations of the process.
+"""Checkpoints of drafts and renewals of their leases: one statement for all generations of the process.
 
-They are saved on a common beat, so that many share a transaction: with two hundred of them that is ten times fewer.
+The drafts are saved on a common beat, so that many share a transaction: 200 drafts need a tenth of the transactions.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from time import monotonic
@@ -14,24 +15,33 @@ import structlog
 
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import pack
+from app.ops import metrics
 from app.services.leases import Leases
-from app.store.leases import Checkpoint
-from worker.outbox import Draft, Outbox
+from app.store.checkpoints import Checkpoint
+from worker.draft import Draft
+from worker.outbox import Outbox
 
-# A checkpoint is due at the latest at this many bytes.
+# A draft with this many unsaved bytes is due, whatever the beat.
 FULL_BYTES = 4096
-# How often due drafts are looked for; in strict mode this is what a token waits for.
+# Seconds between two searches for due drafts; a token of strict mode waits for the next one.
 LOOK_SECONDS = 0.05
-# So many in one statement: far from any limit, and a failure costs little.
+# The most drafts in one statement: far from any limit of PostgreSQL, and a failure costs little.
 BATCH = 200
+# The most of one draft and of all drafts in one statement: after an outage of PostgreSQL far more may be unsaved.
+PART_BYTES = 1_048_576
+BATCH_BYTES = 4_194_304
+
+# A renewal is late when so many periods have passed since the last one.
+LATE_HEARTBEATS = 2
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A draft is saved after so many events, or so many seconds (a quarter more at most, to be saved with others); its
-    lease is renewed at least every heartbeat.
+    """A draft is saved after ``events`` events or ``seconds`` seconds (at most a quarter more).
+
+    Its lease is renewed at least every ``heartbeat`` seconds.
     """
 
     events: int
@@ -41,7 +51,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The events of a draft that one checkpoint covers, its size with them, and when that was decided."""
+    """Events ``first`` to ``end`` of a draft, which one checkpoint saves.
+
+    ``size``: bytes of the draft up to ``end``. ``at``: the monotonic time at which the part was chosen.
+    """
 
     draft: Draft
     first: int
@@ -51,9 +64,11 @@ class _Part:
 
     @classmethod
     def of(cls, draft: Draft, now: float) -> _Part:
-        """All that is not saved, also what no tick has made an event of yet."""
+        """The unsaved events of a draft, with its pending text as the last one; the first ``PART_BYTES`` of many."""
         draft.seal()
-        return cls(draft, draft.saved, len(draft.payloads), draft.size, now)
+        end = draft.end_of(draft.saved, PART_BYTES)
+        size = draft.saved_size + sum(map(len, draft.payloads[draft.saved : end]))
+        return cls(draft, draft.saved, end, size, now)
 
     def packed(self) -> Checkpoint:
         draft, claimed = self.draft, self.draft.claimed
@@ -68,14 +83,36 @@ class _Part:
         )
 
 
-class Checkpointer:
-    """Saves the drafts of a process. A draft whose lease has gone is told so."""
+def _batches(due: list[_Part]) -> Iterator[list[_Part]]:
+    """The parts in batches, one for each statement."""
+    batch: list[_Part] = []
+    size = 0
+    for part in due:
+        if len(batch) >= BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(part)
+        size += part.size - part.draft.saved_size
+    if batch:
+        yield batch
 
-    def __init__(self, leases: Leases, outbox: Outbox, policy: Policy, executor: Executor) -> None:
+
+class Checkpointer:
+    """Saves the drafts of a process. ``saved`` is called after each save, ``Draft.lost`` when a lease is lost."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        outbox: Outbox,
+        policy: Policy,
+        executor: Executor,
+        saved: Callable[[], None] = lambda: None,
+    ) -> None:
         self._leases = leases
         self._outbox = outbox
         self._policy = policy
         self._executor = executor
+        self._saved = saved
         self._drafts: set[Draft] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -89,9 +126,9 @@ class Checkpointer:
             self._task.cancel()
 
     def enter(self, draft: Draft) -> None:
-        """Take a draft on. An earlier revision that is still at work here has been replaced: it is told so.
+        """Begin to save a draft. An earlier revision of its generation that is still at work here has lost its lease.
 
-        Renewals answer with generations; two revisions of one would be taken for each other.
+        Renewals return ids of generations: two revisions of one could not be told apart.
         """
         generation_id = draft.claimed.lease.generation_id
         for other in [one for one in self._drafts if one.claimed.lease.generation_id == generation_id]:
@@ -100,24 +137,39 @@ class Checkpointer:
         self._drafts.add(draft)
 
     def leave(self, draft: Draft) -> None:
-        """Let a draft go."""
+        """Save a draft no more."""
         self._drafts.discard(draft)
 
+    def lag(self, now: float) -> float:
+        """The longest time for which unsaved events have waited, in seconds since the last save of their draft."""
+        unsaved = (now - draft.saved_at for draft in self._drafts if draft.pending or len(draft.payloads) > draft.saved)
+        return max(unsaved, default=0.0)
+
     async def save(self, draft: Draft) -> None:
-        """Save everything of one draft now. Raises DatabaseDown."""
-        await self._renew([_Part.of(draft, monotonic())])
+        """Save everything of one draft now. Raises DatabaseDown, and LeaseLost when its lease is not in force."""
+        draft.seal()
+        end = len(draft.payloads)
+        generation_id = draft.claimed.lease.generation_id
+        while True:
+            held = await self._renew([_Part.of(draft, monotonic())])
+            if draft not in self._drafts:
+                return
+            if generation_id not in held:
+                raise LeaseLost(generation_id)
+            if draft.saved >= end:
+                return
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = monotonic()
             due = [part for draft in self._drafts if (part := self._due(draft, now))]
-            for start in range(0, len(due), BATCH):
+            for batch in _batches(due):
                 try:
-                    await self._renew(due[start : start + BATCH])
+                    await self._renew(batch)
                 except DatabaseDown as error:
-                    # Tokens keep flowing until the self-fence; the same events are offered again.
-                    _log.warning("checkpoint put off", action="checkpoint", error=error.detail)
+                    # Events are sent until the self-fence; the next round saves these events again.
+                    _log.warning("checkpoint postponed", action="checkpoint", error=error.detail)
                     await asyncio.sleep(0.5)
                 except Exception:
                     _log.exception("checkpoint failed", action="checkpoint")
@@ -137,12 +189,12 @@ class Checkpointer:
         return None
 
     def _beat(self, draft: Draft, now: float, waiting: float) -> bool:
-        """Whether the common beat has come since this draft was saved; one saved just before waits for the next."""
+        """True when a common beat has passed since the draft was saved, and that was not just before the beat."""
         seconds = self._policy.seconds
         return now // seconds > draft.saved_at // seconds and waiting >= seconds / 4
 
-    async def _renew(self, parts: list[_Part]) -> None:
-        """One transaction for all of them, composed and run off the loop."""
+    async def _renew(self, parts: list[_Part]) -> set[str]:
+        """Save the parts in one transaction, composed and run off the loop. The generations whose lease was held."""
         loop = asyncio.get_running_loop()
         held = await loop.run_in_executor(self._executor, lambda: self._leases.renew([p.packed() for p in parts]))
         for part in parts:
@@ -152,8 +204,12 @@ class Checkpointer:
             if draft.claimed.lease.generation_id not in held:
                 draft.lost(LeaseLost(draft.claimed.lease.generation_id))
                 continue
+            if part.at - draft.proven_at > LATE_HEARTBEATS * self._policy.heartbeat:
+                metrics.RENEWALS_LATE.inc()
             if part.end > draft.saved:
                 draft.saved, draft.saved_size = part.end, part.size
             draft.proven_at = draft.saved_at = part.at
             if draft.acked < draft.sendable:
                 self._outbox.touch(draft)
+        self._saved()
+        return held

@@ -3,49 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from threading import Event, Thread
 
 import structlog
 import uvloop
 
-from app.config import Settings
-from app.domain.errors import LeaseLost, LogDown
-from app.services.dispatch import Sweeper
+from app.broker.application import RUN_EMBEDDINGS, RUN_GENERATION
+from app.config import Settings, WorkerSettings
+from app.domain.errors import DatabaseDown, LeaseLost, LogDown
+from app.domain.lease import Claimed
+from app.domain.version import VERSION
+from app.eventlog.breakers import MemoryBreakers
+from app.eventlog.learned_capabilities import LearnedCapabilities
+from app.ops import metrics
+from app.services import model_admin, restores
 from app.services.leases import Leases
-from app.store.leases import Claimed
+from app.services.sweeper import DueGenerations, Sweeper
+from app.services.upstream_status import store_kinds
+from app.store.workers import Report
 from app.wiring import Resources, build
+from worker.blocking import Blocking, LeaseKeeper
+from worker.buffer import Buffer
+from worker.capability_exchange import CapabilityExchange
 from worker.checkpoint import Checkpointer, Policy
+from worker.chores import chores
+from worker.drafts import Drafts
+from worker.drain import Drain, Parts
+from worker.embeddings import Embedder
+from worker.gauges import Gauges
+from worker.generation_trace import GenerationTraces
+from worker.heartbeat import Heartbeat
+from worker.intake import Intake
+from worker.limits import Limits, limits_of
+from worker.log_access import LogAccess, LogTimes
+from worker.model_lists import start_all
 from worker.outbox import Outbox
-from worker.policy import Deadlines, Rules
+from worker.outcome import Outcome
+from worker.provider_calls import ProviderCalls
 from worker.providers.registry import Providers
-from worker.runner import Runner
+from worker.retry_policy import Deadlines, Rules
+from worker.revision import Revisions
+from worker.runner import Runner, nothing
+from worker.shared_breakers import SharedBreakers
+from worker.target_choice import TargetChoice
+from worker.threads import Threads
 from worker.titles import Titler
 from worker.toolbox import Toolbox
 from worker.tools.registry import find_tools
+from worker.upstream_runs import UpstreamRuns
+from worker.webhooks import sender_of
 
-# Enough for the short transactions of a thousand generations; more would only queue in PostgreSQL.
-EXECUTOR_THREADS = 8
-# What may wait for Redis waits seconds when that is away: many must be able to, and nobody else behind them.
-PATIENT_THREADS = 64
-# How long a takeover waits for Redis before it goes on from the checkpoints: seconds, and a part of the lease.
-TAKEOVER_PATIENCE = 5.0
+# How long a takeover waits for Redis before it goes on from the checkpoints: seconds at most, and a part of the lease.
+LONGEST_TAKEOVER_WAIT = 5.0
 TAKEOVER_PART = 1 / 6
-# A worker that is told to leave is gone within about a second.
-DRAIN_SECONDS = 5.0
+# The longest that a worker takes to give its answers back, in seconds. It takes about one second; the rest is for a
+# PostgreSQL that is away. Supervisors kill a worker 15 s (make run) or 20 s (Docker Compose) after SIGTERM.
+DRAIN_SECONDS = 12.0
 WATCH_SECONDS = 0.2
 
 _log = structlog.get_logger()
 
 
 class WorkerProcess:
-    """Runs generations for Celery's threads, and for the sweeper when Celery's broker has forgotten one."""
+    """Runs generations for the threads of Celery, and for the sweeper when the broker has lost a message."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
+        self._name = ""
+        self._leaving = False
         self._loop = uvloop.new_event_loop()
+        self.intake = Intake(self._hand_on)
         self._ready = Event()
         self._failure: Exception | None = None
         self._thread = Thread(target=self._serve, name="generations", daemon=True)
@@ -53,33 +84,50 @@ class WorkerProcess:
         self._runner: Runner
         self._sweeper: Sweeper
 
-    def start(self) -> None:
-        """Start the loop and the sweeper; returns when generations can run. Raises what keeps them from running."""
+    def start(self, name: str) -> None:
+        """Start the loop and the sweeper; returns when generations can run. Raises the error of a failed start.
+
+        ``name`` is Celery's name of this node; leases, rows, log lines and metrics carry it.
+        """
+        self._name = name
         self._thread.start()
         self._ready.wait()
         if self._failure:
             raise self._failure
         self._sweeper.start()
+        self._webhooks.start()
 
-    def run(self, generation_id: str) -> None:
-        """Run a generation to its end, from a thread that has nothing else to do."""
-        self.submit(generation_id).result()
+    def submit(self, generation_id: str, on_claim: Callable[[Claimed], None] = nothing) -> Future[Outcome]:
+        """Begin to run a generation. ``on_claim`` is called by the loop and must not block."""
+        future = asyncio.run_coroutine_threadsafe(self._runner.run(generation_id, on_claim), self._loop)
+        future.add_done_callback(lambda _: self._webhooks.wake())
+        return future
 
-    def submit(self, generation_id: str) -> Future[None]:
-        """Begin to run a generation."""
-        return asyncio.run_coroutine_threadsafe(self._runner.run(generation_id), self._loop)
+    def embed(self, request_id: str) -> str:
+        """Answer a request for embeddings, from a thread that has nothing else to do."""
+        return self._embedder.run(request_id)
 
     def drain(self) -> None:
-        """Give back everything that is at work, so that other workers continue it."""
+        """Give all generations back, so that other workers continue them, for at most ``DRAIN_SECONDS``."""
         self._sweeper.stop()
-        self._loop.call_soon_threadsafe(self._titler.close)
+        self._embedder.leave()
         _log.info("worker leaves", action="drain", running=self._runner.running)
-        asyncio.run_coroutine_threadsafe(self._runner.drain(), self._loop).result(DRAIN_SECONDS)
+        self._leaving = True
+        try:
+            asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result(DRAIN_SECONDS)
+        except TimeoutError:
+            _log.warning(
+                "worker left before it gave everything back",
+                action="drain",
+                limit="DRAIN_SECONDS",
+                running=self._runner.running,
+            )
 
     def close(self) -> None:
         """Stop the loop."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
+        self._webhooks.close()
         self._resources.close()
 
     def _serve(self) -> None:
@@ -93,57 +141,132 @@ class WorkerProcess:
             self._loop.run_forever()
 
     async def _begin(self) -> None:
-        """Build everything that lives on the loop."""
+        """Build everything that lives on the loop, and start it."""
         settings = self._settings
         self._resources = resources = build(settings)
-        executor = ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="stores")
-        patient = ThreadPoolExecutor(PATIENT_THREADS, thread_name_prefix="patient")
-        # Of their own: a lease that is renewed late is a lease that is lost.
-        renewals = ThreadPoolExecutor(2, thread_name_prefix="leases")
-        leases = Leases(resources.database, worker_name(), settings.lease_seconds, settings.generation_timeout)
+        threads = Threads.start()
+        leases = Leases(
+            resources.database,
+            self._name,
+            settings.lease_seconds,
+            settings.generation_timeout,
+            resources.slots.most_per_user,
+        )
 
         async def reopen(claimed: Claimed) -> None:
-            await self._loop.run_in_executor(patient, _reopen, leases, resources, claimed)
+            await self._loop.run_in_executor(threads.redis, _reopen, leases, resources, claimed)
 
         outbox = Outbox(settings.redis_url, resources.log, settings.tick_ms / 1000, settings.self_fence_seconds, reopen)
         policy = Policy(settings.checkpoint_events, settings.checkpoint_seconds, settings.heartbeat_seconds)
-        checkpointer = Checkpointer(leases, outbox, policy, renewals)
-        # Of its own too: no answer begins later because another one is given a title.
-        naming = ThreadPoolExecutor(1, thread_name_prefix="titles")
-        self._titler = Titler(resources.titles, naming, settings.titles)
-        self._runner = Runner(
-            leases=leases,
-            takeover=resources.takeover,
-            finisher=resources.finisher,
-            generations=resources.generations,
-            history=resources.history,
-            catalogue=resources.catalogue,
-            log=resources.log,
-            titler=self._titler,
-            outbox=outbox,
-            checkpointer=checkpointer,
-            providers=_providers(settings),
-            tools=Toolbox(find_tools()),
-            executor=executor,
-            patient=patient,
-            heartbeat=settings.heartbeat_seconds,
-            patience=min(TAKEOVER_PATIENCE, settings.lease_seconds * TAKEOVER_PART),
-            hesitation=min(TAKEOVER_PATIENCE, settings.lease_seconds / 2),
-            deadlines=Deadlines(settings.first_token_timeout, settings.token_timeout, settings.generation_timeout),
-            rules=Rules(settings.max_attempts, settings.on_interruption, settings.strict_durability),
-            hand_on=resources.queue.run_generation,
-        )
-        self._sweeper = Sweeper(
-            resources.database,
-            settings.lease_seconds,
-            settings.sweep_seconds,
-            handle=lambda generation_id: void(self.submit(generation_id)),
-            room=lambda: settings.worker_concurrency - self._runner.running,
-            late=lambda: self._runner.late,
-        )
+        buffer = Buffer(settings.worker_buffer_bytes, settings.generation_buffer_bytes)
+        checkpointer = Checkpointer(leases, outbox, policy, threads.leases, buffer.resume)
+        keeper = LeaseKeeper(leases, threads.leases, settings.heartbeat_seconds)
+        blocking = Blocking(threads.stores, threads.redis, keeper)
+        limits = limits_of(settings)
+        providers = Providers(settings.configured_upstreams, limits)
+        with suppress(DatabaseDown):
+            restores.notice(resources.database)
+            store_kinds(resources.database, settings.configured_upstreams)
+            _log_unanswerable(resources, providers)
+        self._webhooks = sender_of(settings, resources.database)
+        self._webhooks.tested = partial(resources.mailbox.reply, reply=b"1")
+        resources.finisher.webhooks_added = self._webhooks.wake
+        self._embedder = Embedder(resources, providers, self._loop)
+        self._titler = Titler(resources.titles, resources.usage, threads.titles, settings.titles)
+        self._runner = self._make_runner(leases, blocking, Drafts(buffer, outbox, checkpointer), providers, limits)
+        self._sweeper = self._make_sweeper(resources)
         await outbox.start()
         checkpointer.start()
+        keeper.start()
+        shared = LearnedCapabilities(resources.redis, settings.redis_namespace)
+        self._exchange = await CapabilityExchange(shared, providers.learned).start()
+        self._listings = await start_all(resources.database, providers, settings.max_model_list_bytes)
         self._watching = asyncio.ensure_future(self._watch())
+        gauges = Gauges(settings.worker_concurrency, lambda: self._runner.running, checkpointer, resources.queue)
+        self._showing = asyncio.ensure_future(gauges.run())
+        await self._start_heartbeat()
+
+    async def _start_heartbeat(self) -> None:
+        """Report for the first time. A request to drain that this name is still under is in force before any task."""
+        settings = self._settings
+        parts = (self._runner, self._sweeper, self._embedder, self._titler, self._webhooks)
+        self._drain = Drain(Parts(self.intake, parts, self._hand_over))
+        self._heartbeat = Heartbeat(
+            self._resources.database,
+            self._report,
+            self._drain.follow,
+            settings.worker_beat_seconds,
+            settings.worker_lost_seconds,
+        )
+        await self._heartbeat.beat()
+        self._beating = asyncio.ensure_future(self._heartbeat.run())
+
+    def _make_runner(
+        self, leases: Leases, blocking: Blocking, drafts: Drafts, providers: Providers, limits: Limits
+    ) -> Runner:
+        settings, resources = self._settings, self._resources
+        rules = Rules(
+            settings.max_attempts, settings.on_interruption, settings.strict_durability, settings.max_schema_steps
+        )
+        self._log_access = LogAccess(
+            drafts.outbox,
+            LogTimes(
+                redis_timeout=min(LONGEST_TAKEOVER_WAIT, settings.lease_seconds * TAKEOVER_PART),
+                takeover_delay=min(LONGEST_TAKEOVER_WAIT, settings.lease_seconds / 2),
+            ),
+        )
+        toolbox = Toolbox(find_tools())
+        runs = UpstreamRuns(leases, blocking, drafts, providers)
+        targets = TargetChoice(blocking, leases, _breakers(settings, resources, drafts.outbox), rules)
+        calls = ProviderCalls(resources.history, blocking, drafts, runs, toolbox, self._titler, limits, targets)
+        return Runner(
+            leases,
+            blocking,
+            Revisions(resources, blocking, self._log_access, drafts, calls, providers, rules),
+            self._log_access,
+            drafts.buffer,
+            Deadlines(settings.first_token_timeout, settings.token_timeout, settings.generation_timeout),
+            GenerationTraces(self._name, settings.configured_upstreams),
+            hand_on=resources.queue.run_generation,
+        )
+
+    def _make_sweeper(self, resources: Resources) -> Sweeper:
+        due = DueGenerations(
+            resources.database,
+            self._settings.lease_seconds,
+            most=resources.slots.most_per_user,
+            room=lambda: self._settings.worker_concurrency - self._runner.running,
+            takeover_delay=lambda: self._log_access.takeover_delay,
+        )
+        return Sweeper(due, self._run_alone, self._settings.sweep_seconds, chores(resources))
+
+    def _hand_on(self, task: str, object_id: str) -> None:
+        """Send another task for an object to other workers; a task of another name was none of ours."""
+        queue = self._resources.queue
+        if send := {RUN_GENERATION: queue.run_generation, RUN_EMBEDDINGS: queue.run_embeddings}.get(task):
+            send(object_id)
+
+    def _hand_over(self, most: int) -> int:
+        """Give up to ``most`` answers back, with the titles that are made beside them; the number of answers."""
+        conversations = self._runner.hand_over(most)
+        self._titler.release(conversations)
+        return len(conversations)
+
+    def _run_alone(self, generation_id: str) -> None:
+        """Run a generation whose doorbell was lost: no task of Celery waits for its outcome."""
+        metrics.SWEPT.inc()
+        self.submit(generation_id).add_done_callback(partial(_log_failure, generation_id))
+
+    def _report(self) -> Report:
+        drain, slots = self._drain, self._settings.worker_concurrency
+        state = "draining" if self._leaving or drain.is_requested else "working"
+        return Report(self._name, VERSION, state, slots, self._runner.running, drain.may_stop)
+
+    async def _leave(self) -> None:
+        """Give everything back, and write last that this worker has left on purpose."""
+        await asyncio.gather(self._runner.drain(), self._titler.close(), asyncio.wrap_future(self._webhooks.leave()))
+        self._beating.cancel()
+        await self._heartbeat.leave()
 
     async def _watch(self) -> None:
         while True:
@@ -151,19 +274,16 @@ class WorkerProcess:
             self._runner.watch()
 
 
-def worker_name() -> str:
-    """Who holds a lease, for people who look at the table."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _log_unanswerable(resources: Resources, providers: Providers) -> None:
+    """Log each model that names an upstream that is not configured. Raises DatabaseDown."""
+    for model, missing in model_admin.unanswerable(resources.database, providers.names).items():
+        names = ", ".join(missing)
+        _log.warning("model has no provider", action="start", model=model, providers=names, setting="UPSTREAMS")
 
 
-def void(future: Future[None]) -> None:
-    """Let a generation run by itself; what goes wrong is logged."""
-    future.add_done_callback(_report)
-
-
-def _report(future: Future[None]) -> None:
+def _log_failure(doorbell: str, future: Future[Outcome]) -> None:
     if not future.cancelled() and (error := future.exception()):
-        _log.error("run failed", action="run", error=repr(error))
+        _log.error("generation found by a sweep failed", action="sweep", doorbell=doorbell, error=repr(error))
 
 
 def _reopen(leases: Leases, resources: Resources, claimed: Claimed) -> None:
@@ -174,10 +294,5 @@ def _reopen(leases: Leases, resources: Resources, claimed: Claimed) -> None:
         raise LogDown
 
 
-def _providers(settings: Settings) -> Providers:
-    key = settings.openai_api_key
-    return Providers(
-        base_url=settings.openai_base_url,
-        api_key=key.get_secret_value() if key else None,
-        continuation=settings.openai_continuation,
-    )
+def _breakers(settings: Settings, resources: Resources, outbox: Outbox) -> SharedBreakers:
+    return SharedBreakers(resources.breakers, MemoryBreakers(settings.breaker_rules), lambda: outbox.is_connected)

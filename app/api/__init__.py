@@ -1,17 +1,20 @@
-"""The HTTP door: parse a request, call a service, render the answer.
+"""The HTTP interface of the application.
 
-application    puts the Flask application together
-process        what one web process keeps: resources, hub, sweeper
-routing        one way to declare a route: who may call it, how often, what it reads and answers
-identity       who is asking: verifies tokens
-limits         how often somebody may ask
-reading        JSON bodies, queries and paths into validated models
-errors         error class to status; every refusal as a problem (RFC 9457)
-render         domain objects to JSON, each in one place
-shapes         the same objects as models, for the OpenAPI document
-tracing        request ids, log lines and numbers of each request
-document       the OpenAPI document and its page
-streams, starting, feed_frames    what several resources answer with: streams, begun generations, events of feeds
-generations, conversations, messages, feeds, …    the resources, one file each
-openai, aisdk    the same generations in other people's protocols
+One request, in the order of its modules:
+
+1. application       the Flask application, built once before the fork; web_process holds its connections
+2. tracing           gives the request its id; at the end it writes the log line and counts
+3. routing           the declaration of the route: access, limit, inputs; it calls the next four in this order
+4. identity          verifies the token, or the ticket of a stream
+5. limits            counts the request against the rate limit of its user
+6. request_parsing   path, headers and query, then the body, as validated models; bodies has their bounds,
+                     json_body and split_body parse, fields has types that several models share
+7. the view          in generations, messages, conversations, feeds, search, transfer, usage, account, models,
+                     tickets or ops: it calls one service
+8. representations   make the JSON of the result, and json_response the response; starting, streams, feed_frames and
+                     waiting make the responses that last longer
+9. errors            turns every exception on this way into a problem (RFC 9457)
+
+document serves the OpenAPI document, probes the endpoints for machines, cors the headers for other origins. openai and
+aisdk offer generations under the protocols of OpenAI and the AI SDK.
 """

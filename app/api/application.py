@@ -1,15 +1,20 @@
-"""Puts the Flask application together. Connects to nothing: that happens after the fork, in `process`."""
+"""Builds the Flask application. Connections are made after the fork, in `web_process`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, request
+from flask import Flask, Response, request
+from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.openapi import OpenAPI
 
 from app.api import (
     account,
+    api_keys,
+    audit,
+    bodies,
+    budgets,
     conversations,
     cors,
     document,
@@ -19,23 +24,41 @@ from app.api import (
     messages,
     models,
     ops,
+    ops_overview,
+    ops_users,
+    ops_webhooks,
+    ops_workers,
+    own_data,
     probes,
     search,
-    shapes,
+    service_accounts,
+    sessions,
+    sign_in,
+    sign_in_by_provider,
     tickets,
     tracing,
     transfer,
     usage,
+    webhooks,
 )
 from app.api.aisdk import chat as aisdk
-from app.api.identity import Verifier
+from app.api.auth.keys import KeyMethod
+from app.api.auth.sessions import SessionMethod
+from app.api.auth.signatures import SignatureMethod
+from app.api.auth.site import Site
+from app.api.auth.tokens import TokenMethod, Verifier
+from app.api.budget_warnings import BudgetWarnings
 from app.api.limits import Limits
-from app.api.openai import chat, form, responses
+from app.api.openai import chat, embeddings, responses
 from app.api.openai import conversations as openai_conversations
+from app.api.openai import errors as openai_errors
 from app.api.openai import models as openai_models
-from app.api.process import EXTENSION, WebProcess
+from app.api.openai import webhooks as openai_webhooks
+from app.api.representations.problem import Problem
 from app.api.routing import public
+from app.api.web_process import EXTENSION, WebProcess
 from app.config import Settings
+from app.eventlog import allowance
 from app.web import views
 
 _GUARDS = {
@@ -45,48 +68,74 @@ _GUARDS = {
 }
 
 
+# The modules of the native protocol, in the order of the document.
+_NATIVE = (
+    generations, messages, conversations, feeds, search, transfer, usage, account, own_data, api_keys, audit, models,
+    tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users, ops_workers, ops_webhooks,
+)  # fmt: skip
+
+
 class _App(OpenAPI):
-    """Flask, without looking at every function it calls whether it is a coroutine: none is."""
+    """Flask without the check of each called function for a coroutine: no view is one."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
 
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        """Register the routes of a module. The library documents the last module of a path, and drops the others."""
+        shared = {path: self.paths[path] for path in self.paths.keys() & api.paths.keys()}
+        super().register_api(api, **options)
+        for path, item in shared.items():
+            added = self.paths[path]
+            self.paths[path] = item.model_copy(update={name: getattr(added, name) for name in added.model_fields_set})
+
 
 def create_app(settings: Settings) -> OpenAPI:
-    """The application; ``app.extensions[EXTENSION]`` is its process, to be started and closed."""
+    """The application. ``app.extensions[EXTENSION]`` is its WebProcess, which has to be started and closed."""
     app = _App(
         "unbroken",
         static_folder=None,
         info=document.INFO,
         security_schemes=document.SECURITY,
-        validation_error_model=shapes.Problem,
-        # Every route documents its own refusals; nothing is to be added.
+        validation_error_model=Problem,
+        # Every route documents its own refusals; flask-openapi3 adds none.
         validation_error_status=500,
         doc_ui=False,
     )
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=0)
-    app.extensions[EXTENSION] = WebProcess(settings, Verifier(app, settings), Limits(app, settings))
+    verifier = Verifier(app, settings)
+    # A credential in the headers wins over the cookie.
+    methods = (KeyMethod(), TokenMethod(verifier), SignatureMethod(settings), SessionMethod(Site(settings.public_url)))
+    app.config[views.SIGN_IN] = "oidc" if settings.oidc_issuer else "link"
+    app.extensions[EXTENSION] = WebProcess(settings, verifier, methods, Limits(app, settings))
     tracing.register(app)
+    _bound_waits(app, settings.redis_seconds_per_request)
     errors.register(app, views.render_not_found)
-    app.extensions[errors.FORMS] = {form.PREFIX: form.respond}
+    app.extensions[errors.FORMS] = {openai_errors.PREFIX: openai_errors.respond}
     app.after_request(_protect)
+    BudgetWarnings(app)
     cors.register(app, settings)
-    native = (generations, messages, conversations, feeds, search, transfer, usage, account, models, tickets, ops)
-    for module in native:
-        app.register_api(module.routes)
-    for module in (responses, openai_conversations, chat, openai_models, aisdk):
+    for module in (*_NATIVE, responses, openai_conversations, chat, embeddings, openai_models, openai_webhooks, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
-    app.register_blueprint(views.page)
-    for endpoint, view in app.view_functions.items():
-        if endpoint.startswith(f"{views.page.name}."):
-            public(view)
+    for pages in (views.page, sign_in.blueprint, sign_in_by_provider.blueprint):
+        app.register_blueprint(pages)
+        for endpoint, view in app.view_functions.items():
+            if endpoint.startswith(f"{pages.name}."):
+                public(view)
     document.register(app, settings)
+    app.extensions["connection-bounds"] = bodies.bounds(app, settings)
     return app
 
 
+def _bound_waits(app: Flask, seconds: float) -> None:
+    """Bound the time that one request waits for Redis, over all of its commands."""
+    app.before_request(lambda: allowance.begin(seconds))
+    app.teardown_request(lambda _: allowance.end())
+
+
 def _protect(response: Response) -> Response:
-    """Headers of every answer that has not set its own: nobody guesses types, frames us, or keeps private answers."""
+    """Add the headers that a response has not set: no type is guessed, no page framed, no private response stored."""
     for name, value in _GUARDS.items():
         response.headers.setdefault(name, value)
     if "Cache-Control" not in response.headers:

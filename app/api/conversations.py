@@ -1,31 +1,28 @@
-"""Conversations: list, look, rename, archive, delete, read."""
+"""Routes of conversations: list, get, rename, archive, delete, and read their messages."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from flask import Response
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field
 
-from app.api import render, shapes
-from app.api.fields import Id, ModelName
+from app.api.auth.caller import Caller
+from app.api.fields import Id, ModelName, Title
 from app.api.generations import PollHeaders, conditional
-from app.api.identity import Caller
-from app.api.process import web
-from app.api.reading import Body, Path, Query, Text
+from app.api.json_response import respond
+from app.api.representations.conversation import Conversation, ConversationPage, ConversationStatus
+from app.api.representations.message import MessagePage
+from app.api.request_parsing import Body, Path, Query, Text
 from app.api.routing import Answer, Routes
+from app.api.web_process import web
 from app.domain.commands import ChangeConversation, ListConversations
-from app.domain.storable import storable
 
 LARGEST_SEQ = 2**31 - 1
 
 routes = Routes("conversations", __name__, "/api/v1", "A user's conversations and their messages")
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(storable)]
-
 
 class ListQuery(Query):
-    """Which conversations, and how many."""
+    """The filter and the size of a page of conversations."""
 
     limit: int = Field(20, ge=1, le=100)
     cursor: Text | None = Field(None, max_length=200, description="next_cursor of the page before")
@@ -34,19 +31,19 @@ class ListQuery(Query):
 
 
 class ActiveQuery(Query):
-    """With whom."""
+    """The model of the conversation."""
 
     model: ModelName | None = Field(None, description="Conversations begun with it; general chats when left out")
 
 
 class ConversationPath(Path):
-    """Which conversation."""
+    """The id of a conversation."""
 
     conversation_id: Id
 
 
 class ChangeBody(Body):
-    """What to change; a field left out stays. `null` empties title and model."""
+    """The fields to change. A field that is left out stays; `null` empties title and model."""
 
     title: Title | None = None
     archived: bool | None = None
@@ -54,7 +51,7 @@ class ChangeBody(Body):
 
 
 class MessagesQuery(Query):
-    """Which messages."""
+    """The filter and the size of a page of messages."""
 
     after_seq: int = Field(0, ge=0, le=LARGEST_SEQ, description="Only messages numbered above this")
     limit: int = Field(50, ge=1, le=200)
@@ -66,12 +63,12 @@ class MessagesQuery(Query):
     "/conversations",
     access="user",
     limit="reads",
-    answers=(Answer(200, "A page, newest first", shapes.ConversationPage),),
+    answers=(Answer(200, "A page, newest first", ConversationPage),),
 )
 def list_conversations(caller: Caller, query: ListQuery) -> Response:
     """The user's conversations."""
     command = ListConversations(query.limit, query.cursor, query.model, query.archived)
-    return render.answer(render.conversation_page(web().resources.conversations.list(caller.user, command)))
+    return respond(ConversationPage.of(web().resources.conversations.list(caller.user, command)))
 
 
 @routes.route_for(
@@ -79,12 +76,12 @@ def list_conversations(caller: Caller, query: ListQuery) -> Response:
     "/conversations/active",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The conversation", shapes.Conversation),),
+    answers=(Answer(200, "The conversation", Conversation),),
     refusals=(404,),
 )
 def get_active_conversation(caller: Caller, query: ActiveQuery) -> Response:
-    """The one conversation you are in with a model: last written to, and not archived."""
-    return render.answer(render.conversation(web().resources.conversations.active(caller.user, query.model)))
+    """The conversation with a model that was written to last and is not archived."""
+    return respond(Conversation.of(web().resources.conversations.active(caller.user, query.model)))
 
 
 @routes.route_for(
@@ -92,11 +89,11 @@ def get_active_conversation(caller: Caller, query: ActiveQuery) -> Response:
     "/conversations/<conversation_id>",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The conversation", shapes.Conversation),),
+    answers=(Answer(200, "The conversation", Conversation),),
 )
 def get_conversation(caller: Caller, path: ConversationPath) -> Response:
     """One conversation."""
-    return render.answer(render.conversation(web().resources.conversations.get(caller.user, path.conversation_id)))
+    return respond(Conversation.of(web().resources.conversations.get(caller.user, path.conversation_id)))
 
 
 @routes.route_for(
@@ -104,14 +101,14 @@ def get_conversation(caller: Caller, path: ConversationPath) -> Response:
     "/conversations/<conversation_id>",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The conversation as it is now", shapes.Conversation),),
+    answers=(Answer(200, "The conversation as it is now", Conversation),),
 )
 def change_conversation(caller: Caller, path: ConversationPath, body: ChangeBody) -> Response:
     """Rename, archive, or choose another model."""
     emptied = frozenset(n for n in ("title", "model") if n in body.model_fields_set and getattr(body, n) is None)
     command = ChangeConversation(body.title, body.archived, body.model, emptied)
     changed = web().resources.conversations.change(caller.user, path.conversation_id, command)
-    return render.answer(render.conversation(changed))
+    return respond(Conversation.of(changed))
 
 
 @routes.route_for(
@@ -119,7 +116,7 @@ def change_conversation(caller: Caller, path: ConversationPath, body: ChangeBody
     "/conversations/<conversation_id>",
     access="user",
     limit="reads",
-    answers=(Answer(204, "It is gone, and what ran in it was cancelled"),),
+    answers=(Answer(204, "It is deleted, and its running generation was cancelled"),),
 )
 def delete_conversation(caller: Caller, path: ConversationPath) -> Response:
     """Delete a conversation with everything in it."""
@@ -132,13 +129,13 @@ def delete_conversation(caller: Caller, path: ConversationPath) -> Response:
     "/conversations/<conversation_id>/messages",
     access="user",
     limit="reads",
-    answers=(Answer(200, "A page, in order", shapes.MessagePage),),
+    answers=(Answer(200, "A page, in order", MessagePage),),
 )
 def list_messages(caller: Caller, path: ConversationPath, query: MessagesQuery) -> Response:
     """A conversation's messages."""
     conversations = web().resources.conversations
     page = conversations.messages(caller.user, path.conversation_id, query.after_seq, query.limit, query.branch)
-    return render.answer(render.message_page(page))
+    return respond(MessagePage.of(page))
 
 
 @routes.route_for(
@@ -147,14 +144,14 @@ def list_messages(caller: Caller, path: ConversationPath, query: MessagesQuery) 
     access="user",
     limit="reads",
     answers=(
-        Answer(200, "Whether an answer is being made", shapes.ConversationStatus, headers=("ETag",)),
+        Answer(200, "Whether an answer is being made", ConversationStatus, headers=("ETag",)),
         Answer(304, "Nothing has changed", headers=("ETag",)),
     ),
 )
 def get_conversation_status(caller: Caller, path: ConversationPath, header: PollHeaders) -> Response:
-    """Whether an answer is being made in it, and how far it is."""
-    shown = render.status(web().resources.conversations.status(caller.user, path.conversation_id))
+    """The state of a conversation: whether an answer is being generated, and its text so far."""
+    shown = ConversationStatus.of(web().resources.conversations.status(caller.user, path.conversation_id))
     state = [shown[name] for name in ("generation_id", "status", "cursor", "queue_position")]
     if shown["generation_id"] is None:
         state.append(shown["last_updated"])
-    return conditional(lambda: render.answer(shown), repr(state))
+    return conditional(lambda: respond(shown), repr(state))

@@ -1,15 +1,16 @@
-"""Pages of other origins: what their browsers let them ask here, and read of the answers."""
+"""CORS: the origins whose pages may send requests here, and the headers they may read."""
 
 from __future__ import annotations
 
 from flask import Flask
 from flask_cors import CORS
 
+from app.api import budget_warnings, rate_limit_headers
 from app.config import Settings
 
-# What programs use; our own page needs no leave.
+# The paths that programs use. The service's own page has the same origin.
 RESOURCES = r"/(api|v1)/.*"
-# What a page may read besides the type and the length of a body. Which headers it sends is its own affair.
+# Response headers that a page may read, besides the type and the length of a body. A page may send any header.
 READABLE = (
     "content-disposition",
     "etag",
@@ -19,15 +20,17 @@ READABLE = (
     "x-request-id",
     "x-should-retry",
     "x-vercel-ai-ui-message-stream",
+    *rate_limit_headers.NAMES,
+    budget_warnings.HEADER.lower(),
 )
-# Seconds for which a browser need not ask again before each request.
+# Seconds for which a browser keeps the answer to its preflight request.
 REMEMBERED = 600
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Let in the pages of the origins that the deployment names; without any nothing is said about origins.
+    """Allow the origins that the deployment names. Without any, no header of CORS is sent.
 
-    No cookies are used here, so none are allowed: a page of another origin has to bring a token.
+    Cookies are not allowed: a page of another origin has to send a token.
     """
     if settings.cors_origins:
         CORS(
@@ -38,6 +41,6 @@ def register(app: Flask, settings: Settings) -> None:
             max_age=REMEMBERED,
             send_wildcard=True,
             always_send=False,
-            # Refusals are answers like all others, and pass where those pass.
+            # Refusals get these headers like all other responses.
             intercept_exceptions=False,
         )

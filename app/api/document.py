@@ -1,4 +1,4 @@
-"""The OpenAPI document of this deployment, its page, and what the types of problems mean."""
+"""The OpenAPI document of this deployment, its page, and a page for each type of problem."""
 
 from __future__ import annotations
 
@@ -15,38 +15,52 @@ from flask_openapi3.models.security_scheme import SecurityScheme
 from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 
-from app.api import shapes
+from app.api import representations
 from app.api.aisdk import shapes as aisdk_shapes
+from app.api.auth.site import OVER_TLS
 from app.api.errors import KINDS, slug_of
 from app.api.openai import shapes as openai_shapes
+from app.api.openai import webhook_bodies as webhook_shapes
 from app.api.routing import public
 from app.config import Settings
+from app.domain.version import VERSION
 
-VERSION = "0.1.0"
 INFO = Info(
     title="Unbroken",
     version=VERSION,
     description=(
         "Sends messages, generates the answers in the background, and never breaks the stream. "
-        "Refusals are problems (RFC 9457), under /v1 errors as OpenAI has them. What streams say is described in "
-        "the project's docs/clients."
+        "Refusals are problems (RFC 9457), under /v1 errors as OpenAI has them. The events of streams are described "
+        "in the project's docs/clients."
     ),
 )
 SECURITY: dict[str, SecurityScheme | dict[str, Any]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT, or an API key unb_…"},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": OVER_TLS,
+        "description": "From a sign-in in this browser. A request that changes something needs a matching Origin.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Signature-Input",
+        "description": "HTTP Message Signatures (RFC 9421), with the header Signature: docs/clients/signed-requests.md",
+    },
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "From POST /api/v1/stream-tickets"},
 }
 
 blueprint = Blueprint("document", __name__)
 
 _ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
-# Swagger UI writes styles into its elements; its scripts are ours to serve.
+# Swagger UI writes styles into its elements; its scripts are served from this origin.
 _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 def register(app: OpenAPI, settings: Settings) -> None:
-    """Add the shapes of all answers to the document, and serve it."""
-    for shape in (*shapes.ALL, *openai_shapes.ALL, *aisdk_shapes.ALL):
+    """Add the models of all responses to the document, and serve it."""
+    for shape in (*representations.ALL, *openai_shapes.ALL, *webhook_shapes.ALL, *aisdk_shapes.ALL):
         schema = get_model_schema(shape, mode="serialization")
         app.components_schemas.update(schema.pop("$defs", {}))
         app.components_schemas[shape.__name__] = schema
@@ -66,7 +80,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
 @blueprint.get("/docs")
 @public
 def docs() -> Response:
-    """The document, readable and to be tried out, without anything from elsewhere."""
+    """Swagger UI with the document. It loads nothing from other origins."""
     response = Response(_PAGE, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
     return response
@@ -75,7 +89,7 @@ def docs() -> Response:
 @blueprint.get("/docs/start.js")
 @public
 def start() -> Response:
-    """Starts the page."""
+    """The script that starts the page."""
     return Response(_START, content_type="text/javascript; charset=utf-8")
 
 
@@ -89,14 +103,14 @@ def assets(name: str) -> Response:
 @blueprint.get("/problems/<slug>")
 @public
 def problem_type(slug: str) -> Response:
-    """What a type of problem means, for whoever follows its address."""
+    """The meaning of a type of problem, at the address that a problem gives as its type."""
     status, title, meaning = _meanings().get(slug) or abort(404)
     page = f"<!doctype html><title>{escape(title)}</title><h1>{status} {escape(title)}</h1><p>{escape(meaning)}</p>"
     return Response(page, content_type="text/html; charset=utf-8")
 
 
 def _meanings() -> dict[str, tuple[int, str, str]]:
-    """Every type of problem by its slug."""
+    """Status, title and meaning of every type of problem, by slug."""
     http = {
         slug_of(status): (status.value, status.phrase, status.description) for status in HTTPStatus if status >= 400
     }

@@ -1,4 +1,4 @@
-"""The changes of a feed in the form readers get: named events, the same JSON in every feed that has them."""
+"""The changes of a feed as frames of server-sent events. A change has the same JSON in every feed."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Any
 
 import orjson
 
-from app.api import render
+from app.api.representations.generation import stream_opening
+from app.api.representations.message import Message
 from app.domain.cursor import Cursor
-from app.relay.follow import Render
+from app.relay.log_cursor import Render
 from app.services.feeds import Line, Replay
-from app.store.conversations import Message
+from app.store import messages
 from app.store.generations import Generation
 
-# What the last event of a conversation's feed begins with.
+# The last entry of a conversation's feed begins with this.
 LAST = b"conversation.deleted "
 _REPLAYED = ("message.new", "message.updated")
-# How an event begins that may tell of an answer nobody has begun yet; how the name of any event begins.
+# The JSON of an event that may announce a generation begins with the first; every event's with the second.
 _NEW = b'{"type":"message.new",'
 _TYPE = b'{"type":"'
 
 
 def show(line: Line) -> bytes:
-    """A line as an entry of a log: the name of the event, a space, its JSON."""
-    name, body = _said(line)
+    """A change as an entry of a log: the name of the event, a space, its JSON."""
+    name, body = _event(line)
     return b"%b %b" % (name.encode(), _json(body))
 
 
 def frame(cursor: Cursor, payload: bytes) -> bytes:
-    """An entry on the wire. ``id`` stands behind ``data``, so a cut inside the data is never counted as received."""
+    """An entry as a frame. ``id`` follows ``data``, so an event whose data was cut never counts as received."""
     name, _, data = payload.partition(b" ")
     return b"event: %b\ndata: %b\nid: %d\n\n" % (name, data, cursor.n)
 
 
 def named(cursor: Cursor, data: bytes) -> bytes:
-    """The same frame, made of its JSON alone, which has the name too."""
+    """The frame of an event, made from its JSON, whose ``type`` is the name."""
     return frame(cursor, b"%b %b" % (data[len(_TYPE) : data.index(b'"', len(_TYPE))], data))
 
 
 def begins(data: bytes) -> str | None:
-    """The generation whose answer an event tells of as new; None when it is about anything else."""
+    """The id of the generation that an event announces as new; None for every other event."""
     if not data.startswith(_NEW):
         return None
     generation_id: str | None = orjson.loads(data)["generation_id"]
@@ -49,9 +50,9 @@ def begins(data: bytes) -> str | None:
 
 
 def of_answer(generation_id: str) -> Render:
-    """How the events of an answer are shown among those of a feed: whose they are and where stands in the data.
+    """A function that makes the frames of a generation inside a feed: the data has the generation's id and the cursor.
 
-    They have no ``id``: what a client sends back with its next request must stay the feed's own position.
+    The frames have no ``id``, because Last-Event-ID has to stay a position of the feed.
     """
     head = b'event: generation.event\ndata: {"generation_id":"%b","cursor":"' % generation_id.encode()
 
@@ -62,13 +63,13 @@ def of_answer(generation_id: str) -> Render:
 
 
 def carried(row: Generation, after: Cursor) -> bytes:
-    """What is said of an answer that is being made when a feed opens: whose it is, and from where it will go on."""
-    body = render.opening(row, after, conversation_created=False)
+    """The frame of a running generation at the opening of a feed: its ids, and the cursor its events follow."""
+    body = stream_opening(row, after, conversation_created=False)
     return b"event: generation.event\ndata: %b\n\n" % _json(body)
 
 
 def opening(replay: Replay, conversation_id: str | None, connection_id: str) -> bytes:
-    """What a feed begins with: who is connected, what was missed, and that this was all of it."""
+    """The first frames of a feed: the connection, the missed events, and the end of the replay."""
     established = {
         "conversation_id": conversation_id,
         "from_seq": replay.after,
@@ -87,36 +88,36 @@ def opening(replay: Replay, conversation_id: str | None, connection_id: str) -> 
 
 
 def notice(name: str, fields: dict[str, Any]) -> bytes:
-    """An event about the feed itself: it has no number."""
+    """The frame of an event about the feed itself, without a number."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _json({"type": name, **fields}))
 
 
 def presence(conversation_id: str, connections: int) -> bytes:
-    """How many connections follow a conversation's feed."""
+    """The frame with the number of connections that follow a conversation's feed."""
     return notice("presence", {"conversation_id": conversation_id, "connections": connections})
 
 
 def _replayed(line: Line) -> bytes:
-    name, body = _said(line)
+    name, body = _event(line)
     shown = "message.replay" if name in _REPLAYED else name
     return b"event: %b\ndata: %b\nid: %d\n\n" % (shown.encode(), _json(body), line.change.seq)
 
 
-def _said(line: Line) -> tuple[str, dict[str, Any]]:
+def _event(line: Line) -> tuple[str, dict[str, Any]]:
     change, message = line.change, line.message
     head = {"feed_seq": change.conversation_seq, "conversation_id": change.conversation_id}
     match change.kind:
         case "message.new" if message is not None:
-            return _named(change.kind, head, render.message(_as_begun(message)))
+            return _named(change.kind, head, Message.of(_as_begun(message)))
         case "message.updated" if message is not None:
-            return _named(change.kind, head, render.message(message))
+            return _named(change.kind, head, Message.of(message))
         case "message.deleted" if message is not None:
             return _named(change.kind, head, {"message_id": message.id, "seq": message.seq})
         case "conversation.updated" if change.body is not None:
             return _named(change.kind, head, change.body | _times(change.body))
         case "generation.updated" if change.body is not None:
             return _named(change.kind, head, {"message_id": change.message_id, **change.body})
-    # What it was about is gone, and with it its conversation: that is the news.
+    # The object of the change is deleted, and its conversation with it: this deletion is the event.
     return _named("conversation.deleted", head, {})
 
 
@@ -125,12 +126,12 @@ def _named(name: str, head: dict[str, Any], fields: dict[str, Any]) -> tuple[str
 
 
 def _times(body: dict[str, Any]) -> dict[str, Any]:
-    """The times of a stored body, to be written like every other one."""
+    """The times of a stored body as datetime, so that orjson writes them like all others."""
     return {name: datetime.fromisoformat(body[name]) for name in ("archived_at", "last_updated") if body.get(name)}
 
 
-def _as_begun(message: Message) -> Message:
-    """A message as it was when it was new, also when its answer has been made since."""
+def _as_begun(message: messages.Message) -> messages.Message:
+    """A message as it was when it was created, without the answer that was stored since."""
     if message.generation_id is None:
         return message
     return replace(

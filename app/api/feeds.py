@@ -1,6 +1,6 @@
-"""Feeds: what happens in one conversation, or to everything a user has, as named server-sent events.
+"""Feeds: the changes of one conversation, or of all objects of a user, as named server-sent events.
 
-The feed of everything carries the answers that are being made too, for who asks for them.
+On request the feed of everything also carries the events of running generations.
 """
 
 from __future__ import annotations
@@ -8,21 +8,24 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from flask import Response
 from pydantic import Field
 
 from app.api import feed_frames, streams
+from app.api.auth.caller import Caller
 from app.api.conversations import ConversationPath
-from app.api.identity import Caller
-from app.api.process import WebProcess, web
-from app.api.reading import Headers, Query
+from app.api.request_parsing import Headers, Query
 from app.api.routing import EVENT_STREAM, Answer, Routes
+from app.api.web_process import WebProcess, web
 from app.domain.cursor import Cursor
 from app.domain.errors import MalformedInput
-from app.relay.book import Book
-from app.relay.strands import Strands
+from app.ops.metrics import FEED_REPLAYED
+from app.relay.log_type import LogType
+from app.relay.stream_connection import StreamRequest
+from app.relay.substreams import Multiplexer
 from app.services.feeds import Replay
 from app.services.tickets import FEED
 from app.store.generations import Generation
@@ -31,21 +34,21 @@ routes = Routes("feeds", __name__, "/api/v1", "What happens, as it happens")
 
 _FEED = Answer(200, "What was missed past the position, then what happens, without an end", content_type=EVENT_STREAM)
 _HEADER = "Last-Event-ID"
-# As many digits as the number of an event can have.
+# The number of an event has at most nine digits.
 _SEQ = re.compile(r"0|[1-9][0-9]{0,8}")
-# As many positions as an address has room for.
+# An address has room for so many positions.
 MOST_POSITIONS = 50
 _POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([0-9]+-[0-9]+)")
 
 
 class FeedQuery(Query):
-    """Where to go on."""
+    """The position after which the feed continues."""
 
     from_seq: str | None = Field(None, description="The number of an event; the feed goes on behind it. 0 is the start")
 
 
 class EverythingQuery(FeedQuery):
-    """Where to go on, and whether answers come along."""
+    """The position after which the feed continues, and the generations it carries."""
 
     generations: Literal["live"] | None = Field(None, description="Also the events of answers that are being made")
     after: str | None = Field(
@@ -56,7 +59,7 @@ class EverythingQuery(FeedQuery):
 
 
 class FeedHeaders(Headers):
-    """Where to go on, as EventSource says it."""
+    """The position, as an EventSource sends it."""
 
     last_event_id: str | None = Field(None, alias="Last-Event-ID", description="The same as from_seq, and wins over it")
 
@@ -86,7 +89,7 @@ def follow_everything(caller: Caller, query: EverythingQuery, header: FeedHeader
     process = web()
     heard = _positions(query.after) if query.generations and query.after is not None else {}
     replay = _replay(header, query, lambda after: process.resources.feeds.of_user(caller.user, after))
-    # Behind the replay: an answer that begins after this is told of by the feed.
+    # Read after the replay: the feed itself announces a generation that begins later.
     answers = process.resources.generations.underway(caller.user, heard) if query.generations else None
     return _respond(caller, caller.user.id, process.live.user_feeds, replay, None, answers)
 
@@ -94,41 +97,35 @@ def follow_everything(caller: Caller, query: EverythingQuery, header: FeedHeader
 def _respond(
     caller: Caller,
     key: str,
-    book: Book,
+    log_type: LogType,
     replay: Replay,
     conversation_id: str | None,
     answers: list[tuple[Generation, Cursor]] | None = None,
 ) -> Response:
     process, connection_id = web(), secrets.token_hex(8)
     with streams.place_for(process, caller) as place:
+        FEED_REPLAYED.inc(len(replay.lines))
         retry = streams.RETRY if streams.asked_by_event_source() else b""
         opening = retry + feed_frames.opening(replay, conversation_id, connection_id)
         opening += b"".join(feed_frames.carried(row, after) for row, after in answers or ())
-        return streams.follow(
-            process,
-            caller,
-            place,
+        wanted = StreamRequest(
             key,
             Cursor(1, replay.top),
-            opening,
-            book=book,
-            left=process.live.presence.join(key) if conversation_id else _nobody_told,
+            log_type,
             render=None if answers is None else feed_frames.named,
-            strands=None if answers is None else _strands(process, answers),
+            multiplexer=None if answers is None else _multiplexer(process, answers),
         )
+        joins = partial(process.live.presence.join, key) if conversation_id else None
+        return streams.follow(process, caller, place, wanted, opening, joins=joins)
 
 
-def _strands(process: WebProcess, answers: list[tuple[Generation, Cursor]]) -> Strands:
+def _multiplexer(process: WebProcess, answers: list[tuple[Generation, Cursor]]) -> Multiplexer:
     begun = [(row.id, after) for row, after in answers]
-    return Strands(process.live.hub.book, feed_frames.of_answer, feed_frames.begins, begun)
-
-
-def _nobody_told() -> None:
-    """Following everything is following nothing in particular."""
+    return Multiplexer(process.live.hub.log_type, feed_frames.of_answer, feed_frames.begins, begun)
 
 
 def _replay(header: FeedHeaders, query: FeedQuery, read: Callable[[int], Replay]) -> Replay:
-    """What was missed past the position the request names; the header wins."""
+    """The events after the position that the request names. The header wins over the query."""
     text, name = (query.from_seq, "from_seq") if header.last_event_id is None else (header.last_event_id, _HEADER)
     try:
         return read(0 if text is None else _seq(text))

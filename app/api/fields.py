@@ -1,14 +1,17 @@
-"""Fields that several bodies and paths have."""
+"""Types and base classes of fields that several bodies, paths and headers have."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from flask import request
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from app.api.reading import Body, Headers, Text
+from app.api.request_parsing import Body, Headers, Text
 from app.domain.errors import InvalidInput
+from app.domain.single_line import is_single_line, single_line
+from app.domain.storable import storable
+from app.egress.target import MOST_URL_CHARACTERS
 
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 LONGEST_KEY = 200
@@ -18,45 +21,60 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _one_line(text: str) -> str:
+    if not is_single_line(text):
+        raise ValueError("must be one line, without control characters and marks that turn the writing direction")
+    return text
+
+
+def _as_title(value: Any) -> Any:
+    return single_line(storable(value)) if isinstance(value, str) else value
+
+
 Id = Annotated[str, BeforeValidator(_lower), Field(pattern=_UUID, json_schema_extra={"format": "uuid"})]
 Key = Annotated[Text, Field(min_length=1, max_length=LONGEST_KEY)]
-ModelName = Annotated[Text, Field(min_length=1, max_length=200)]
+ModelName = Annotated[Text, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Title = Annotated[str, BeforeValidator(_as_title), Field(min_length=1, max_length=200)]
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, Field(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+WebhookUrl = Annotated[Text, Field(min_length=1, max_length=MOST_URL_CHARACTERS)]
 OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
 
 
-class AskBody(Body):
-    """What every way to ask for an answer has. `null` is the same as leaving a field out."""
+class StartOptionsBody(Body):
+    """The fields of every request that starts a generation. `null` is the same as leaving a field out."""
 
-    model: ModelName | None = Field(None, description="Who answers; see /models")
-    client_msg_id: Key | None = Field(None, description="Your name for this request: sent twice, it is done once")
+    model: ModelName | None = Field(None, description="The model that answers; see /models")
+    client_msg_id: Key | None = Field(None, description="Your name for this request; a repeat is not done twice")
     on_busy: OnBusy | None = Field(
-        None, description="What to do while an answer is being made in this conversation; reject when left out"
+        None, description="The behaviour while an answer is being generated in this conversation; reject when left out"
+    )
+    webhook_url: WebhookUrl | None = Field(
+        None, description="Receives an event when the answer has ended; docs/webhooks.md has the rules of addresses"
     )
     stream: bool | None = Field(None, description="Answer with the stream; so does Accept: text/event-stream")
 
     @property
     def wants_stream(self) -> bool:
-        """What the body says, or else what the client accepts."""
+        """True when the response is a stream, as the body says, or else as the header Accept does."""
         if self.stream is not None:
             return self.stream
         return "text/event-stream" in request.headers.get("Accept", "").lower()
 
 
 class KeyHeaders(Headers):
-    """Other ways to say things."""
+    """Headers that stand for fields of the body."""
 
     model_config = ConfigDict(populate_by_name=False)
 
     idempotency_key: str | None = Field(None, alias="Idempotency-Key", description="The same as client_msg_id")
 
     def key(self, from_body: str | None) -> str | None:
-        """The idempotency key, wherever it is given. Raises InvalidInput when both are and differ."""
+        """The idempotency key of the header or the body. Raises InvalidInput when both are given and differ."""
         if self.idempotency_key is None:
             return from_body
-        # WSGI hands header bytes over as Latin-1.
+        # WSGI decodes the bytes of headers as Latin-1 (PEP 3333).
         key = self.idempotency_key.encode("latin-1", "replace").decode("utf-8", "replace")
         if len(key) > LONGEST_KEY or not key.isprintable():
             raise InvalidInput(f"must be 1 to {LONGEST_KEY} printable characters", "Idempotency-Key")

@@ -1,69 +1,80 @@
-"""Generations: send a message, look at its answer, wait for more of it, follow it, stop it."""
+"""Routes of generations: send a message, get its answer, poll it, stream it, cancel it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 
 from flask import Response, request
 from pydantic import Field
 
-from app.api import render, shapes, streams
-from app.api.fields import AskBody, Id, KeyHeaders, Metadata
-from app.api.identity import Caller
-from app.api.process import WebProcess, web
-from app.api.reading import Headers, Message, Path, Query
+from app.api import streams
+from app.api.answer_format import ResponseFormat
+from app.api.auth.caller import Caller
+from app.api.fields import Id, KeyHeaders, Metadata, StartOptionsBody
+from app.api.json_response import respond
+from app.api.representations.generation import Generation, PolledGeneration
+from app.api.request_parsing import Headers, Message, Path, Query
 from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.api.starting import ANSWERS, answer_started
-from app.domain.commands import StartGeneration, User
+from app.api.waiting import respond_after
+from app.api.web_process import WebProcess, web
+from app.domain.commands import StartGeneration
 from app.domain.cursor import START, Cursor
 from app.domain.errors import InvalidCursor, MalformedInput
+from app.domain.events import Entry
 from app.domain.generation import TERMINAL
+from app.relay.event_stream import EventStream
+from app.relay.stream_connection import StreamRequest
+from app.relay.stream_wait import SILENCE, StreamWait, mark
 from app.services.generations import GenerationView
-from app.services.polling import Poll
 
 LONGEST_WAIT = 30.0
 
 routes = Routes("generations", __name__, "/api/v1", "One answer in the making: start, follow, poll, stop")
 
 
-class StartBody(AskBody):
+class StartBody(StartOptionsBody):
     """A message to be answered. `null` is the same as leaving a field out."""
 
-    message: Message = Field(description="What the person says", min_length=1)
-    conversation_id: Id | None = Field(None, description="Where it is said; without it a new conversation begins")
+    message: Message = Field(description="The text of the user", min_length=1)
+    conversation_id: Id | None = Field(None, description="The conversation it belongs to; without it a new one begins")
     parent_id: Id | None = Field(None, description="The message it follows; the newest one when left out")
+    response_format: ResponseFormat | None = Field(
+        None, description="The form that the text must have, as in OpenAI's chat completions: text, JSON, or a schema"
+    )
     metadata: Metadata | None = Field(None, description="Yours: up to 16 pairs, keys of 64, values of 512 characters")
 
 
 class GenerationPath(Path):
-    """Which generation."""
+    """The id of a generation."""
 
     generation_id: Id
 
 
 class PollQuery(Query):
-    """What a poller knows already, and how long it is willing to wait for more."""
+    """The position a poller has reached, and the seconds it waits for an event after it."""
 
     after: str | None = Field(None, description="A position; adds the events past it. 0-0 is the start")
     wait: float = Field(0, ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for an event")
 
 
 class PollHeaders(Headers):
-    """What a poller has seen."""
+    """The state that a poller has seen."""
 
     if_none_match: str | None = Field(None, alias="If-None-Match", description="The ETag of the last answer")
 
 
 class StreamQuery(Query):
-    """Where to go on."""
+    """The position after which the stream continues."""
 
     after: str | None = Field(None, description="A position; the stream goes on behind it. 0-0 is the start")
 
 
 class StreamHeaders(Headers):
-    """Where to go on, as EventSource says it."""
+    """The position, as an EventSource sends it."""
 
     last_event_id: str | None = Field(None, alias="Last-Event-ID", description="The same as after, and wins over it")
 
@@ -88,6 +99,8 @@ def start_generation(caller: Caller, header: KeyHeaders, body: StartBody) -> Res
         client_msg_id=key,
         idempotency_key=key,
         metadata=dict(body.metadata or {}),
+        webhook_url=body.webhook_url,
+        parameters={} if body.response_format is None else {"response_format": body.response_format},
     )
     return answer_started(caller, command, as_stream=body.wants_stream)
 
@@ -98,19 +111,16 @@ def start_generation(caller: Caller, header: KeyHeaders, body: StartBody) -> Res
     access="user",
     limit="reads",
     answers=(
-        Answer(200, "The generation with its content so far", shapes.PolledGeneration, headers=("ETag",)),
+        Answer(200, "The generation with its content so far", PolledGeneration, headers=("ETag",)),
         Answer(304, "Nothing has changed", headers=("ETag",)),
     ),
 )
 def get_generation(caller: Caller, path: GenerationPath, query: PollQuery, header: PollHeaders) -> Response:
-    """Look at a generation; with `after` and `wait`, poll it."""
+    """Get a generation; with `after` and `wait`, poll it."""
     process = web()
     if query.after is None and not query.wait:
-        view, events = process.resources.generations.get(caller.user, path.generation_id), {}
-    else:
-        poll = _wait(process, caller.user, path.generation_id, query)
-        view, events = poll.view, {} if query.after is None else {"events": render.events(poll.events)}
-    return conditional(lambda: render.answer(render.generation(view) | events), _state(view, query.after))
+        return _shown(process.resources.generations.get(caller.user, path.generation_id), None, [])
+    return _begin_poll(process, caller, path.generation_id, query)
 
 
 @routes.route_for(
@@ -135,39 +145,60 @@ def stream_generation(caller: Caller, path: GenerationPath, query: StreamQuery, 
     "/generations/<generation_id>/cancel",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The generation in its final state", shapes.Generation),),
+    answers=(
+        Answer(200, "The generation in its final state", Generation),
+        Answer(202, "The cancel is stored; a worker ends the generation when its log can be read", Generation),
+    ),
 )
 def cancel_generation(caller: Caller, path: GenerationPath) -> Response:
-    """Stop a generation, whatever it is doing; what it said so far is kept. Twice is the same as once."""
-    return render.answer(render.generation(web().resources.generations.cancel(caller.user, path.generation_id)))
+    """Cancel a generation; the text so far is kept. A second cancel returns the generation as it is."""
+    view = web().resources.generations.cancel(caller.user, path.generation_id)
+    return respond(Generation.of(view), 200 if view.row.final is not None else 202)
 
 
 def conditional(make: Callable[[], Response], state: str) -> Response:
-    """The answer, or 304 when the client has seen this state. Its tag is weak: time stamps may differ."""
+    """The response ``make`` returns, or 304 when the client has this state. The tag is weak: times may differ."""
     tag = _tag(state)
     response = Response(status=304) if request.if_none_match.contains_weak(tag) else make()
     response.set_etag(tag, weak=True)
     return response
 
 
-def _wait(process: WebProcess, user: User, generation_id: str, query: PollQuery) -> Poll:
-    """Poll until there is something past ``after``, the end is reached, or the time is up."""
+def _shown(view: GenerationView, after: str | None, events: list[Entry]) -> Response:
+    made = Generation.of if after is None else partial(PolledGeneration.with_events, entries=events)
+    return conditional(lambda: respond(made(view)), _state(view, after))
+
+
+def _begin_poll(process: WebProcess, caller: Caller, generation_id: str, query: PollQuery) -> Response:
+    """The response of a poll: sent at an event after the position, at the end, or when the time is over."""
     until = time.monotonic() + query.wait
     after = Cursor.parse(query.after) if query.after is not None else None
     if after is None:
-        view = process.resources.generations.get(user, generation_id)
+        view = process.resources.generations.get(caller.user, generation_id)
         if request.if_none_match and not request.if_none_match.contains_weak(_tag(_state(view, None))):
-            # The client has not seen this yet: there is nothing to wait for.
-            return Poll(view, [])
+            # The client does not have this state yet, so it is sent at once.
+            return _shown(view, None, [])
         after = view.cursor
-    poller = process.live.poller
-    poll = poller.poll(user, generation_id, after)
-    while not poll.events and poll.view.row.status not in TERMINAL and (left := until - time.monotonic()) > 0:
-        more = process.wait(generation_id, after, left)
-        poll = poller.poll(user, generation_id, after)
-        if not more:
-            break
-    return poll
+    return _poll(process, caller, generation_id, after, query.after, until)
+
+
+def _poll(
+    process: WebProcess, caller: Caller, generation_id: str, after: Cursor, asked: str | None, until: float
+) -> Response:
+    """Read once, and wait for an event at most until ``until``, in seconds of the monotonic clock.
+
+    ``asked`` is the client's ``after``.
+    """
+    poll = process.live.poller.poll(caller.user, generation_id, after)
+    over = poll.events or poll.view.row.status in TERMINAL or time.monotonic() >= until or request.method == "HEAD"
+    if over:
+        return _shown(poll.view, asked, poll.events)
+    request_of_wait = StreamRequest(generation_id, after, render=mark, heartbeat=SILENCE)
+    stream = EventStream(process.live.hub, streams.for_caller(request_of_wait, caller))
+    wait = StreamWait(stream, "event", until)
+    # A wait that ended without an event was cut short or is over: the log is read once more.
+    again = partial(_poll, process, caller, generation_id, after, asked)
+    return respond_after(wait, lambda: again(until if wait.has_event else 0.0))
 
 
 def _tag(state: str) -> str:

@@ -1,54 +1,70 @@
-"""How often somebody may ask. Counted in Redis for all processes together; in memory while Redis is away."""
+"""Rate limits, counted in Redis for all processes together; in each process's memory while Redis is away."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any
 
 import structlog
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 from flask_limiter import Limiter, RateLimitExceeded
 from limits import RateLimitItem, parse_many
-from limits.storage import RedisStorage
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import MovingWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.api import rate_limit_headers
 from app.api.errors import TooManyRequests
+from app.api.rate_limit_headers import Standing
 from app.config import Settings
-from app.eventlog.asking import Questions
+from app.eventlog.allowance import bound
+from app.eventlog.deferred_scripts import DeferredScripts
 from app.eventlog.log import Script
 
-# A request must not wait for a Redis that is away; in between, Flask-Limiter asks it again ever more rarely.
+# A request must not wait long for Redis. While it is away, Flask-Limiter tries it again at growing intervals.
 _REDIS_OPTIONS: dict[str, Any] = {
     "socket_timeout": 0.5,
     "socket_connect_timeout": 0.3,
     "retry": Retry(NoBackoff(), 0),
 }
 
-# How a moving window is counted in Redis.
-_COUNT = Script.of(RedisStorage.SCRIPT_ACQUIRE_MOVING_WINDOW)
+_COUNT = Script.load("window.lua")
 
 _log = structlog.get_logger()
 
 Check = Callable[[], None]
-# Counts at once; what it returns waits for the verdict.
-Asking = Callable[[], Check]
+# Sends the count at once; the Check it returns waits for the reply.
+Count = Callable[[], Check]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A limit that a request counts against: its name, its rate, and the user or key whose requests are counted."""
+
+    name: str
+    item: RateLimitItem
+    owner: str
+    refusal: Callable[[str, RateLimitItem, float], TooManyRequests]
 
 
 class Limits:
-    """The limits of one application. Each counts once, and its check raises TooManyRequests.
+    """The limits of one application. ``reads`` and its like send the count of a request to Redis.
 
-    Of reads and generations one asks: the answer is on its way while one does something else, and has to be waited for.
+    The Check that each returns waits for the reply and raises TooManyRequests. The request is parsed in between. Where
+    the caller's API key has a limit of its own, the request is counted there before.
+    The response of a counted request has the headers of its limits.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._prefix = f"{settings.redis_namespace}:limits"
         self._limiter = Limiter(
-            _whose,
-            # The library's name for a path.
+            _key,
+            # The library's scheme for a Unix socket.
             storage_uri=settings.redis_url.replace("unix://", "redis+unix://", 1),
             storage_options=_REDIS_OPTIONS,
             strategy="moving-window",
@@ -57,15 +73,21 @@ class Limits:
             swallow_errors=True,
             headers_enabled=False,
         )
-        # A limit counts where it is asked for, and nowhere else: an application that has it already is not given hooks.
+        # Limits are counted where a route calls them. An application that has the extension already is given no hooks.
         app.extensions["limiter"] = {self._limiter}
         self._limiter.init_app(app)
-        # What counts while Redis answers; Flask-Limiter puts another in its place while it does not.
+        app.after_request(_with_headers)
+        # Counts while Redis answers. Flask-Limiter replaces it while Redis does not.
         self._redis = self._limiter.limiter
-        self._questions = Questions(self._storage.storage)
-        self.reads = self._asking(reads, settings.ratelimit_reads)
-        self.generations = self._asking(generations, settings.ratelimit_generations)
-        self._new_conversations = self._asking(new_conversations, settings.ratelimit_new_conversations)
+        self._scripts = DeferredScripts(bound(self._storage.storage))
+        # Counts for API keys while Redis does not answer.
+        self._alone = MovingWindowRateLimiter(MemoryStorage())
+        self.reads = self._counter(reads, settings.ratelimit_reads)
+        self.generations = self._counter(generations, settings.ratelimit_generations)
+        self.imports = self._counter(imports, settings.ratelimit_imports)
+        self.exports = self._counter(exports, settings.ratelimit_exports)
+        self.sign_ins = self._counter(sign_ins, settings.ratelimit_sign_ins)
+        self._new_conversations = self._counter(new_conversations, settings.ratelimit_new_conversations)
 
     def new_conversations(self) -> None:
         """Count a conversation that begins."""
@@ -77,72 +99,127 @@ class Limits:
         assert isinstance(storage, RedisStorage), "limits are counted in Redis"
         return storage
 
-    def _asking(self, mark: Check, limit: str) -> Asking:
-        limited = self._limiter.shared_limit(limit, scope=mark.__name__)(mark)
+    def _counter(self, mark: Check, limit: str) -> Count:
+        name = mark.__name__
+        limited = self._limiter.shared_limit(limit, scope=name)(mark)
         items = parse_many(limit)
 
         def check() -> None:
             try:
                 limited()
             except RateLimitExceeded as breach:
-                raise TooManyRequests(_said(breach.limit.limit), self._seconds_left()) from None
+                raise _refusal(name, breach.limit.limit, self._keep_standing(name)) from None
+            self._keep_standing(name)
 
         @wraps(mark)
-        def ask() -> Check:
-            return (self._asked(items[0], mark.__name__, check) if len(items) == 1 else None) or check
+        def count() -> Check:
+            # A request that its key may not send leaves the limit of the user to the user's other credentials.
+            self._check_key(name)
+            of_user = Counted(name, items[0], _key(), _refusal)
+            return (self._count_in_redis(of_user, check) if len(items) == 1 else None) or check
 
-        return ask
+        return count
 
-    def _asked(self, item: RateLimitItem, scope: str, check: Check) -> Check | None:
-        """Have it counted straight away, as Flask-Limiter would; None when that has to see to it, Redis being away.
+    def _check_key(self, name: str) -> None:
+        """Count the request for the API key of the caller, where the key has this limit. Raises TooManyRequests."""
+        credential = g.caller.user.credential if "caller" in g else None
+        rate: str | None = getattr(credential.limits, name, None) if credential else None
+        if credential is not None and rate is not None:
+            counted = Counted(f"key_{name}", parse_many(rate)[0], f"key {credential.id}", _refusal_of_key)
+            check = partial(self._count_alone, counted)
+            (self._count_in_redis(counted, check) or check)()
 
-        Its own way to the same line looks up limits of routes, blueprints and defaults that there are none of.
-        ``check`` is that way, for an answer that does not come.
+    def _count_alone(self, counted: Counted) -> None:
+        """Count in the memory of this process. Raises TooManyRequests."""
+        item = counted.item
+        if not self._alone.hit(item, counted.owner, counted.name):
+            window = self._alone.get_window_stats(item, counted.owner, counted.name)
+            raise counted.refusal(counted.name, item, _within(item, window.reset_time))
+
+    def _count_in_redis(self, counted: Counted, check: Check) -> Check | None:
+        """Send the count straight to Redis; None while Redis is away, when Flask-Limiter has to count.
+
+        Flask-Limiter would first look up limits of routes, blueprints and defaults, and there are none. ``check``
+        counts without Redis, for a reply that does not come.
         """
         if self._limiter.limiter is not self._redis:
             return None
-        names = (self._prefix, _whose(), scope)
-        key = self._storage.prefixed_key(item.key_for(*names))
+        item, scope = counted.item, counted.name
+        key = self._storage.prefixed_key(item.key_for(self._prefix, counted.owner, scope))
         try:
-            counted = self._questions.ask(_COUNT, key, time.time(), item.amount, item.get_expiry(), 1)
-        except Exception:  # whatever it is that the client raises
+            receive = self._scripts.send(_COUNT, key, time.time(), item.get_expiry(), item.amount)
+        except Exception:  # every error of the client
             return None
 
         def answer() -> None:
             try:
-                ends_at = None if counted() else self._redis.get_window_stats(item, *names).reset_time
-            except Exception:  # the same
+                was_counted, used, oldest = receive()
+            except Exception:  # every error of the client
                 check()
-            else:
-                if ends_at is not None:
-                    raise TooManyRequests(_said(item), _within(item, ends_at))
+                return
+            ends_at = float(oldest or time.time()) + item.get_expiry()
+            _keep(scope, item, item.amount - int(used), ends_at)
+            if not was_counted:
+                raise counted.refusal(scope, item, _within(item, ends_at))
 
         return answer
 
-    def _seconds_left(self) -> float:
+    def _keep_standing(self, scope: str) -> float:
+        """Keep the limit that Flask-Limiter has counted last, for the headers. Returns the seconds to its end."""
         current = self._limiter.current_limit
         try:
-            return _within(current.limit, current.reset_at) if current else 1.0
-        except Exception as error:  # the storage, at its worst moment
-            _log.warning("limit without its end", action="limit", error=type(error).__name__)
-            return 1.0
+            if current is not None:
+                _keep(scope, current.limit, current.remaining, current.reset_at)
+                return _within(current.limit, current.reset_at)
+        except Exception as error:  # every error of the storage
+            _log.warning("end of a limit not read", action="limit", error=type(error).__name__)
+        return 1.0
 
 
-# Flask-Limiter knows a limit by the name of a function it wraps; these are only that.
+# Flask-Limiter names a limit by the function it wraps. These functions are names only; the variable has the name, too.
 def reads() -> None:
-    """Looking at things."""
+    """Requests that read."""
 
 
 def generations() -> None:
-    """Asking for generations, new conversations or not."""
+    """Requests that start a generation."""
+
+
+def imports() -> None:
+    """Imports."""
+
+
+def exports() -> None:
+    """Exports of everything."""
+
+
+def sign_ins() -> None:
+    """Requests of sign-ins; nobody is known yet, so the address counts."""
 
 
 def new_conversations() -> None:
-    """Generations that begin a conversation, and repeats do not."""
+    """Generations that begin a conversation; repeated requests do not count."""
 
 
-def _said(item: RateLimitItem) -> str:
-    return f"No more than {item} of these."
+def _refusal(name: str, item: RateLimitItem, seconds: float) -> TooManyRequests:
+    subject = name.replace("_", " ")
+    whose = "address" if name == sign_ins.__name__ else "user"
+    return TooManyRequests(f"The limit of {subject} is {item} for each {whose} (RATELIMIT_{name.upper()}).", seconds)
+
+
+def _refusal_of_key(name: str, item: RateLimitItem, seconds: float) -> TooManyRequests:
+    subject = name.removeprefix("key_")
+    return TooManyRequests(f"The limit of {subject} is {item} for this API key (its limits.{subject}).", seconds)
+
+
+def _keep(name: str, item: RateLimitItem, remaining: int, ends_at: float) -> None:
+    standing = Standing(name, item.amount, item.get_expiry(), max(0, remaining), _within(item, ends_at))
+    g.setdefault("rate_limits", {})[name] = standing
+
+
+def _with_headers(response: Response) -> Response:
+    response.headers.extend(rate_limit_headers.of(list(g.get("rate_limits", {}).values())))
+    return response
 
 
 def _within(item: RateLimitItem, ends_at: float) -> float:
@@ -150,6 +227,6 @@ def _within(item: RateLimitItem, ends_at: float) -> float:
     return min(math.ceil(ends_at) - time.time(), item.get_expiry())
 
 
-def _whose() -> str:
+def _key() -> str:
     caller = g.get("caller")
     return caller.user.id if caller else f"address {request.remote_addr}"

@@ -1,34 +1,34 @@
-"""Messages: answer once more, or say something else instead. Every branch stays."""
+"""Routes of messages: regenerate an answer, or edit a message. Every branch stays."""
 
 from __future__ import annotations
 
 from flask import Response
 from pydantic import Field
 
-from app.api.fields import AskBody, Id, KeyHeaders, Metadata
-from app.api.identity import Caller
-from app.api.reading import Message, Path
+from app.api.auth.caller import Caller
+from app.api.fields import Id, KeyHeaders, Metadata, StartOptionsBody
+from app.api.request_parsing import Message, Path
 from app.api.routing import Routes
 from app.api.starting import ANSWERS, answer_started
 from app.domain.commands import EditMessage, Regenerate
 
-routes = Routes("messages", __name__, "/api/v1", "Branches: answer once more, or say something else instead")
+routes = Routes("messages", __name__, "/api/v1", "Branches: generate another answer, or edit a message")
 
 
 class MessagePath(Path):
-    """Which message."""
+    """The id of a message."""
 
     message_id: Id
 
 
-class RegenerateBody(AskBody):
-    """How to answer once more. An empty object will do."""
+class RegenerateBody(StartOptionsBody):
+    """The options of a new answer. An empty object will do."""
 
 
-class EditBody(AskBody):
-    """What to say instead."""
+class EditBody(StartOptionsBody):
+    """The message that replaces an earlier one."""
 
-    message: Message = Field(description="What the person says instead", min_length=1)
+    message: Message = Field(description="The text that replaces it", min_length=1)
     metadata: Metadata | None = Field(None, description="Yours: up to 16 pairs, keys of 64, values of 512 characters")
 
 
@@ -42,7 +42,13 @@ class EditBody(AskBody):
 )
 def regenerate_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: RegenerateBody) -> Response:
     """Answer the same message once more, on a new branch. The body may be left out."""
-    command = Regenerate(path.message_id, body.model, body.on_busy or "reject", header.key(body.client_msg_id))
+    command = Regenerate(
+        message_id=path.message_id,
+        model=body.model,
+        on_busy=body.on_busy or "reject",
+        idempotency_key=header.key(body.client_msg_id),
+        webhook_url=body.webhook_url,
+    )
     return answer_started(caller, command, as_stream=body.wants_stream)
 
 
@@ -65,5 +71,6 @@ def edit_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: Ed
         client_msg_id=key,
         idempotency_key=key,
         metadata=dict(body.metadata or {}),
+        webhook_url=body.webhook_url,
     )
     return answer_started(caller, command, as_stream=body.wants_stream)

@@ -1,13 +1,17 @@
-"""What machines ask about the process: does it live, can it work, what are its numbers."""
+"""Probes for machines: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
 import orjson
 from flask import Blueprint, Response
 
-from app.api.process import web
+from app.api.auth.rights import ADMIN
+from app.api.auth.tokens import KeysUnknown
+from app.api.errors import Unauthenticated
 from app.api.routing import public
+from app.api.web_process import web
 from app.ops import metrics as numbers
+from app.ops.service_metrics import ServiceCollector
 
 blueprint = Blueprint("probes", __name__)
 
@@ -22,17 +26,28 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 @public
 def readyz() -> Response:
-    """Requests succeed here, and work is being done; see app/ops/health.py."""
+    """Readiness, as app/ops/health.py defines it. Only administrators are given the numbers."""
     report = web().live.health.report()
-    response = Response(orjson.dumps(report.body()), 200 if report.ready else 503, content_type="application/json")
+    body = report.body(for_operators=_is_operator())
+    response = Response(orjson.dumps(body), 200 if report.ready else 503, content_type="application/json")
     if not report.ready:
         response.headers["Retry-After"] = "5"
     return response
+
+
+def _is_operator() -> bool:
+    """True when the request has a token with the role admin, which is verified without a store."""
+    try:
+        return web().verifier.verify().role == ADMIN
+    except (Unauthenticated, KeysUnknown):
+        return False
 
 
 @blueprint.get("/metrics")
 @public
 def metrics() -> Response:
     """Prometheus's text format."""
-    text, content_type = numbers.exposition(web().live.health.census)
+    live = web().live
+    live.publisher.publish()
+    text, content_type = numbers.exposition(live.health.census, ServiceCollector(live.health.report))
     return Response(text, content_type=content_type)

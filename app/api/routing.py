@@ -1,6 +1,6 @@
-"""One way to declare a route: who may call it, how often, what it reads, what it answers.
+"""Declarations of routes: access, rate limit, inputs, responses.
 
-The same declaration guards the view and writes its page of the OpenAPI document, so neither can forget the other.
+One declaration guards the view and writes its part of the OpenAPI document, so the two agree.
 """
 
 from __future__ import annotations
@@ -10,33 +10,32 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from flask import request
+from flask import g, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from app.api.errors import PROBLEM_JSON, Forbidden, TooManyRequests
-from app.api.identity import by_ticket, caller
-from app.api.process import web
-from app.api.reading import read_body, read_headers, read_path, read_query
+from app.api.auth.caller import by_ticket, caller
+from app.api.auth.rights import Access, Need, check_rights, need_of
+from app.api.bodies import ORDINARY, BodyKind
+from app.api.errors import PROBLEM_JSON, TooManyRequests
+from app.api.request_parsing import check_unread_body, read_body, read_headers, read_path, read_query
 from app.api.streams import asked_by_event_source, come_back
+from app.api.web_process import web
 from app.domain.errors import Overloaded, StoreDown
+from app.services.model_catalog import UpstreamSilent
 
-Access = Literal["public", "user", "admin"]
-Limit = Literal["reads", "generations"]
+Limit = Literal["reads", "generations", "imports", "exports"]
 View = TypeVar("View", bound=Callable[..., Any])
 
-ADMIN = "admin"
 EVENT_STREAM = "text/event-stream"
-BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-BEARER_OR_TICKET: list[dict[str, list[str]]] = [*BEARER, {"ticket": []}]
-# From the parts of a path, the id of what a ticket has to be for; None when this request is not for a stream.
+# From the parts of a path, the id of the object that a ticket must be for; None when the request opens no stream.
 Opens = Callable[[Mapping[str, str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer a route can give. ``model`` None: without a body."""
+    """A response that a route can give. ``model`` is None for a response without a JSON body."""
 
     status: int
     description: str
@@ -51,7 +50,7 @@ class Routes(APIBlueprint):
     def __init__(
         self, name: str, import_name: str, url_prefix: str, description: str, refusal: str = "Problem"
     ) -> None:
-        """``refusal`` is the shape every refusal has."""
+        """``refusal`` is the name of the schema that every refusal has."""
         tag = Tag(name=name, description=description)
         super().__init__(
             name,
@@ -72,22 +71,23 @@ class Routes(APIBlueprint):
         limit: Limit | None = None,
         refusals: tuple[int, ...] = (),
         opens: Opens | None = None,
-        largest_body: int | None = None,
+        body_kind: BodyKind = ORDINARY,
     ) -> Callable[[View], View]:
-        """Register a view. It is called with what it asks for by name: caller, path, query, header, body.
+        """Register a view. It is called with those of caller, path, query, header and body that its parameters name.
 
-        ``opens``: the route is a stream that a ticket opens in place of a token. ``largest_body``: bytes, where that is
-        not what the deployment allows everywhere.
+        ``opens``: the route is a stream that a ticket opens in place of a token. ``body_kind``: the bounds of its body.
         """
 
         def register(view: View) -> View:
             declare = getattr(self, method)
-            guarded = guard(view, access, limit, opens, largest_body)
+            need = need_of(access, method)
+            guarded = guard(view, access, need, limit, opens, body_kind)
+            guarded.body_kind = body_kind  # type: ignore[attr-defined]
             statuses = {*_implied(view, access, limit), *refusals}
             declare(
                 rule,
                 responses=_documented(answers, statuses, self._refusal),
-                security=_security(access, opens),
+                security=_security(access, need, opens),
                 endpoint=view.__name__,
             )(guarded)
             return view
@@ -96,7 +96,7 @@ class Routes(APIBlueprint):
 
 
 def public(view: View) -> View:
-    """Mark a view outside the API as open to everybody."""
+    """Mark a view outside of the API as public."""
     view.access = "public"  # type: ignore[attr-defined]
     return view
 
@@ -104,11 +104,12 @@ def public(view: View) -> View:
 def guard(
     view: Callable[..., Any],
     access: Access,
+    need: Need | None,
     limit: Limit | None,
     opens: Opens | None = None,
-    largest_body: int | None = None,
+    body_kind: BodyKind = ORDINARY,
 ) -> Callable[..., Any]:
-    """The view behind its checks: who, how often, and then what."""
+    """The view behind its checks, in this order: credential or ticket, scope and role, rate limit, address, body."""
     wanted = _parameters(view)
 
     def checked(path: Mapping[str, str]) -> Any:
@@ -116,42 +117,47 @@ def guard(
         given: dict[str, Any] = {}
         if access != "public":
             found = by_ticket(process.resources.tickets, opens, path) if opens else None
-            found = found or caller(process.verifier, process.resources.accounts)
-            if access == ADMIN and found.user.role != ADMIN:
-                raise Forbidden
+            found = found or caller(process.methods, process.resources)
+            check_rights(found.user, access, need)
             given["caller"] = found
         counted = getattr(process.limits, limit)() if limit is not None else None
         try:
-            # What is in the address is there anyhow, and read while the limit is being asked about.
+            # The address is parsed while Redis counts.
             given |= _read_address(wanted, path)
         finally:
             if counted is not None:
                 counted()
-        if largest_body is not None:
-            request.max_content_length = largest_body
-        if "body" in wanted:
-            given["body"] = read_body(wanted["body"], {"max_message_chars": process.settings.max_message_chars})
-        return view(**{name: value for name, value in given.items() if name in wanted})
+        with process.place_for_body(body_kind, request.content_length):
+            if "body" in wanted:
+                given["body"] = read_body(wanted["body"], process.settings, body_kind)
+            else:
+                check_unread_body(process.settings, body_kind)
+            return view(**{name: value for name, value in given.items() if name in wanted})
 
     @wraps(view)
     def guarded(**path: str) -> Any:
         try:
             return checked(path)
-        except (StoreDown, Overloaded, TooManyRequests) as error:
+        except (StoreDown, UpstreamSilent, Overloaded, TooManyRequests) as error:
             if opens is None or not asked_by_event_source():
                 raise
+            g.turned_away = 429 if isinstance(error, TooManyRequests) else 503
             return come_back(error.retry_after)
 
     guarded.access = access  # type: ignore[attr-defined]
-    # flask-openapi3 would read the request before anybody asked who is calling.
+    guarded.need = need  # type: ignore[attr-defined]
+    # flask-openapi3 would parse the request before the token is verified.
     guarded.__delay_validate_request__ = True  # type: ignore[attr-defined]
     return guarded
 
 
-def _security(access: Access, opens: Opens | None) -> list[dict[str, list[str]]]:
+def _security(access: Access, need: Need | None, opens: Opens | None) -> list[dict[str, list[str]]]:
     if access == "public":
         return []
-    return BEARER if opens is None else BEARER_OR_TICKET
+    declared: list[dict[str, list[str]]] = [{"bearer": [need] if need else []}, {"cookie": []}]
+    if need != "person":
+        declared.append({"signature": []})
+    return declared if opens is None else [*declared, {"ticket": []}]
 
 
 def _parameters(view: Callable[..., Any]) -> dict[str, Any]:
@@ -172,13 +178,12 @@ def _read_address(wanted: Mapping[str, Any], path: Mapping[str, str]) -> dict[st
 
 
 def _implied(view: Callable[..., Any], access: Access, limit: Limit | None) -> set[int]:
-    """The refusals that follow from what a route does."""
+    """The statuses of refusals that follow from a route's declaration."""
     wanted = _parameters(view)
     statuses = {500, 503}
     if access != "public":
-        statuses.add(401)
-    if access == ADMIN:
-        statuses.add(403)
+        # A signed request may have to name its user.
+        statuses |= {400, 401, 403, 410}
     if limit is not None:
         statuses.add(429)
     if "path" in wanted:
@@ -213,27 +218,34 @@ def _content(answer: Answer) -> dict[str, Any]:
 
 
 def refusal(status: int, shape: str = "Problem") -> dict[str, Any]:
-    """How a refusal is documented: a problem, or what the protocol has in its place."""
+    """The documentation of a refusal: a problem, or the protocol's own form."""
     content_type = PROBLEM_JSON if shape == "Problem" else "application/json"
     described: dict[str, Any] = {
         "description": _REFUSALS[status],
         "content": {content_type: {"schema": {"$ref": f"#/components/schemas/{shape}"}}},
     }
     if status in (429, 503):
-        described["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}}
+        described["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"},
+            "retry-after-ms": {"schema": {"type": "integer"}, "description": "Milliseconds"},
+        }
     return described
 
 
 _REFUSALS = {
     400: "The request cannot be read, or a cursor is not one of this stream.",
-    401: "No token, or one that is wrong or expired.",
-    403: "The role does not allow it.",
-    404: "It does not exist, or belongs to somebody else.",
+    401: "No token, key, session or signature, or one that is wrong, expired or ended.",
+    403: "The role, or the scopes or models of the key, do not allow it; a page of another origin sent the cookie; "
+    "or the user is blocked.",
+    404: "It does not exist, or belongs to another user.",
     409: "An answer is still being generated in this conversation.",
+    410: "The data of this user is being erased.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A field is invalid; or the idempotency key belongs to another request.",
     429: "Too often, or too much at once.",
     500: "A mistake on this side.",
-    503: "A store does not answer just now.",
+    502: "The upstream failed before the first token, or refused the key of this service.",
+    503: "A store does not answer just now, or the upstream lists no models and there is no default.",
+    504: "The upstream did not answer in time.",
 }

@@ -1,4 +1,4 @@
-"""Finding what was said."""
+"""The route of the search."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 from flask import Response
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.api import render, shapes
-from app.api.identity import Caller
-from app.api.process import web
-from app.api.reading import Query, Text
+from app.api.auth.caller import Caller
+from app.api.json_response import respond
+from app.api.representations.search import SearchPage
+from app.api.request_parsing import Query, Text
 from app.api.routing import Answer, Routes
+from app.api.web_process import web
 from app.domain.commands import Search
 from app.domain.storable import storable
 
@@ -23,7 +24,7 @@ Question = Annotated[
 
 
 class SearchQuery(Query):
-    """What to look for."""
+    """The words, and the size of a page."""
 
     q: Question = Field(
         description='Words that must all be there; "a phrase", this or that, -without. Of the last word the '
@@ -38,9 +39,9 @@ class SearchQuery(Query):
     "/search",
     access="user",
     limit="reads",
-    answers=(Answer(200, "A page, newest first", shapes.SearchPage),),
+    answers=(Answer(200, "A page, newest first", SearchPage),),
 )
 def search_messages(caller: Caller, query: SearchQuery) -> Response:
     """The user's messages and titles that have these words."""
     command = Search(query.q, query.limit, query.cursor)
-    return render.answer(render.found_page(web().resources.searcher.search(caller.user, command)))
+    return respond(SearchPage.of(web().resources.search.search(caller.user, command)))

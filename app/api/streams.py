@@ -4,44 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 from flask import Response, request
 
-from app.api import render
-from app.api.identity import Caller, opened_by_ticket
-from app.api.process import WebProcess
+from app.api.auth.caller import Caller, opened_by_ticket
+from app.api.representations.generation import stream_opening
+from app.api.stream_span import StreamSpan
 from app.api.tracing import request_id
+from app.api.web_process import Live, WebProcess
 from app.domain import sse
+from app.domain.commands import User
+from app.domain.credential import Credential
 from app.domain.cursor import START, Cursor
 from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
-from app.relay.book import Book
-from app.relay.follow import Render
-from app.relay.places import Asked
-from app.relay.reader import Closed, OnClose
-from app.relay.strands import Strands
-from app.relay.stream import EventStream
-from app.services.starting import Command
+from app.relay.event_stream import EventStream
+from app.relay.stream_connection import Closed, StreamRequest
+from app.relay.stream_quota import OwnLimit, Reservation
+from app.services.placement import Command
 from app.store.generations import Standing
 
 EVENT_STREAM = "text/event-stream"
 # A line in front of the first event: alone in a block it would end some clients.
 RETRY = b"retry: 1000\n"
 
+# Ends of a stream after which its client does not come back. The end of a process is none of them.
+CLIENT_LEFT = ("gone", "stalled", "revoked")
+
 _log = structlog.get_logger()
 
 
 def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor) -> Response:
     """The stream of a generation past a position; 204 when nothing is left of it."""
-    with _asked_place(process, caller) as asked:
+    with _reserved_place(process, caller) as reservation:
         row = process.resources.generations.authorise(caller.user, generation_id, after)
         if row.final is not None and after >= row.final:
             return Response(status=204)
-        return _respond(process, caller, asked.take(), row, after, conversation_created=False)
+        return _respond(process, caller, reservation.acquire(), row, after, conversation_created=False)
 
 
 def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
-    """Start what is asked for and answer with its stream. The place is taken first: a refusal must come before."""
+    """Start a generation and answer with its stream. The place is acquired first, so that a refusal starts nothing."""
     with place_for(process, caller) as place:
         begun = process.begin(caller.user, command)
         row, created = begun.generation, begun.conversation_created
@@ -49,108 +53,153 @@ def serve_started(process: WebProcess, caller: Caller, command: Command) -> Resp
 
 
 def asked_by_event_source() -> bool:
-    """Whether this is a browser's EventSource: it accepts nothing but events, and has a ticket for want of a token."""
+    """True for a browser's EventSource: it accepts only events, and uses a ticket because it cannot send a token."""
     return opened_by_ticket() and EVENT_STREAM in request.headers.get("Accept", "").lower()
 
 
 def come_back(seconds: float) -> Response:
-    """For an EventSource, in place of a refusal that will pass: at any status but 200 it would give up for ever."""
+    """The answer to an EventSource in place of a temporary refusal. At any status but 200 it would give up for ever."""
     return Response(b"retry: %d\n\n" % (seconds * 1000), headers=list(sse.HEADERS))
 
 
 @contextmanager
 def place_for(process: WebProcess, caller: Caller) -> Iterator[str]:
-    """A place among the user's streams; given back when none begins. Raises TooManyStreams, Overloaded."""
-    with _asked_place(process, caller) as asked:
-        yield asked.take()
+    """A place among the user's streams, released when no stream begins. Raises TooManyStreams, Overloaded."""
+    with _reserved_place(process, caller) as reservation:
+        yield reservation.acquire()
 
 
 @contextmanager
-def _asked_place(process: WebProcess, caller: Caller) -> Iterator[Asked]:
-    """A place that is being asked for meanwhile; given back unless it is taken and a stream begins in it."""
-    asked = process.live.places.ask(caller.user.id)
+def _reserved_place(process: WebProcess, caller: Caller) -> Iterator[Reservation]:
+    """A place that is requested while the block runs. It is released unless a stream begins in it."""
+    reservation = process.live.quota.reserve(caller.user.id, _limit_of_key(caller.user.credential))
     try:
-        yield asked
+        yield reservation
     except BaseException:
-        asked.drop()
+        reservation.release()
         raise
-    if not asked.taken:
-        asked.drop()
+    if not reservation.acquired:
+        reservation.release()
+
+
+def _limit_of_key(credential: Credential) -> OwnLimit | None:
+    most = credential.limits.max_streams
+    return None if most is None else OwnLimit(f"key {credential.id}", most)
 
 
 def _respond(
     process: WebProcess, caller: Caller, place: str, row: Standing, after: Cursor, *, conversation_created: bool
 ) -> Response:
-    # It comes back by itself: soon, but not at once. Its default is three seconds.
+    # An EventSource reconnects by itself, by default after three seconds.
     retry = RETRY if asked_by_event_source() else b""
-    opening = retry + sse.notice(render.opening(row, after, conversation_created=conversation_created))
-    return follow(process, caller, place, row.id, after, opening)
+    opening = retry + sse.notice(stream_opening(row, after, conversation_created=conversation_created))
+    return follow(process, caller, place, StreamRequest(row.id, after), opening)
 
 
 def follow(
     process: WebProcess,
     caller: Caller,
     place: str,
-    key: str,
-    after: Cursor,
+    wanted: StreamRequest,
     opening: bytes,
     *,
-    book: Book | None = None,
-    left: Callable[[], None] = lambda: None,
-    render: Render | None = None,
-    strands: Strands | None = None,
-    heartbeat: bytes = sse.HEARTBEAT,
+    joins: Callable[[], Callable[[], None]] | None = None,
+    left: Callable[[], None] | None = None,
     headers: Iterable[tuple[str, str]] = sse.HEADERS,
 ) -> Response:
-    """The response that follows a log in a place taken before: a generation's, unless ``book`` has another kind.
+    """The response that sends what is requested, in a place among the user's streams that was acquired before.
 
-    ``left`` is called when nobody follows it any more. ``render`` gives it the form of another protocol;
-    ``strands`` are other logs beside it.
+    Expiry, revocables and reports of the request are filled in here. ``joins`` is called when the stream can begin;
+    what it returns is called when the stream has ended. ``left`` is called when the client leaves before the end, and
+    must not block.
     """
     live = process.live
-    user_id = caller.user.id
+    # It gives the place back, whatever fails from here on.
+    held = _OpenStream(live, caller.user, place, "generation_id" if wanted.log_type is None else "feed", left)
+    try:
+        held.begin(joins)
+        request = replace(for_caller(wanted, caller), on_close=held.count, report=held.report)
+        stream = EventStream(live.hub, request, opening, held.release)
+        return Response(stream, headers=list(headers), direct_passthrough=True)
+    except BaseException:
+        held.release()
+        raise
 
-    def release() -> None:
-        STREAMS_OPEN.dec()
-        live.places.leave(user_id, place)
-        left()
 
-    STREAMS_OPEN.inc()
-    stream = EventStream(
-        live.hub,
-        key,
-        after,
-        opening=opening,
+def for_caller(wanted: StreamRequest, caller: Caller) -> StreamRequest:
+    """The request, to end with the caller's access."""
+    return replace(
+        wanted,
         expires_at=caller.expires_at,
-        render=render,
-        strands=strands,
-        book=book,
-        heartbeat=heartbeat,
-        on_close=_farewell(request_id(), user_id, "generation_id" if book is None else "feed"),
-        release=release,
+        revocables=caller.user.revocables,
+        proved_at=caller.proved_at,
     )
-    return Response(stream, headers=list(headers), direct_passthrough=True)
 
 
-def _farewell(request: str, user_id: str, subject: str) -> OnClose:
-    """Count and log the end of a stream; called in the hub's thread, when the request is long gone.
+class _OpenStream:
+    """The place and the gauge's share of one open stream, and the fields of its last log line.
 
-    ``subject`` is the name under which the log has what was followed.
+    Thousands of idle streams have one each, hence slots and methods instead of closures.
     """
 
-    def tell(closed: Closed) -> None:
+    __slots__ = (
+        "_is_counted", "_leave", "_left", "_live", "_place", "_request_id", "_session_id", "_span", "_subject",
+        "_user_id",
+    )  # fmt: skip
+
+    def __init__(self, live: Live, user: User, place: str, subject: str, left: Callable[[], None] | None) -> None:
+        self._live = live
+        self._user_id = user.id
+        self._session_id = user.credential.id if user.credential.kind == "session" else None
+        self._place = place
+        # The field that names what was followed.
+        self._subject = subject
+        self._request_id = request_id()
+        self._span = StreamSpan.begin(subject)
+        self._is_counted = False
+        self._leave: Callable[[], None] | None = None
+        self._left = left
+
+    def begin(self, joins: Callable[[], Callable[[], None]] | None) -> None:
+        """Count the stream as open, and join what ``joins`` stands for."""
+        STREAMS_OPEN.inc()
+        self._is_counted = True
+        if self._session_id is not None:
+            self._live.session_keeper.joined(self._session_id)
+        if joins is not None:
+            self._leave = joins()
+
+    def release(self) -> None:
+        """Give everything back. Called once."""
+        try:
+            if self._leave is not None:
+                self._leave()
+        finally:
+            if self._is_counted:
+                STREAMS_OPEN.dec()
+                if self._session_id is not None:
+                    self._live.session_keeper.left(self._session_id)
+            self._live.quota.release(self._user_id, self._place)
+
+    def count(self, closed: Closed) -> None:
+        """Count the end of the stream; called in the hub's thread."""
         STREAMS_CLOSED.labels(closed.reason).inc()
         EVENTS_SENT.inc(closed.events)
+        if self._left is not None and closed.reason in CLIENT_LEFT:
+            self._left()
+
+    def report(self, closed: Closed) -> None:
+        """Log the end of the stream, and end its span; the request has been answered long before."""
+        if self._span is not None:
+            self._span.end(closed)
         _log.info(
             "stream ended",
             action="stream",
-            request_id=request,
-            user_id=user_id,
+            request_id=self._request_id,
+            user_id=self._user_id,
             reason=closed.reason,
             events=closed.events,
             bytes=closed.bytes,
             seconds=round(closed.seconds, 3),
-            **{subject: closed.generation_id},
+            **{self._subject: closed.generation_id},
         )
-
-    return tell

@@ -1,4 +1,4 @@
-"""Stream tickets, for a browser's EventSource and others that can send no Authorization header."""
+"""Stream tickets, for a browser's EventSource and other clients that can send no header Authorization."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Literal
 from flask import Response
 from pydantic import Field, model_validator
 
-from app.api import render, shapes
+from app.api.auth.caller import Caller
 from app.api.fields import Id
-from app.api.identity import Caller
-from app.api.process import web
-from app.api.reading import Body
+from app.api.json_response import respond
+from app.api.representations.account import StreamTicket
+from app.api.request_parsing import Body
 from app.api.routing import Answer, Routes
+from app.api.web_process import web
 
 routes = Routes("tickets", __name__, "/api/v1", "Streams for clients that can send no header")
 
 
 class TicketBody(Body):
-    """What the ticket is to open: exactly one of the three."""
+    """The stream that the ticket opens: exactly one of the three."""
 
     generation_id: Id | None = Field(None, description="A generation's stream, also as a response of /v1")
     conversation_id: Id | None = Field(None, description="A conversation's feed")
@@ -34,9 +35,9 @@ class TicketBody(Body):
 @routes.route_for(
     "post",
     "/stream-tickets",
-    access="user",
+    access="reader",
     limit="reads",
-    answers=(Answer(200, "The ticket", shapes.StreamTicket),),
+    answers=(Answer(200, "The ticket", StreamTicket),),
     refusals=(404,),
 )
 def issue_stream_ticket(caller: Caller, body: TicketBody) -> Response:
@@ -49,4 +50,4 @@ def issue_stream_ticket(caller: Caller, body: TicketBody) -> Response:
     else:
         assert body.conversation_id is not None, "one of the three is given"
         ticket = tickets.for_conversation(caller.user, body.conversation_id, caller.expires_at)
-    return render.answer({"ticket": ticket.text, "expires_at": ticket.expires_at})
+    return respond({"ticket": ticket.text, "expires_at": ticket.expires_at})

@@ -1,22 +1,31 @@
-"""Each request's id, its log line and its numbers."""
+"""Each request's id, its log line and its metrics."""
 
 from __future__ import annotations
 
 import re
 import time
+from urllib.parse import quote
 
 import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 from uuid_utils import uuid7
 
+from app import logs
+from app.api import server_spans, stream_connects
+from app.connections.parking import ParkedBody
+from app.domain.trace_context import TraceContext, log_fields
 from app.ops.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 HEADER = "x-request-id"
-# The proxy keeps the same ones (deploy/nginx/nginx.conf).
+# deploy/nginx/nginx.conf accepts the same pattern.
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-# Asked every few seconds by machines; a line for each would bury the others.
+# Probes come every few seconds and leave no line.
 _SILENT = {"probes.healthz", "probes.readyz", "probes.metrics"}
+# Parts of paths that no line has: the ids that clients give to chats, and the ids of users.
+_UNLOGGED = frozenset({"chat_id", "user_id"})
+# Characters that a path may have as they are, beside letters, digits and "-._~" (RFC 3986, section 3.3).
+_PATH = "/:@!$&'()*+,;="
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 _log = structlog.get_logger()
@@ -33,21 +42,33 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def bind() -> None:
+    """Add the current request's id, and that of its trace, to every log line of this thread."""
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id, **log_fields(g.trace))
+
+
 def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.request_id = given if _SANE.fullmatch(given) else str(uuid7())
     g.begun_at = time.perf_counter()
-    clear_contextvars()
-    bind_contextvars(request_id=g.request_id)
+    parent = TraceContext.read(request.headers.get("traceparent"), request.headers.get("tracestate"))
+    g.trace = server_spans.begin(parent, g.request_id)
+    bind()
 
 
 def _end(response: Response) -> Response:
+    if isinstance(response.response, ParkedBody):
+        # The response is not ready; it passes here again.
+        return response
     seconds = time.perf_counter() - g.begun_at
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.method in _METHODS else "other"
     HTTP_REQUESTS.labels(method, route, response.status_code).inc()
     HTTP_SECONDS.labels(method, route).observe(seconds)
+    stream_connects.count(response)
     response.headers[HEADER] = g.request_id
+    server_spans.end(response)
     if request.endpoint not in _SILENT:
         _write_line(response, seconds)
     return response
@@ -59,11 +80,19 @@ def _write_line(response: Response, seconds: float) -> None:
         "request answered",
         action="request",
         method=request.method,
-        # Without the query: it may hold a ticket, or what somebody searches for.
-        path=request.path,
+        # Without the query, which may hold a ticket or a search; quoted, so that no character turns or breaks the line.
+        path=logs.without_secrets(quote(_path(), safe=_PATH)),
         status=response.status_code,
         seconds=round(seconds, 4),
         client=request.remote_addr,
         user_id=caller.user.id if caller else None,
-        generation_id=(request.view_args or {}).get("generation_id"),
+        # The reason of a 401, which the client does not get. No part of the request is in it.
+        **({"refused": g.refused} if "refused" in g else {}),
+        generation_id=g.get("generation_id") or (request.view_args or {}).get("generation_id"),
     )
+
+
+def _path() -> str:
+    """The path of this request; its pattern, where the path names a user, or a chat as its client does."""
+    rule = request.url_rule
+    return rule.rule if rule is not None and _UNLOGGED & (request.view_args or {}).keys() else request.path

@@ -1,32 +1,40 @@
-"""What was used, and what it cost."""
+"""The route of tokens and costs."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
 
 from flask import Response
 from pydantic import Field
 
-from app.api import render, shapes
+from app.api.auth.caller import Caller
 from app.api.fields import ModelName
-from app.api.identity import Caller
-from app.api.process import web
-from app.api.reading import Query
+from app.api.json_response import respond
+from app.api.representations.usage import Usage
+from app.api.request_parsing import Query, Text
 from app.api.routing import Answer, Routes
+from app.api.web_process import web
 from app.domain.errors import InvalidInput
 
 LONGEST_DAYS = 366
 USUAL_DAYS = 30
 
+KeyId = Annotated[Text, Field(min_length=1, max_length=100)]
+
 routes = Routes("usage", __name__, "/api/v1", "Tokens and costs")
 
 
 class UsageQuery(Query):
-    """Which days, in UTC."""
+    """The days, in UTC; the usage that counts; and what a row stands for."""
 
     from_: date | None = Field(None, alias="from", description="The first day; thirty days in all when left out")
     to: date | None = Field(None, description="The last day; today when left out")
-    model: ModelName | None = None
+    model: ModelName | None = Field(None, description="Only usage of this model")
+    key_id: KeyId | None = Field(None, description="Only usage of this API key")
+    group: Literal["day", "model", "key"] | None = Field(
+        None, description="A row for each day, model or API key; for each day of each model when left out"
+    )
 
     def period(self) -> tuple[date, date]:
         """The first and the last day. Raises InvalidInput."""
@@ -45,9 +53,12 @@ class UsageQuery(Query):
     "/usage",
     access="user",
     limit="reads",
-    answers=(Answer(200, "Each day with each model, the newest first", shapes.Usage),),
+    answers=(Answer(200, "Each day with each model, the newest first; or as group says", Usage),),
 )
 def get_usage(caller: Caller, query: UsageQuery) -> Response:
-    """What you have used."""
+    """Your usage."""
     first, last = query.period()
-    return render.answer(render.usage(web().resources.accounting.statement(caller.user, first, last, query.model)))
+    statement = web().resources.usage.statement(
+        caller.user, first, last, group=query.group, model=query.model, key_id=query.key_id
+    )
+    return respond(Usage.of(statement, web().resources.budgets.standings(caller.user)))

@@ -1,1 +1,1 @@
-"""What web and worker agree on: pure Python, no input or output."""
+"""The rules that web processes and workers share: pure Python without input or output."""

@@ -1,4 +1,4 @@
-"""Validated requests: what the services are asked to do. The edges parse, the inside trusts."""
+"""Validated requests to the services. The edges validate; the services rely on it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from typing import Any, Literal
 
 import orjson
 
+from app.domain.credential import TOKEN, Credential, revocables
+
 OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who is asking: our id, the token's subject, and the roles the token gives."""
+    """The caller of a request: the service's id, the subject, the role, and the credential that proved it."""
 
     id: str
     subject: str
     role: str | None = None
+    credential: Credential = TOKEN
+
+    @property
+    def revocables(self) -> frozenset[str]:
+        """The names of everything whose revocation ends what this caller has opened."""
+        return revocables(self.id, self.credential)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class StartGeneration:
     """Send a message. Without ``conversation_id`` a new conversation begins with it.
 
     ``said`` are several messages in its place, the oldest first. ``request`` is kept with the generation for the
-    protocol it came by, which has to tell it again.
+    protocol it came by, which has to tell it again. ``listed``: a new conversation is in lists, searches and feeds.
+    ``webhook_url`` receives the event of the end.
     """
 
     message: str
@@ -48,27 +57,30 @@ class StartGeneration:
     parameters: dict[str, Any] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
     request: dict[str, Any] | None = None
+    listed: bool = True
+    webhook_url: str | None = None
 
     @property
     def messages(self) -> tuple[Said, ...]:
-        """What is to be stored."""
+        """The messages to be stored."""
         return self.said or (Said("user", self.message),)
 
 
 @dataclass(frozen=True, slots=True)
 class Regenerate:
-    """Answer the message before ``message_id`` once more, on a branch of its own."""
+    """Generate another answer to the message before ``message_id``, on a branch of its own."""
 
     message_id: str
     model: str | None = None
     on_busy: OnBusy = "reject"
     idempotency_key: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EditMessage:
-    """Say ``message`` in place of ``message_id``, on a branch of its own, and have it answered."""
+    """Send ``message`` in the place of ``message_id``, on a branch of its own, and generate its answer."""
 
     message_id: str
     message: str
@@ -78,13 +90,18 @@ class EditMessage:
     idempotency_key: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    webhook_url: str | None = None
 
 
 def request_hash(command: StartGeneration | Regenerate | EditMessage) -> bytes:
-    """What a repeat under the same key must agree with: everything but the keys themselves."""
+    """The hash that a repeat under one idempotency key must have: of all fields but the keys."""
     body: dict[str, Any] = {"kind": type(command).__name__, **asdict(command)}
     body.pop("idempotency_key")
     body.pop("client_msg_id", None)
+    # Younger than stored hashes.
+    body.pop("listed", None)
+    if command.webhook_url is None:
+        body.pop("webhook_url")
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -32,11 +32,11 @@ class Cursor(NamedTuple):
         return f"{self.epoch}-{self.n}"
 
     def precedes(self, other: Cursor) -> bool:
-        """Whether ``other`` may directly follow: the next event of this revision, or the start of a later one."""
+        """True for a direct successor: the next event of this revision, or the first event of a later one."""
         if other.epoch == self.epoch:
             return other.n == self.n + 1
         return other.epoch > self.epoch and other.n == 0
 
 
-# Before everything: no event has this position, because epochs count from one.
+# The position before every event: epochs count from 1.
 START = Cursor(0, 0)

@@ -1,4 +1,4 @@
-"""One tree of errors. A class says what happened; the edges decide what it means."""
+"""The tree of errors. A class names the event; the edges map it to their protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class UnbrokenError(Exception):
 
     @property
     def detail(self) -> str:
-        """What to tell the person: the given message, or the first line of the class's docstring."""
+        """The text for a person: the given message, or the first line of the class's docstring."""
         if self.args:
             return str(self.args[0])
         return (type(self).__doc__ or "").strip().splitlines()[0]
@@ -38,11 +38,34 @@ class NotFound(UnbrokenError):
     """There is no such thing, or it is not yours."""
 
 
+class ModelNotAllowed(UnbrokenError):
+    """The API key may not use this model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"This key may not use the model {model[:80]!r}; its models are listed in /models.")
+
+
+class UserBlocked(UnbrokenError):
+    """Your access to this service is blocked. An operator of the service can end that."""
+
+
+class TokenEnded(UnbrokenError):
+    """The token was ended before it has expired."""
+
+
+class SubjectTaken(TokenEnded):
+    """The subject is that of a service account or of a user of an identity provider: no token can have it."""
+
+
 class KeyReused(InvalidInput):
     """The idempotency key belongs to a request with another body."""
 
     def __init__(self) -> None:
         super().__init__("This idempotency key was used before with a different request body.", "client_msg_id")
+
+
+class BeingErased(UnbrokenError):
+    """Your data is being erased, as you have requested. When it is gone, a request of yours begins a new account."""
 
 
 class ConversationBusy(UnbrokenError):
@@ -60,15 +83,19 @@ class Overloaded(UnbrokenError):
 
 
 class TooManyStreams(Overloaded):
-    """You have as many open streams as one user may have."""
+    """You have as many open streams as one user may have (MAX_STREAMS_PER_USER)."""
+
+
+# A client is asked to wait for at most a day: it may not keep a longer time.
+MOST_RETRY_SECONDS = 86_400
 
 
 class QuotaUsed(Overloaded):
-    """You have used up your tokens for today; the day ends at midnight UTC."""
+    """A budget of tokens or of money is used up. ``left``: seconds until its period ends."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
-        self.retry_after = retry_after
+    def __init__(self, detail: str, left: float) -> None:
+        super().__init__(detail)
+        self.retry_after = min(max(1, int(left) + 1), MOST_RETRY_SECONDS)
 
 
 class StoreDown(UnbrokenError):
@@ -83,6 +110,26 @@ class DatabaseDown(StoreDown):
 
 class LogDown(StoreDown):
     """Redis does not answer just now."""
+
+
+class ProviderDown(StoreDown):
+    """The identity provider does not answer just now. Try again a little later."""
+
+    retry_after = 5
+
+    def __init__(self, reason: str) -> None:
+        """``reason`` is for the log."""
+        super().__init__()
+        self.reason = reason
+
+
+class SignInFailed(UnbrokenError):
+    """The sign-in did not work. Please try again."""
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        """``reason`` is for the log, ``detail`` for the person."""
+        super().__init__(*([detail] if detail else []))
+        self.reason = reason
 
 
 class LeaseLost(UnbrokenError):

@@ -1,4 +1,4 @@
-"""What can be kept and sent on, whoever says it."""
+"""Checks of texts and values from outside: PostgreSQL can store them, and UTF-8 can encode them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST = 2**63 - 1
 
 
 def storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot keep and UTF-8 cannot say: NUL, and halves of surrogate pairs."""
+    """Raise ValueError for NUL, which PostgreSQL refuses, and for half surrogate pairs, which UTF-8 cannot encode."""
     if "\0" in text:
         raise ValueError("must not contain the character NUL")
     try:
@@ -22,13 +22,29 @@ def storable(text: str) -> str:
 
 
 def sound(value: Any) -> None:
-    """Raise ValueError for what cannot be stored or sent on: NUL, half surrogates, numbers too large, depths."""
+    """Raise ValueError for a value with NUL, half surrogate pairs, too large numbers, or too deep a nesting."""
     level: list[Any] = [value]
     for _ in range(DEEPEST):
         level = [part for one in level for part in _parts(one)]
         if not level:
             return
     raise ValueError("must not be nested so deeply")
+
+
+def characters(value: Any) -> int:
+    """The number of characters of all texts in a value, names included."""
+    count = 0
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            count += len(one)
+        elif isinstance(one, dict):
+            left += one.keys()
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return count
 
 
 def _parts(value: Any) -> list[Any]:

@@ -1,17 +1,21 @@
-"""What a conversation is called: from its first words, or from what a model said when it was asked. Pure."""
+"""Titles of conversations: from the first words, or from the answer of a model. Pure."""
 
 from __future__ import annotations
 
 import re
 
+from app.domain.single_line import cut, single_line
+
 # As long as a list of conversations can show in one line.
 LONGEST = 60
-# More than this of a message does not make its title better.
+# Characters of a message that are enough for a title.
 ENOUGH = 2000
 
-# Signs around words; between two of them they mean what they say.
+# Signs around words. Between two words they are part of the text.
 _MARKUP = re.compile(r"(?<!\w)[#>*`~_|]+|[#>*`~_|]+(?!\w)")
 _LABEL = re.compile(r"^(?:title|titel|titre|título)\s*[:：]\s*", re.IGNORECASE)
+# Reasoning in the text: some upstreams take the tag at its beginning away, some cut it off.
+_THOUGHT = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE)
 _QUOTES = "\"'“”„‘’«»*_`# "
 
 
@@ -21,13 +25,14 @@ def from_words(message: str) -> str:
 
 
 def from_answer(answer: str) -> str:
-    """A title out of a model's answer, without what models put around it; empty when it said nothing."""
+    """The title in a model's answer, without reasoning before it, and quotes and labels around it; maybe empty."""
+    answer = _THOUGHT.sub("", answer)
     first = next((line.strip() for line in answer.splitlines() if line.strip(_QUOTES)), "")
     return _shortened(_LABEL.sub("", first.strip(_QUOTES)).strip(_QUOTES).rstrip("."))
 
 
 def request(message: str) -> str:
-    """What a model is asked for a title of the conversation that begins with ``message``."""
+    """The prompt for a title of the conversation that begins with ``message``."""
     return (
         "Name the conversation that begins with the message below. Answer with a title of at most six words in the "
         f"language of the message, and with nothing else.\n\n<message>\n{message[:ENOUGH]}\n</message>"
@@ -35,9 +40,9 @@ def request(message: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
+    text = single_line(text)
     if len(text) <= LONGEST:
         return text
-    cut = text[: LONGEST - 1]
-    words = cut.rpartition(" ")[0]
-    return (words if len(words) > LONGEST // 2 else cut).rstrip(" ,;:.-") + "…"
+    begin = cut(text, LONGEST - 1)
+    words = begin.rpartition(" ")[0]
+    return (words if len(words) > LONGEST // 2 else begin).rstrip(" ,;:.-") + "…"

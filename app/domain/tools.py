@@ -1,4 +1,4 @@
-"""Tools by name: what both sides agree on. What they do, the worker knows (worker/tools)."""
+"""The names of tools, which web processes and workers share. The tools themselves are in worker/tools."""
 
 from __future__ import annotations
 

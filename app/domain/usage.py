@@ -1,4 +1,4 @@
-"""Token usage: what it is when nobody told us, and what it costs."""
+"""Token usage: its estimate where a provider sends none, and its cost."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from app.domain.models import Price
 
 # The usual rule of thumb for English text; what is estimated says so.
 CHARS_PER_TOKEN = 4
-# What a provider says beyond these is a mistake of its own, which must not keep an answer from ending.
+# Larger numbers of a provider are its mistake, and are cut to these: an answer must end all the same.
 MOST_TOKENS = 10**12
 MOST_COST = 10**9
 
 
-def estimate(output: str) -> dict[str, Any]:
-    """The usage of an answer whose provider was cut off before it could count."""
-    return {"input_tokens": None, "output_tokens": -(-len(output) // CHARS_PER_TOKEN), "estimated": True}
+def estimated_tokens(chars: int) -> int:
+    """The approximate number of tokens in this many characters."""
+    return -(-chars // CHARS_PER_TOKEN)
+
+
+def estimate(input_tokens: int, output_chars: int) -> dict[str, Any]:
+    """The estimated usage of a call whose provider sent none, or was cut off before."""
+    return {"input_tokens": input_tokens, "output_tokens": estimated_tokens(output_chars), "estimated": True}
 
 
 def priced(attempts: Iterable[dict[str, Any]], price: Price | None) -> list[dict[str, Any]]:
-    """The attempts, each with what it cost at this price."""
+    """The attempts, each with its cost at this price."""
     return [
         attempt if price is None else {**attempt, "cost": f"{_cost(attempt.get('usage'), price):f}"}
         for attempt in attempts
@@ -29,9 +34,9 @@ def priced(attempts: Iterable[dict[str, Any]], price: Price | None) -> list[dict
 
 
 def cost_of(usage: Mapping[str, Any] | None, price: Price | None) -> tuple[Decimal | None, str | None]:
-    """What a usage costs, and in which currency.
+    """The cost of a usage and its currency.
 
-    Without a price of ours it is what the provider says it charged, in a currency nobody told; None if it does not.
+    Without a configured price it is the cost that the provider sent, without a currency; None where it sent none.
     """
     if price is not None:
         return _cost(usage, price), price.currency
@@ -40,9 +45,10 @@ def cost_of(usage: Mapping[str, Any] | None, price: Price | None) -> tuple[Decim
 
 
 def tokens(usage: Mapping[str, Any] | None, name: str) -> int:
-    """How many ``input_tokens`` or ``output_tokens``; 0 when nobody told, and never more than anybody can mean."""
+    """The number of ``input_tokens``, or of others: 0 without one, MOST_TOKENS at most."""
     return min(max(int((usage or {}).get(name) or 0), 0), MOST_TOKENS)
 
 
 def _cost(usage: Mapping[str, Any] | None, price: Price) -> Decimal:
-    return price.of(tokens(usage, "input_tokens"), tokens(usage, "output_tokens"))
+    names = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
+    return price.of(*(tokens(usage, name) for name in names))

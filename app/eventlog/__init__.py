@@ -1,1 +1,1 @@
-"""Redis: a log that can be rebuilt, and a loudspeaker. What must be true is in PostgreSQL."""
+"""Redis: event logs that can be rebuilt, and messages to readers. PostgreSQL has what must not be lost."""

@@ -1,4 +1,4 @@
--- Append events to a generation's log, if the writer's revision is the open one, and tell who listens.
+-- Append events to a generation's log, if the writer's revision is the open one, and publish them.
 --
 -- The keys of a generation share a hash tag, so they live on one node. <ns> is the deployment's namespace.
 --   <ns>:{<generation>}:log    stream; the id of an entry is the event's id <epoch>-<n>, field e its payload
@@ -8,18 +8,18 @@
 --
 -- KEYS  log, meta
 -- ARGV  channel, epoch, first (n of the first payload), ttl in ms (0 leaves it), payload ...
--- Answers {status, top}
+-- Replies {status, top}
 --   OK        everything up to top is in the log; events it already had were not added again
 --   FENCED    a later revision is open (top: its epoch); the writer has been replaced
 --   UNOPENED  this revision was never opened here (top: the open epoch)
 --   GAP       the log ends at top and the payloads begin later; resend from top + 1
 --   LOST      the log is gone, or has a hole; prove the lease, open again, resend from 0
--- Without payloads it changes nothing but the time to live: a cheap question whether the writer is still wanted.
+-- Without payloads it changes only the time to live: a cheap check that the revision is still the open one.
 --
--- A writer whose last append was answered OK on this connection may add just the next event with a plain XADD
+-- A writer whose last append was replied to with OK on this connection may add just the next event with a plain XADD
 -- NOMKSTREAM of its id, and publish it when that is in the log: Redis itself refuses an id that is there already or
--- belongs to a revision that has been replaced (open.lua). Whatever else it answers, and once a second, this script
--- says where the log stands; docs/decisions/0024.
+-- belongs to a revision that has been replaced (open.lua). After any other reply, and once a second, the writer runs
+-- this script to learn the position of the log; docs/decisions/0024.
 local log, meta = KEYS[1], KEYS[2]
 local channel, epoch, first, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local state = redis.call('HMGET', meta, 'epoch', 'before')

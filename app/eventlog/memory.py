@@ -1,4 +1,4 @@
-"""The log's twin in memory: the same law in plain Python, for tests and for the model of the protocol."""
+"""A log in memory that follows the rules of append.lua, for tests and for the model of the protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.domain.cursor import START, Cursor
 from app.domain.events import Entry
-from app.eventlog.log import KEEP_TTL, PAGE, Answer
+from app.eventlog.log import KEEP_TTL, PAGE, AppendResult
 
 Listener = Callable[[str, Entry], None]
 
@@ -20,50 +20,51 @@ class _State:
 
 
 class MemoryLog:
-    """Behaves as RedisLog does, without time: nothing expires. ``listener`` hears what would be published."""
+    """Behaves as RedisLog does, but nothing expires. ``listener`` receives what RedisLog would publish."""
 
     def __init__(self, listener: Listener = lambda generation_id, entry: None) -> None:
         self._states: dict[str, _State] = {}
         self._listener = listener
 
-    def open(self, generation_id: str, epoch: int) -> Answer:
+    def open(self, generation_id: str, epoch: int) -> AppendResult:
         """See RedisLog.open."""
         state = self._states.setdefault(generation_id, _State(epoch))
         if state.epoch > epoch:
-            return Answer("FENCED", state.epoch)
+            return AppendResult("FENCED", state.epoch)
         if state.epoch < epoch:
             state.epoch, state.n = epoch, -1
-        return Answer("OK", state.n)
+        return AppendResult("OK", state.n)
 
     def append(
         self, generation_id: str, epoch: int, first: int, payloads: Sequence[bytes], ttl_ms: int = KEEP_TTL
-    ) -> Answer:
+    ) -> AppendResult:
         """See RedisLog.append."""
         state = self._states.get(generation_id)
         if state is None:
-            return Answer("LOST", 0)
+            return AppendResult("LOST", 0)
         if epoch < state.epoch:
-            return Answer("FENCED", state.epoch)
+            return AppendResult("FENCED", state.epoch)
         if epoch > state.epoch:
-            return Answer("UNOPENED", state.epoch)
+            return AppendResult("UNOPENED", state.epoch)
         if payloads and first > state.n + 1:
-            return Answer("GAP", state.n)
+            return AppendResult("GAP", state.n)
         for n, payload in enumerate(payloads, first):
             if n > state.n:
                 entry = Entry(Cursor(epoch, n), payload)
                 state.entries.append(entry)
                 state.n = n
                 self._listener(generation_id, entry)
-        return Answer("OK", state.n)
+        return AppendResult("OK", state.n)
 
     def read(self, generation_id: str, after: Cursor = START, limit: int = PAGE) -> list[Entry]:
         """See RedisLog.read."""
         state = self._states.get(generation_id)
         return [entry for entry in state.entries if entry.cursor > after][:limit] if state else []
 
-    def drop(self, generation_id: str) -> None:
-        """See RedisLog.drop."""
-        self._states.pop(generation_id, None)
+    def unlink(self, generation_ids: Sequence[str]) -> None:
+        """See RedisLog.unlink."""
+        for generation_id in generation_ids:
+            self._states.pop(generation_id, None)
 
     def forget(self, generation_id: str, kept: int) -> None:
         """Lose every entry but the first ``kept``, as a server does whose last seconds were not on disk."""

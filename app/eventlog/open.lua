@@ -2,7 +2,7 @@
 --
 -- KEYS  log, meta
 -- ARGV  epoch, ttl in ms
--- Answers {'OK', top} (top -1: nothing appended yet; opening twice is the same as once) or {'FENCED', open epoch}
+-- Replies {'OK', top} (top -1: nothing appended yet; opening twice is the same as once) or {'FENCED', open epoch}
 local log, meta = KEYS[1], KEYS[2]
 local epoch, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local open = tonumber(redis.call('HGET', meta, 'epoch'))

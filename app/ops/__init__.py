@@ -1,1 +1,1 @@
-"""What operators look at: health, numbers."""
+"""Health, metrics and commands for operators."""

@@ -1,13 +1,15 @@
-"""Models from the command line, where DATABASE_URL points: ``python -m app.ops.models --help``.
+"""Configuration of models from the command line, in the database of DATABASE_URL: ``python -m app.ops.models --help``.
 
     python -m app.ops.models list
     python -m app.ops.models show NAME
     python -m app.ops.models set NAME provider=openai upstream_name=gpt-x tools='["calculator"]' \\
         price='{"input": "0.15", "output": "0.60", "currency": "USD"}'
+    python -m app.ops.models set NAME \\
+        targets='[{"upstream": "openai", "name": "gpt-x"}, {"upstream": "spare", "name": "m"}]'
     python -m app.ops.models remove NAME
 
-``set`` changes what is named and leaves the rest; a value is JSON, or else the text itself. Running processes know a
-change after a few seconds.
+``set`` changes the named fields and keeps the others. A value is JSON, or plain text when it is no JSON. Every answer
+that is accepted afterwards uses the change, in every process.
 """
 
 from __future__ import annotations
@@ -21,15 +23,14 @@ from pydantic import ValidationError
 
 from app.config import InvalidSettings, Settings
 from app.domain.errors import NotFound, UnbrokenError
-from app.domain.models import ModelSpec
-from app.services.catalogue import Catalogue
-from app.services.configuring import Configurator, spec_of
+from app.domain.models import ModelSpec, changed
+from app.services.model_admin import ModelAdmin, spec_of
 from app.store.database import Database
-from app.store.models import Model
+from app.store.model_configs import Model
 
 
 def main() -> int:
-    """Do what the arguments say; 1 when that was refused."""
+    """Run the command of the arguments. Returns 1 when it was refused."""
     parser = argparse.ArgumentParser(prog="python -m app.ops.models", description="Show and change models.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="all models")
@@ -45,7 +46,7 @@ def main() -> int:
         print(f"These variables cannot be used:\n{error}", file=sys.stderr)
         return 1
     database = Database(settings.database_url, 1)
-    configurator = Configurator(database, Catalogue(database, None, None), settings.openai_base_url is not None)
+    configurator = ModelAdmin(database, settings.upstream_names)
     try:
         _do(configurator, asked)
     except ValidationError as error:
@@ -60,27 +61,28 @@ def main() -> int:
     return 0
 
 
-def _do(configurator: Configurator, asked: argparse.Namespace) -> None:
+def _do(configurator: ModelAdmin, asked: argparse.Namespace) -> None:
     match asked.command:
         case "list":
             for model in configurator.every():
                 state = "" if model.enabled else "switched off"
-                print(model.name, model.provider, model.upstream_name, state, sep="\t")
+                others = " ".join(target.key for target in model.targets[1:])
+                print(model.name, model.provider, model.upstream_name, state, others, sep="\t")
         case "show":
             _show(configurator.get(asked.name))
         case "set":
-            said = _known(configurator, asked.name) | dict(map(_field, asked.fields))
-            _show(configurator.put(asked.name, ModelSpec.model_validate(said))[0])
+            _show(_set(configurator, asked.name, dict(map(_field, asked.fields))))
         case "remove":
             left = configurator.remove(asked.name)
             print(f"{asked.name} was used and is switched off" if left else f"{asked.name} is gone")
 
 
-def _known(configurator: Configurator, name: str) -> dict[str, Any]:
+def _set(configurator: ModelAdmin, name: str, fields: dict[str, Any]) -> Model:
+    """Change fields of a model. A missing model is added with these fields."""
     try:
-        return spec_of(configurator.get(name)).model_dump()
+        return configurator.change(name, lambda old: ModelSpec.model_validate(changed(old, fields)))
     except NotFound:
-        return {}
+        return configurator.add(name, ModelSpec.model_validate(fields))
 
 
 def _field(said: str) -> tuple[str, Any]:

@@ -1,4 +1,7 @@
-"""Who follows a feed besides oneself: counted over all processes, told when it changes. Nothing depends on it."""
+"""The number of connections that follow a feed, counted over all processes and published when it changes.
+
+Nothing depends on the number being exact.
+"""
 
 from __future__ import annotations
 
@@ -12,52 +15,52 @@ from typing import Protocol
 from app.domain.errors import LogDown
 
 RENEW_SECONDS = 20.0
-# Those who come and go at the same moment are told together; who has just come is listening by then.
-TELL_SECONDS = 0.2
+# Changes within this time are published together. A connection that has just joined is subscribed by then.
+PUBLISH_SECONDS = 0.2
 
 
 class Shared(Protocol):
-    """The count all processes share. Raises LogDown when it cannot be reached."""
+    """The connections of each feed, counted over all processes. Raises LogDown when Redis does not answer."""
 
-    def count(self, key: str, present: Sequence[str], left: Sequence[str] = ()) -> tuple[int, int]:
-        """``present`` are there, ``left`` are not any more: how many there are now, and were before."""
-        ...
-
-    def tell(self, key: str, block: bytes) -> None:
-        """Have everybody who follows this feed just now be sent ``block``."""
+    def renew(self, owner: str, members: Sequence[str], left: Sequence[str] = ()) -> tuple[int, int]:
+        """Add or renew ``members`` and remove ``left``. Returns the number now, and the number before."""
         ...
 
 
 class Presence:
-    """The connections of this process. Any thread may call it, and nobody waits.
+    """The connections of this process. Any thread may call it, and no call waits.
 
-    ``show`` makes what the readers of a feed are sent when so many follow it.
+    ``show`` makes the notice for the key of a feed and the number of its connections.
     """
 
-    def __init__(self, shared: Shared, show: Callable[[str, int], bytes]) -> None:
+    def __init__(
+        self, shared: Shared, publish_notice: Callable[[str, bytes], None], show: Callable[[str, int], bytes]
+    ) -> None:
         self._shared = shared
+        self._publish_notice = publish_notice
         self._show = show
         self._changed = Condition()
         self._here: dict[str, set[str]] = {}
         self._joined: dict[str, list[str]] = {}
         self._left: dict[str, list[str]] = {}
-        self._teller: Thread | None = None
+        self._publisher: Thread | None = None
         self._closed = False
 
     def join(self, key: str) -> Callable[[], None]:
-        """One more connection follows ``key``. Call what is returned when it has gone."""
+        """Count one more connection of the feed ``key``. Returns the call to make when the connection has ended."""
         connection = secrets.token_hex(8)
         with self._changed:
+            if self._publisher is None:
+                publisher = Thread(target=self._publish_changes, name="relay-presence", daemon=True)
+                publisher.start()
+                self._publisher = publisher
             self._here.setdefault(key, set()).add(connection)
             self._joined.setdefault(key, []).append(connection)
-            if self._teller is None:
-                self._teller = Thread(target=self._keep_telling, name="relay-presence", daemon=True)
-                self._teller.start()
             self._changed.notify()
         return lambda: self._leave(key, connection)
 
     def close(self) -> None:
-        """Tell nothing more; what was counted here is forgotten in its time."""
+        """Publish nothing more. The shared count drops the connections of this process when they expire."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -71,27 +74,27 @@ class Presence:
             self._left.setdefault(key, []).append(connection)
             self._changed.notify()
 
-    def _keep_telling(self) -> None:
+    def _publish_changes(self) -> None:
         renew_at = monotonic() + RENEW_SECONDS
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(self._has_news, max(renew_at - monotonic(), 0))
-                self._changed.wait_for(lambda: self._closed, TELL_SECONDS)
+                self._changed.wait_for(self._has_changes, max(renew_at - monotonic(), 0))
+                self._changed.wait_for(lambda: self._closed, PUBLISH_SECONDS)
                 joined, self._joined = self._joined, {}
                 left, self._left = self._left, {}
                 due = monotonic() >= renew_at
                 present = {key: list(here) for key, here in self._here.items()} if due else joined
             if due:
                 renew_at = monotonic() + RENEW_SECONDS
-            # Redis away: nobody is told, and the next renewal counts everybody anew.
+            # While Redis is away nothing is published, and the next renewal counts every connection again.
             with suppress(LogDown):
                 for key in present.keys() | joined.keys() | left.keys():
-                    self._count(key, present.get(key, ()), left.get(key, ()), news=key in joined)
+                    self._count(key, present.get(key, ()), left.get(key, ()), is_new=key in joined)
 
-    def _has_news(self) -> bool:
+    def _has_changes(self) -> bool:
         return bool(self._joined or self._left or self._closed)
 
-    def _count(self, key: str, present: Sequence[str], left: Sequence[str], *, news: bool) -> None:
-        now, before = self._shared.count(key, present, left)
-        if now and (news or now != before):
-            self._shared.tell(key, self._show(key, now))
+    def _count(self, key: str, present: Sequence[str], left: Sequence[str], *, is_new: bool) -> None:
+        now, before = self._shared.renew(key, present, left)
+        if now and (is_new or now != before):
+            self._publish_notice(key, self._show(key, now))

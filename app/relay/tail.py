@@ -1,75 +1,46 @@
-"""The newest part of one log, encoded for the wire once and shared by all its readers. Pure: no input or output.
-
-Positions are cursors to the outside; inside, an event also has a number and an offset, counted from where the tail
-began (below zero for what was put in front later), so that a cursor finds its bytes without a search through them.
-"""
+"""The newest part of one log, encoded for the wire once and shared by all its readers. Pure: no input or output."""
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from app.domain.cursor import Cursor
-from app.domain.events import NOTICE, Entry
+from app.domain.events import LAST, NOTICE, Entry
+from app.relay.encoded_log import EncodedLog, Span, chunk
 
 # The first event a log can have.
 FIRST = Cursor(1, 0)
-# Published events that arrive while the log is being read are kept for the moment the page is in.
-ASIDE = 256
-# How the last event of a generation's log begins.
-LAST = b'{"type":"done"'
+# Published events that arrive while the log is being read are kept until the page is there.
+MOST_EARLY = 256
 
 Frame = Callable[[Cursor, bytes], bytes]
 
 
-class Span(NamedTuple):
-    """Consecutive events of one revision: the first one's ``n`` and its number."""
-
-    epoch: int
-    n: int
-    number: int
-
-
-def chunk(data: bytes) -> bytes:
-    """``data`` as one piece of a chunked HTTP body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class Tail:
+class Tail(EncodedLog):
     """Everything past ``start`` up to ``end``, as chunks ready to be sent.
 
-    It only ever grows by the exact successor, so a position in it can be trusted without asking the log.
-    A page of a log is a tail too: one that does not grow. ``count`` is the number the next event will have,
-    ``offset`` where it will begin. ``frame`` is given only for what is not framed as ``sse`` does it; ``last`` is how
-    the last event begins, None when there is none.
+    It grows by the exact successor only, so a position in it is valid without a look at the log. A page of a log is a
+    tail that does not grow. ``frame`` replaces the framing of ``sse``. ``last`` is the beginning of the last event's
+    payload; None for a log without an end.
     """
 
-    __slots__ = (
-        "_aside", "_bytes", "_ends", "_epoch", "_frame", "_heard", "_last", "_n", "_next", "_rung", "_spans",
-        "complete", "count", "offset", "start",
-    )  # fmt: skip
+    __slots__ = ("_early", "_epoch", "_frame", "_is_notified", "_last", "_n", "_newest_published", "_next", "complete")
 
     def __init__(self, start: Cursor, frame: Frame | None = None, last: bytes | None = LAST) -> None:
-        self.start = start
+        super().__init__(start)
         self._last = last
         self._epoch, self._n = start
-        # How the message of the exact successor begins.
+        # The beginning of the message that carries the exact successor.
         self._next = _opening(start)
-        # The last event held is the end of the log, as far as anybody knows.
+        # True when the newest event held is the end of the log.
         self.complete = False
-        # The newest position heard of; beyond ``end`` it proves that something is missing here.
-        self._heard = start
-        # A message came that is no event: it only says that there is something to read.
-        self._rung = False
+        # The newest position published. Beyond ``end`` it proves that events are missing here.
+        self._newest_published = start
+        # A message came that carries no event. It means only that the log has grown.
+        self._is_notified = False
         self._frame = frame
-        self.count = self.offset = 0
-        self._bytes = bytearray()
-        # Where each event held ends.
-        self._ends = array("q")
-        self._spans: list[Span] = []
-        self._aside: list[Entry] | None = None
+        self._early: list[Entry] | None = None
 
     @property
     def end(self) -> Cursor:
@@ -77,59 +48,49 @@ class Tail:
         return Cursor(self._epoch, self._n)
 
     @property
+    def before_end(self) -> Cursor:
+        """The position from which only the newest event is missing; ``end`` when no event is held."""
+        return self.end if self.empty else Cursor(self._epoch, self._n - 1)
+
+    @property
     def unwritten(self) -> bool:
-        """Whether nothing of the log has been seen yet: its generation may still be queued."""
+        """True while no event of the log has been seen. Its generation may still be queued."""
         return not self._epoch
 
     @property
-    def size(self) -> int:
-        """Bytes held."""
-        return len(self._bytes)
-
-    @property
     def empty(self) -> bool:
-        """Whether no event has come since the position it began at."""
+        """True while no event is held past the position the tail began at."""
         return self.start == self.end
 
     @property
     def gap(self) -> bool:
-        """Whether something was published that is not here."""
-        return self._rung or self._heard > self.end
-
-    @property
-    def _first(self) -> int:
-        """The number of the first event held."""
-        return self.count - len(self._ends)
-
-    @property
-    def _base(self) -> int:
-        """The offset of the first byte held."""
-        return self.offset - len(self._bytes)
+        """True when events were published that are not held."""
+        return self._is_notified or self._newest_published > self.end
 
     def covers(self, cursor: Cursor) -> bool:
-        """Whether everything past ``cursor``, as far as ``end``, is held."""
+        """True when everything past ``cursor``, up to ``end``, is held."""
         return cursor >= self.start
 
     # Growing
 
-    def hear(self, message: bytes) -> bytes:
-        """A published message. What it adds, as a chunk, when it is the exact successor; otherwise nothing.
+    def append_published(self, message: bytes) -> bytes:
+        """Append a published message that carries the exact successor. Returns its chunk; empty for another message.
 
-        The hot path: once per event and process. Anything but the successor is only remembered as heard of.
+        The hot path: once per event and process. Of another message only the position is noted.
         """
         expected = self._next
         if message.startswith(expected):
             return self._append(expected[:-1], message[len(expected) :])
-        self._overhear(message)
+        self._note_position(message)
         return b""
 
-    def answering(self) -> Cursor:
-        """The log is about to be read from the position this returns; the doorbell has been heard."""
-        self._rung = False
+    def begin_read(self) -> Cursor:
+        """The position to read the log from. Notifications received until now are answered by this read."""
+        self._is_notified = False
         return self.end
 
     def page(self, after: Cursor, entries: Iterable[Entry]) -> Tail:
-        """A page of the same log, read from ``after``. Uses nothing that changes: any thread may call it."""
+        """Encode a page of this log, read from ``after``. Any thread may call it: no mutable state is read."""
         page, last = Tail(after, self._frame, self._last), after
         for cursor, payload in entries:
             if not last.precedes(cursor):
@@ -141,18 +102,18 @@ class Tail:
         return page
 
     def extend(self, page: Tail) -> bool:
-        """Add what a page has past our end; True when that brought something new.
+        """Append the events of a page past ``end``. True when there were any.
 
-        A page read from beyond our end says nothing about what lies between, so it is refused.
+        A page that starts beyond ``end`` is ignored, because the events between are unknown.
         """
         before = self.count
         if page.start <= self.end:
             self._join(page)
-        self._take_aside()
+        self._append_early()
         return self.count > before
 
     def extend_back(self, page: Tail, limit: int) -> bool:
-        """Put a page in front when it reaches our start and both together are not above ``limit`` bytes."""
+        """Put a page in front when it reaches ``start`` and both together have at most ``limit`` bytes."""
         if not page.start < self.start <= page.end:
             return False
         number = page._number_past(self.start)
@@ -165,7 +126,7 @@ class Tail:
         return True
 
     def rewind(self, start: Cursor) -> None:
-        """Begin earlier. Only while nothing is held; a page already on its way from the old start is refused."""
+        """Begin at an earlier position. Only an empty tail may; a page read from the old start is then ignored."""
         assert self.empty, "a tail with events cannot begin elsewhere"
         self.start = start
         self._epoch, self._n = start
@@ -173,7 +134,7 @@ class Tail:
         self._spans = []
 
     def _append(self, position: bytes, payload: bytes) -> bytes:
-        """Take in the event that follows, in the revision of ``_turn_to``."""
+        """Append the next event, in the revision that ``_turn_to`` began."""
         if not self._spans:
             # Only the first of all events, or the first since the start: later revisions come in pages.
             self._turn_to(Cursor(self._epoch, self._n + 1) if self._epoch else FIRST)
@@ -192,7 +153,7 @@ class Tail:
         return data
 
     def _turn_to(self, cursor: Cursor) -> None:
-        """``cursor`` is what follows: begin a span when it opens a revision."""
+        """Begin a span when ``cursor``, the next event, opens a revision."""
         if not self._spans or cursor.epoch != self._epoch:
             self._spans.append(Span(cursor.epoch, cursor.n, self.count))
             self._epoch, self._n = cursor.epoch, cursor.n - 1
@@ -221,7 +182,7 @@ class Tail:
         self._spans = older + newer
         self.start = page.start
 
-    def _overhear(self, message: bytes) -> None:
+    def _note_position(self, message: bytes) -> None:
         if message.startswith(NOTICE):
             return
         try:
@@ -229,111 +190,23 @@ class Tail:
             epoch, _, n = position.partition(b"-")
             entry = Entry(Cursor(int(epoch), int(n)), payload)
         except ValueError:
-            self._rung = True
+            self._is_notified = True
             return
         if entry.cursor <= self.end:
             return
-        self._heard = max(self._heard, entry.cursor)
-        if self._aside is None:
-            self._aside = []
-        if len(self._aside) < ASIDE:
-            self._aside.append(entry)
+        self._newest_published = max(self._newest_published, entry.cursor)
+        if self._early is None:
+            self._early = []
+        if len(self._early) < MOST_EARLY:
+            self._early.append(entry)
 
-    def _take_aside(self) -> None:
-        aside, self._aside = self._aside or (), None
-        for cursor, payload in sorted(aside):
+    def _append_early(self) -> None:
+        early, self._early = self._early or (), None
+        for cursor, payload in sorted(early):
             if cursor == (self._epoch, self._n + 1):
                 self._append(b"%d-%d" % cursor, payload)
 
-    # Reading
-
-    def cut(self, after: Cursor, limit: int) -> tuple[int, bytes]:
-        """Whole events past ``after``: where they begin, and at most ``limit`` bytes but at least one event."""
-        number = self._number_past(after)
-        begin = self._begin(number)
-        if number == self.count:
-            return begin, b""
-        last = max(bisect_right(self._ends, begin + limit) - 1, number - self._first)
-        return begin, self._slice(begin, self._ends[last])
-
-    def split(self, offset: int) -> tuple[Cursor, bytes]:
-        """The last event that begins before ``offset``, and what of it lies behind ``offset``."""
-        index = bisect_right(self._ends, offset - 1)
-        return self._cursor_of(self._first + index), self._slice(offset, self._ends[index])
-
-    def between(self, after: Cursor, last: Cursor) -> int:
-        """How many events held are past ``after``, up to ``last``."""
-        return self._number_past(last) - self._number_past(after)
-
-    def at(self, offset: int) -> Cursor:
-        """The last event that ends at or before ``offset``; ``start`` when that is where the bytes begin."""
-        return self.split(offset)[0] if offset > self._base else self.start
-
-    def since(self, offset: int) -> bytes:
-        """Everything from ``offset`` on."""
-        return self._slice(offset, self.offset)
-
-    def entries(self, after: Cursor, limit: int) -> list[Entry]:
-        """The events ``cut`` gives, as they were before they were framed: with ``data`` and ``id`` last."""
-        begin, data = self.cut(after, limit)
-        number, stop, at = self._number_past(after), begin + len(data), 0
-        found = []
-        while begin + at < stop:
-            end = self._ends[number - self._first] - begin
-            found.append(Entry(self._cursor_of(number), _payload(data[at:end])))
-            at, number = end, number + 1
-        return found
-
-    def trim(self, size: int) -> None:
-        """Forget the oldest events until no more than ``size`` bytes are held."""
-        surplus = len(self._bytes) - size
-        if surplus <= 0:
-            return
-        index = bisect_right(self._ends, self._base + surplus - 1)
-        number, offset = self._first + index, self._ends[index]
-        self.start = self._cursor_of(number)
-        del self._bytes[: offset - self._base]
-        del self._ends[: index + 1]
-        self._spans = self._spans_from(number + 1) or self._spans[-1:]
-
-    def _number_past(self, cursor: Cursor) -> int:
-        """The number of the first event held past ``cursor``; ``count`` when there is none."""
-        number = self.count
-        for span in reversed(self._spans):
-            if span.epoch < cursor.epoch:
-                break
-            if span.epoch == cursor.epoch:
-                number = min(max(span.number + cursor.n + 1 - span.n, span.number), number)
-                break
-            number = span.number
-        return max(number, self._first)
-
-    def _cursor_of(self, number: int) -> Cursor:
-        span = next(span for span in reversed(self._spans) if span.number <= number)
-        return Cursor(span.epoch, span.n + number - span.number)
-
-    def _spans_from(self, number: int) -> list[Span]:
-        """The spans of the events from ``number`` on, the first one shortened to begin there."""
-        spans: list[Span] = []
-        for span in reversed(self._spans):
-            if span.number <= number:
-                spans.append(Span(span.epoch, span.n + number - span.number, number))
-                break
-            spans.append(span)
-        return spans[::-1]
-
-    def _begin(self, number: int) -> int:
-        index = number - self._first
-        return self._ends[index - 1] if index else self._base
-
-    def _slice(self, begin: int, end: int) -> bytes:
-        return bytes(memoryview(self._bytes)[begin - self._base : end - self._base])
-
 
 def _opening(last: Cursor) -> bytes:
-    """How the message behind ``last`` begins. Nothing can be missing before the first event of all."""
+    """The beginning of the message behind ``last``. Nothing can be missing before the first event of all."""
     return b"%d-%d " % (last.epoch, last.n + 1) if last.epoch else b"%d-%d " % FIRST
-
-
-def _payload(chunked: bytes) -> bytes:
-    return chunked[chunked.index(b"\ndata: ") + 7 : chunked.rindex(b"\nid: ")]

@@ -1,106 +1,73 @@
-"""A log with readers in this process: its tail, who follows it, and when the log itself must be read again."""
+"""A log with connections in this process: the events held, and the position up to which they were delivered."""
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from app.domain.cursor import Cursor
-from app.relay.book import Book
+from app.relay.log_cursor import LogConsumer
+from app.relay.log_type import LogType
+from app.relay.read_backoff import ReadBackoff
 from app.relay.tail import Tail
-
-if TYPE_CHECKING:
-    from app.relay.reader import Reader
-    from app.relay.strands import Strand
-
-# A hole closes within milliseconds or needs a writer to come back: ask often at first, then patiently.
-HOLE_FIRST = 0.01
-HOLE_LONGEST = 0.5
-# No store answered, or nothing can be heard: the pace of reading without notifications.
-POLL = 1.0
-
-
-class Schedule:
-    """When to read the log. Times are seconds of one monotonic clock. Pure.
-
-    ``away`` says that nothing is heard at the moment, so the log is read every second.
-    """
-
-    __slots__ = ("_tries", "away", "due", "planned", "reading")
-
-    def __init__(self, now: float) -> None:
-        # Until the subscription is confirmed a read might miss what is published next, but waiting has an end.
-        self.due = now + POLL
-        # What the hub has set a timer for.
-        self.planned = inf
-        self.away = False
-        self.reading = False
-        self._tries = 0
-
-    def wanted(self, now: float) -> bool:
-        """Whether to read now."""
-        return not self.reading and self.due <= now
-
-    def ask(self, now: float) -> None:
-        """Something calls for a read."""
-        self.due = min(self.due, now)
-
-    def hole(self, now: float) -> None:
-        """Something was heard that does not follow; while a hole persists the pace is set by ``read``."""
-        if not self.reading and not self._tries:
-            self.ask(now)
-
-    def begin(self) -> None:
-        """A read is under way."""
-        self.reading, self.due = True, inf
-
-    def read(self, now: float, *, grown: bool, more: bool, gap: bool) -> None:
-        """A page is in. ``more``: the log continues; ``gap``: something published is still not here."""
-        self.reading = False
-        self._tries = 0 if grown or not gap else self._tries + 1
-        if more:
-            self.ask(now)
-        elif gap:
-            self.due = min(self.due, now + min(HOLE_FIRST * 2**self._tries, HOLE_LONGEST))
-        elif self.away:
-            self.due = min(self.due, now + POLL)
-
-    def failed(self, now: float) -> None:
-        """No store answered."""
-        self.reading = False
-        self.due = now + POLL
 
 
 class Topic:
-    """One log, its tail, and its readers here. Belongs to the hub's thread."""
+    """One log, its tail, and the descriptors that follow it here. Belongs to the hub's thread.
+
+    ``end`` is the newest event held, ``delivered`` the newest one that has been sent to the live connections. Between
+    a message and the end of its round they differ; a connection that leaves the live ones stands at ``delivered``.
+    """
 
     __slots__ = (
-        "asked_at", "book", "channel", "delivered_at", "empty", "fresh", "key", "live", "notice", "position",
-        "readers", "schedule", "tail", "trim_at", "waiting", "wanting",
+        "backoff",
+        "channel",
+        "checked_at",
+        "delivered",
+        "delivered_at",
+        "delivered_count",
+        "delivered_offset",
+        "empty",
+        "examined",
+        "fresh",
+        "key",
+        "live",
+        "log_type",
+        "notice",
+        "position",
+        "readers",
+        "tail",
+        "trim_at",
+        "waiting",
+        "was_read",
     )  # fmt: skip
 
-    def __init__(self, key: str, book: Book, start: Cursor, now: float) -> None:
+    def __init__(self, key: str, log_type: LogType, start: Cursor, now: float) -> None:
         self.key = key
-        self.book = book
-        self.channel = book.channel(key)
-        self.tail = Tail(start, book.frame, book.last)
-        self.schedule = Schedule(now)
-        # Readers that have everything, by descriptor: each growth goes to them in one loop.
-        self.live: dict[int, Reader] = {}
-        # Readers that stand beyond the end, or get another form: tried one by one at each growth.
-        self.waiting: dict[int, Reader | Strand] = {}
-        # Readers a page is on its way for, by the position it is read from.
-        self.wanting: dict[Cursor, list[Reader | Strand]] | None = None
+        self.log_type = log_type
+        self.channel = log_type.channel(key)
+        self.tail = Tail(start, log_type.frame, log_type.last)
+        self.backoff = ReadBackoff(now)
+        # Descriptors of connections that have everything delivered: each growth goes to them in one loop.
+        self.live: set[int] = set()
+        # Those of them that had no event before they became live; some may have left.
+        self.fresh: set[int] = set()
+        # Consumers that stand beyond the end or get another form, by descriptor: tried one by one at each growth.
+        self.waiting: dict[int, LogConsumer] = {}
         self.readers = 0
-        # What was heard in this round, still to be sent.
-        self.fresh: list[bytes] = []
-        # At which offset of the tail to look whether it has grown too long.
+        # False until the log was read once: its readers do not have older events yet.
+        self.was_read = False
+        self.delivered = self.tail.end
+        self.delivered_offset = self.delivered_count = 0
+        # The offset of the tail from which its length is checked.
         self.trim_at = 0
-        # When the log last grew, and when PostgreSQL was last asked about it.
-        self.delivered_at = self.asked_at = now
-        # Since when it has no readers.
+        # The times of the last growth, and of the last query to PostgreSQL about this log.
+        self.delivered_at = self.checked_at = now
+        # The newest event of the store that was read because a client may have named its position.
+        self.examined: Cursor | None = None
+        # The time since which it has no readers.
         self.empty = inf
-        # The last word about the queue, and the place it named.
+        # The last notice about the queue, and the position in the queue that it named.
         self.notice = b""
         self.position = 0
 
@@ -108,3 +75,53 @@ class Topic:
     def end(self) -> Cursor:
         """The newest event held."""
         return self.tail.end
+
+    @property
+    def pending(self) -> bool:
+        """True while events are held that have not been delivered."""
+        return self.delivered_count != self.tail.count
+
+    def name(self) -> dict[str, str]:
+        """The id of the log's object, under the field's name in a line of the service's own log."""
+        return {self.log_type.id_name: self.key}
+
+    def mark_delivered(self) -> None:
+        """Note that everything held has been sent to the live connections."""
+        tail = self.tail
+        self.delivered, self.delivered_offset, self.delivered_count = tail.end, tail.offset, tail.count
+
+
+class TopicListener(Protocol):
+    """Receives what happens to the topics. Implemented by the fan-out."""
+
+    def on_event(self, topic: Topic) -> None:
+        """A published event was appended to the tail; more may follow in this round."""
+        ...
+
+    def on_notice(self, topic: Topic, chunked: bytes) -> None:
+        """A notice was published beside the log."""
+        ...
+
+    def on_read(self, topic: Topic, *, is_first: bool) -> None:
+        """A page was read and has extended the tail. The first page may be empty."""
+        ...
+
+    def on_rewind(self, topic: Topic) -> None:
+        """The tail is empty and is about to begin at an earlier position."""
+        ...
+
+    def on_page(self, consumer: LogConsumer) -> None:
+        """The page for this consumer was read."""
+        ...
+
+    def on_deleted(self, topic: Topic) -> None:
+        """The log was deleted from the store."""
+        ...
+
+    def on_failed(self, topic: Topic, error: Exception) -> None:
+        """The topic cannot be served any more."""
+        ...
+
+    def wants_page(self, consumer: LogConsumer) -> bool:
+        """True while the consumer is open and waits for a page."""
+        ...

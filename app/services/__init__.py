@@ -1,1 +1,1 @@
-"""Use cases. What a service does, it does in whole transactions: nothing else in the house commits."""
+"""Use cases. A use case runs in whole transactions of its own."""

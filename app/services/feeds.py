@@ -1,28 +1,29 @@
-"""Feeds of what happens: of one conversation, and of everything a user has. PostgreSQL numbers and keeps them.
+"""Feeds of changes: of one conversation, and of everything that a user has. PostgreSQL numbers and keeps them.
 
-A feed is a log like any other to the relay: its positions are ``1-<seq>``, read from PostgreSQL whenever the doorbell
-rings, and looked at now and then when it does not.
+A feed is a log like any other to the relay. Its positions are ``1-<seq>``. It is read from PostgreSQL at each
+notification, and at intervals without one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from app.domain.commands import User
 from app.domain.cursor import Cursor
 from app.domain.errors import MalformedInput, NotFound
 from app.domain.events import Entry
-from app.store import conversations, feed
-from app.store.conversations import Message
+from app.store import feed, messages
 from app.store.database import Database, Tx
 from app.store.feed import Change
+from app.store.messages import Message
 
-# What somebody who comes back is told at once, in changes and in bytes of their messages: the newest of what was
-# missed, at least one. The rest has other addresses.
+# A replay has the newest of the missed changes, at least one: at most so many changes, with so many bytes of messages.
+# Other endpoints have the rest.
 MOST_REPLAYED = 200
 MOST_REPLAYED_BYTES = 1_048_576
-# What is older and would not be replayed is removed; so many rows in one transaction.
+# Days after which changes that are not replayed are removed, and rows removed in one transaction.
 KEPT_DAYS = 7
 PRUNED_AT_ONCE = 1000
 
@@ -37,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was missed past ``after``: its newest lines up to ``top``; ``available`` is how much it was altogether."""
+    """The changes past ``after`` up to ``top``. ``lines`` has the newest of them; ``available`` counts all."""
 
     after: int
     lines: list[Line]
@@ -45,43 +46,54 @@ class Replay:
 
     @property
     def available(self) -> int:
-        """How many changes there are past the position."""
+        """The number of changes past the position."""
         return self.top - self.after
 
     @property
     def missed(self) -> int:
-        """How many of them are not in ``lines``."""
+        """The number of changes past the position that are not in ``lines``."""
         return self.available - len(self.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A kind of feed: its changes by key, position and limit, and where the feeds of these keys end."""
+    """A kind of feed: its changes by key, position and limit, and where the feeds of these keys end.
+
+    ``tops`` sees the feeds of the transaction's user, ``ends`` those of several users. ``begin`` begins a transaction
+    in the name of the user who has the feed of a key.
+    """
 
     changes: Callable[[Tx, str, int, int], list[Change]]
     tops: Callable[[Tx, Sequence[str]], dict[str, int]]
+    ends: Callable[[Tx, Sequence[str]], dict[str, int]]
+    begin: Callable[[Database, str], AbstractContextManager[Tx]]
 
 
-CONVERSATION = Scope(feed.of_conversation, feed.tops_of_conversations)
-USER = Scope(feed.of_user, feed.tops_of_users)
+CONVERSATION = Scope(
+    feed.of_conversation,
+    feed.tops_of_conversations,
+    feed.ends_of_conversations,
+    lambda database, key: database.owner("conversation", key),
+)
+USER = Scope(feed.of_user, feed.tops_of_users, feed.ends_of_users, lambda database, key: database.user(key))
 
 
 class Feeds:
-    """What a user may follow. A foreign id is answered like one that does not exist: NotFound."""
+    """The feeds of a user. Raises NotFound for another user's id, as for one that does not exist."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def of_conversation(self, user: User, conversation_id: str, after: int) -> Replay:
-        """What was missed of a conversation. Raises NotFound, and MalformedInput for a position it has not reached."""
+        """The missed changes of a conversation. Raises NotFound, and MalformedInput for a position past its end."""
         return self._replay(user, CONVERSATION, conversation_id, after)
 
     def of_user(self, user: User, after: int) -> Replay:
-        """What was missed of everything. Raises MalformedInput for a position that was not reached."""
+        """The missed changes of everything that a user has. Raises MalformedInput for a position past its end."""
         return self._replay(user, USER, user.id, after)
 
     def prune(self) -> None:
-        """Remove what is old and behind everything that is replayed. Raises DatabaseDown."""
+        """Remove changes that are old and behind all that is replayed. Raises DatabaseDown."""
         for remove in (feed.prune, feed.prune_passing, feed.prune_deleted):
             removed = PRUNED_AT_ONCE
             while removed == PRUNED_AT_ONCE:
@@ -100,7 +112,7 @@ class Feeds:
 
 
 class FeedReader:
-    """Reads feeds for whoever has already been allowed to. ``show`` gives a line the form readers get."""
+    """Reads feeds of any user; the caller has authorised the reader. ``show`` encodes a line for readers."""
 
     def __init__(self, database: Database, scope: Scope, show: Callable[[Line], bytes]) -> None:
         self._database = database
@@ -109,30 +121,30 @@ class FeedReader:
 
     def read(self, key: str, after: Cursor, limit: int) -> list[Entry]:
         """Up to ``limit`` entries past ``after``, without a hole. Raises DatabaseDown."""
-        with self._database.system() as tx:
+        with self._scope.begin(self._database, key) as tx:
             found = lines(tx, self._scope.changes(tx, key, after.n, limit))
         return [Entry(Cursor(1, line.change.seq), self._show(line)) for line in found]
 
     def ends(self, keys: Sequence[str]) -> dict[str, Cursor | None]:
-        """For each that exists: its newest entry. It never ends there, but who has it misses nothing."""
-        with self._database.system() as tx:
-            return {key: Cursor(1, seq) for key, seq in self._scope.tops(tx, keys).items()}
+        """The newest entry of each feed that exists. A feed never ends; a reader at this entry has missed nothing."""
+        with self._database.without_user() as tx:
+            return {key: Cursor(1, seq) for key, seq in self._scope.ends(tx, keys).items()}
 
     def queue_positions(self, keys: Sequence[str]) -> dict[str, int]:
-        """Feeds do not wait for anybody."""
+        """Empty: a feed has no queue position."""
         return {}
 
 
 def lines(tx: Tx, changes: Iterable[Change]) -> list[Line]:
-    """The changes with their messages as they are now: what was taken out of one is not told again."""
+    """The changes with their messages as they are now. Parts that were removed from a message are not sent again."""
     changes = list(changes)
     about = {change.message_id for change in changes if change.message_id and change.kind.startswith("message.")}
-    messages = conversations.messages_by_id(tx, list(about))
-    return [Line(change, messages.get(change.message_id or "")) for change in changes]
+    found = messages.by_id(tx, list(about))
+    return [Line(change, found.get(change.message_id or "")) for change in changes]
 
 
 def _newest(changes: list[Change]) -> list[Change]:
-    """The last of them that are not too much altogether, and at least one."""
+    """The last changes that fit MOST_REPLAYED_BYTES, and at least one."""
     size, begin = 0, len(changes)
     while begin and (size := size + changes[begin - 1].size) <= MOST_REPLAYED_BYTES:
         begin -= 1

@@ -1,41 +1,45 @@
-"""A generation as its owner sees it: look, follow, stop."""
+"""A generation for its owner: read, follow, cancel."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from app.domain.attempts import total_usage, unrecorded
+import structlog
+
+from app.domain.attempts import at_target, total_usage, unrecorded
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
-from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound, StoreDown
+from app.domain.errors import InvalidCursor, LeaseLost, LogDown, NotFound
 from app.domain.events import Snapshot, SnapshotReason, encode
 from app.domain.generation import QUEUED, TERMINAL
+from app.domain.lease import Claimed
 from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, FinalStatus, Finisher
-from app.services.takeover import Takeover
-from app.store import checkpoints, conversations, generations, leases
+from app.services.keyed_locks import KeyedLocks
+from app.services.takeover import FIRST_EPOCH, Frozen, Takeover
+from app.store import checkpoints, generations, leases, messages
 from app.store.database import ONE_MOMENT, Database, Tx
 from app.store.generations import Generation, Standing
-from app.store.leases import Claimed
 
 Row = TypeVar("Row", bound=Standing)
 
-# A cancel answers within a second, whatever Redis does: then the checkpoints have to do.
-CANCEL_PATIENCE_SECONDS = 0.3
-# A cancel that has not ended within this time is taken over, by another one or by a worker.
+# Seconds that a cancel waits for the log in the request. After that a worker finishes the cancel.
+CANCEL_LOG_SECONDS = 0.3
+# Seconds of the lease under which a request finishes a cancel. When its process dies, a worker takes the cancel over.
 CANCEL_LEASE_SECONDS = 5.0
-# How long a cancel waits for others to end it.
-OTHER_CANCEL_SECONDS = 10.0
+# Seconds that a cancel waits for another cancel of the generation in this process.
+CANCEL_WAIT_SECONDS = 0.9
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationView:
-    """A generation with its content so far. ``cursor`` is the position that content belongs to."""
+    """A generation with its content so far. ``cursor`` is the position of the last event in ``content``."""
 
     row: Generation
     cursor: Cursor
@@ -46,23 +50,33 @@ class GenerationView:
 
 
 class Generations:
-    """What a user may do with generations. A foreign id is answered like one that does not exist: NotFound."""
+    """The generations of a user. Raises NotFound for another user's id, as for one that does not exist."""
 
-    def __init__(self, database: Database, takeover: Takeover, finisher: Finisher, log: EventLog, lease: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        takeover: Takeover,
+        finisher: Finisher,
+        log: EventLog,
+        ring: Callable[[str], None],
+        lease: float,
+    ) -> None:
         self._database = database
         self._takeover = takeover
         self._finisher = finisher
         self._log = log
+        self._ring = ring
         self._lease = lease
+        self._cancels = KeyedLocks()
 
     def get(self, user: User, generation_id: str) -> GenerationView:
-        """The generation with what PostgreSQL has of its content: it only ever grows, whatever happens to Redis."""
+        """The generation with its content in PostgreSQL, which only grows and does not depend on Redis."""
         with self._database.user(user.id, ONE_MOMENT) as tx:
             row = _own(tx, generation_id)
             return view(tx, row)
 
     def authorise(self, user: User, generation_id: str, after: Cursor = START) -> Standing:
-        """How far it is, if this user may follow it from ``after``. The one way from an id to a stream.
+        """The position of a generation that this user may follow from ``after``. Every stream is authorised here.
 
         Raises NotFound, and InvalidCursor for a revision that does not exist yet.
         """
@@ -71,62 +85,86 @@ class Generations:
             raise InvalidCursor(str(after))
         return row
 
-    def underway(self, user: User, heard: Mapping[str, Cursor]) -> list[tuple[Generation, Cursor]]:
-        """What this user may follow all at once, and from where: what is being made, and what is left of ``heard``.
+    def underway(self, user: User, read: Mapping[str, Cursor]) -> list[tuple[Generation, Cursor]]:
+        """This user's live generations, and those in ``read`` that have unread events, with a position to start at.
 
-        Of what is named there and does not exist, or is somebody else's, nothing is said: who comes back may have been
-        away while it was deleted. Raises InvalidCursor for a revision that does not exist yet.
+        Ids that do not exist, or are another user's, are left out: a generation may have been deleted while its reader
+        was away. Raises InvalidCursor for a revision that does not exist yet.
         """
         with self._database.user(user.id) as tx:
-            # In this order, so that what ends in between is in the second.
+            # In this order: a generation that ends between the two statements is in the second result.
             rows = {row.id: row for row in generations.live_of(tx, user.id)}
-            rows |= {row.id: row for row in generations.some(tx, list(heard))}
-        found = [(row, heard.get(row.id, START)) for row in rows.values()]
+            rows |= {row.id: row for row in generations.some(tx, list(read))}
+        found = [(row, read.get(row.id, START)) for row in rows.values()]
         for row, after in found:
             if after.epoch > row.epoch:
                 raise InvalidCursor(str(after))
         return [(row, after) for row, after in found if row.final is None or after < row.final]
 
     def cancel(self, user: User, generation_id: str) -> GenerationView:
-        """Stop it, whatever it is doing. The commit of the claim is the acknowledgement; twice is the same as once.
+        """Cancel a generation; the generation as it is within about a second.
 
-        Raises StoreDown when it is stored and somebody else takes long to carry it out.
+        The commit of the claim is the acknowledgement: from then on every takeover finishes the cancel. The view is
+        final unless the log cannot be read in time, or another process is cancelling. A second cancel changes nothing.
         """
-        patient_until = time.monotonic() + OTHER_CANCEL_SECONDS
-        while True:
-            with self._database.user(user.id) as tx:
-                row = _own(tx, generation_id)
-                ended = row.status in TERMINAL
-                claimed = None if ended else self._claim(tx, generation_id)
-            if ended:
-                return self.get(user, generation_id)
+        with self._cancels.wait(f"{user.id} {generation_id}", CANCEL_WAIT_SECONDS):
+            # After the wait, too: the other cancel may not be committed yet, and may fail.
+            claimed = self._claim(user, generation_id)
             if claimed is not None:
                 with suppress(LeaseLost):
-                    self.finish_cancel(claimed)
-            elif time.monotonic() < patient_until:
-                time.sleep(0.03)
-            else:
-                raise StoreDown("It will be cancelled, and that takes longer than usual. Ask again a little later.")
+                    self.finish_or_leave(claimed)
+        return self.get(user, generation_id)
 
     def cancel_all(self, user: User, conversation_id: str) -> None:
-        """Stop everything that is queued or running in a conversation."""
+        """Cancel every queued or running generation of a conversation."""
         with self._database.user(user.id) as tx:
             live = generations.live_in(tx, conversation_id)
         for row in live:
             self.cancel(user, row.id)
 
-    def finish_cancel(self, claimed: Claimed) -> None:
-        """End a generation that was claimed to be cancelled, keeping what it said so far."""
-        self._end(claimed, "cancel", "cancelled", None)
+    def end_with_deletion(self, tx: Tx, conversation_id: str) -> None:
+        """Add the events of generations that are being cancelled while ``tx`` deletes their locked conversation."""
+        self._finisher.end_with_deletion(tx, conversation_id)
+
+    def finish_or_leave(self, claimed: Claimed) -> None:
+        """Finish a cancel that a request has claimed, or leave it to a worker when the log cannot be read in time.
+
+        A worker waits longer for Redis, so that readers keep the text that they have seen. Raises LeaseLost.
+        """
+        if not self.finish_cancel(claimed, CANCEL_LOG_SECONDS, must_read=True):
+            _log.warning("cancel left to a worker", action="cancel", generation_id=claimed.lease.generation_id)
+            with self._database.user(claimed.user_id) as tx:
+                leases.expire(tx, claimed.lease)
+            self._ring(claimed.lease.generation_id)
+
+    def finish_cancel(self, claimed: Claimed, redis_timeout: float, *, must_read: bool = False) -> bool:
+        """End a generation that was claimed to be cancelled, with its text so far; whether it was ended.
+
+        ``redis_timeout`` is how many seconds to wait for the log. With ``must_read``, nothing is ended when an earlier
+        revision has a log that cannot be read; otherwise the checkpoints are its text. Raises LeaseLost.
+        """
+        frozen = self._takeover.freeze(claimed, redis_timeout)
+        if must_read and not frozen.read and claimed.lease.epoch > FIRST_EPOCH:
+            return False
+        self._end(claimed, frozen, "cancel", "cancelled", None)
+        return True
 
     def finish_failed(self, claimed: Claimed, error: dict[str, Any]) -> None:
-        """End a generation that was taken to fail as an error, keeping what it said so far."""
-        self._end(claimed, "takeover", "error", error)
+        """End a generation that was claimed to fail, with its text so far. Raises LeaseLost."""
+        self._end(claimed, self._takeover.freeze(claimed, CANCEL_LOG_SECONDS), "takeover", "error", error)
 
-    def _end(self, claimed: Claimed, reason: SnapshotReason, status: FinalStatus, error: dict[str, Any] | None) -> None:
-        frozen = self._takeover.freeze(claimed, CANCEL_PATIENCE_SECONDS)
+    def _end(
+        self,
+        claimed: Claimed,
+        frozen: Frozen,
+        reason: SnapshotReason,
+        status: FinalStatus,
+        error: dict[str, Any] | None,
+    ) -> None:
         said = frozen.transcript
-        made = [] if said.mark else unrecorded(len(claimed.attempts), said, status)
+        elapsed, asked = claimed.elapsed, frozen.input_tokens
+        made = unrecorded(claimed.attempts, frozen.calls, said, status, elapsed, asked)
+        made = at_target(made, frozen.target)
         usage = said.mark.usage if said.mark else total_usage([*claimed.attempts, *made])
         snapshot = Snapshot(said.text, reason, said.attempt, said.reasoning)
         said.add(Cursor(claimed.lease.epoch, 0), snapshot)
@@ -135,11 +173,15 @@ class Generations:
         if frozen.opened:
             self._publish(claimed, [*payloads, done])
 
-    def _claim(self, tx: Tx, generation_id: str) -> Claimed | None:
-        return leases.claim_to_cancel(tx, generation_id, "cancel", min(self._lease, CANCEL_LEASE_SECONDS))
+    def _claim(self, user: User, generation_id: str) -> Claimed | None:
+        """Claim a generation to cancel it. None: it has ended, or another process is cancelling it."""
+        with self._database.user(user.id) as tx:
+            if _own(tx, generation_id).status in TERMINAL:
+                return None
+            return leases.claim_to_cancel(tx, generation_id, min(self._lease, CANCEL_LEASE_SECONDS))
 
     def _publish(self, claimed: Claimed, payloads: list[bytes]) -> None:
-        """Tell the readers now; what cannot be told they learn from PostgreSQL some seconds later."""
+        """Append the end to the log. While Redis is away, readers take the end from PostgreSQL some seconds later."""
         with suppress(LogDown):
             self._log.append(claimed.lease.generation_id, claimed.lease.epoch, 0, payloads, FINISHED_TTL_MS)
 
@@ -155,12 +197,12 @@ def _found(row: Row | None) -> Row:
 
 
 def view(tx: Tx, row: Generation) -> GenerationView:
-    """A row with its content: from the message when it is finished, from the checkpoints before.
+    """A row with its content: from the message after the end, from the checkpoints before.
 
-    ``tx`` began with ONE_MOMENT: with an end between the looks there would be the row without its text.
+    ``tx`` began with ONE_MOMENT: an end between the statements would leave the row without its text.
     """
     if row.final is not None:
-        message = conversations.message(tx, row.message_id)
+        message = messages.get(tx, row.message_id)
         assert message is not None, "foreign keys keep it"
         return GenerationView(row, row.final, message.content, message.reasoning, message.tools, None)
     said = Transcript.of(checkpoints.chunks(tx, row.id))

@@ -1,4 +1,4 @@
-"""Positions in lists that are newest first: a time and an id, opaque to who carries them."""
+"""Positions in lists that are newest first: a time and an id, opaque to clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
         when = datetime.fromisoformat(at)
         if when.tzinfo is None:
             raise ValueError("a cursor's time has a zone")
-        # As we write it: PostgreSQL knows no zone that is further away than sixteen hours.
+        # The form that this module writes: PostgreSQL knows no zone with an offset above sixteen hours.
         return when.astimezone(UTC), str(UUID(item_id))
     except (ValueError, OverflowError, binascii.Error):
         raise MalformedInput("This is not a cursor of this list.", "cursor") from None

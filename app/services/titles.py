@@ -1,4 +1,4 @@
-"""Titles of conversations nobody has named: asked for after the fact, given once."""
+"""Titles of conversations without one: made after the first answer, set once."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Titles:
     log: RedisLog
 
     def wanted(self, generation_id: str) -> Untitled | None:
-        """What the conversation of this answer begins with; None when it has a title, or nothing was said in it."""
-        with self.database.system() as tx:
+        """The first message of this answer's conversation; None when it has a title, or no message with text."""
+        with self.database.owner("generation", generation_id) as tx:
             return conversations.untitled(tx, generation_id)
 
     def give(self, conversation_id: str, generation_id: str, title: str) -> bool:
-        """Name a conversation unless somebody was quicker; who follows this answer hears it. Raises DatabaseDown."""
-        with self.database.system() as tx:
+        """Set the title of a conversation that has none, and send it to the answer's readers. Raises DatabaseDown."""
+        with self.database.owner("conversation", conversation_id) as tx:
             given = conversations.entitle(tx, conversation_id, title)
         if given:
-            # Only for those who are there: the conversation's feed has it with a number.
+            # For connected readers only: the conversation's feed has the title with a number.
             with suppress(LogDown):
-                self.log.tell(generation_id, sse.notice({"type": "title", "title": title}))
+                self.log.publish_notice(generation_id, sse.notice({"type": "title", "title": title}))
         return given

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.store import conversations, generations
-from app.store.conversations import Message
-from app.store.database import Tx, execute, fetch_one
+from app.store import generations, messages
+from app.store.database import Tx, execute, fetch_one, mine
 from app.store.generations import Generation
+from app.store.messages import Message
 
 
 def claim(tx: Tx, user_id: str, chat_id: str, conversation_id: str) -> str:
@@ -24,53 +24,56 @@ def claim(tx: Tx, user_id: str, chat_id: str, conversation_id: str) -> str:
 
 def find(tx: Tx, chat_id: str) -> str | None:
     """The conversation of the user's chat; None for an unknown one."""
-    row = fetch_one(tx, "SELECT conversation_id FROM client_chats WHERE chat_id = :chat_id", chat_id=chat_id)
+    row = fetch_one(
+        tx, f"SELECT conversation_id FROM client_chats WHERE chat_id = :chat_id AND {mine()}", chat_id=chat_id
+    )
     return row.conversation_id if row else None
 
 
 def promise(tx: Tx, user_id: str, conversation_id: str) -> None:
-    """Promise the conversation ``claim`` has named in this transaction, unless it is promised or has begun already."""
-    # Waits for whoever just begins it: the next statement sees whether they did.
-    if fetch_one(tx, "SELECT id FROM reserved_conversations WHERE id = :id FOR UPDATE", id=conversation_id) is None:
+    """Reserve the conversation that ``claim`` named in this transaction, unless it is reserved or exists."""
+    # Waits for a transaction that is creating the chat: the next statement sees its result.
+    sql = f"SELECT id FROM reserved_conversations WHERE id = :id AND {mine()} FOR UPDATE"
+    if fetch_one(tx, sql, id=conversation_id) is None:
         execute(
             tx,
-            """INSERT INTO reserved_conversations (id, user_id)
-               SELECT :id, :user_id WHERE NOT EXISTS (SELECT FROM conversations WHERE id = :id)""",
+            f"""INSERT INTO reserved_conversations (id, user_id)
+               SELECT :id, :user_id WHERE NOT EXISTS (SELECT FROM conversations WHERE id = :id AND {mine()})""",
             id=conversation_id,
             user_id=user_id,
         )
 
 
 def message_named(tx: Tx, conversation_id: str, name: str) -> Message | None:
-    """The newest message of a conversation its client calls this, or that has this id."""
+    """The newest message of a conversation whose client id, or own id, is ``name``."""
     row = fetch_one(
         tx,
-        """SELECT id FROM messages WHERE conversation_id = :conversation_id
+        f"""SELECT id FROM messages WHERE conversation_id = :conversation_id AND {mine()}
              AND (client_msg_id = :name OR CAST(id AS text) = lower(:name)) ORDER BY seq DESC LIMIT 1""",
         conversation_id=conversation_id,
         name=name,
     )
-    return conversations.message(tx, row.id) if row else None
+    return messages.get(tx, row.id) if row else None
 
 
 def caller_of(tx: Tx, conversation_id: str, call_id: str) -> Message | None:
     """The newest answer that made this tool call."""
     row = fetch_one(
         tx,
-        """SELECT id FROM messages WHERE conversation_id = :conversation_id AND role = 'assistant'
+        f"""SELECT id FROM messages WHERE conversation_id = :conversation_id AND {mine()} AND role = 'assistant'
              AND tools @> jsonb_build_array(jsonb_build_object('call_id', CAST(:call_id AS text)))
            ORDER BY seq DESC LIMIT 1""",
         conversation_id=conversation_id,
         call_id=call_id,
     )
-    return conversations.message(tx, row.id) if row else None
+    return messages.get(tx, row.id) if row else None
 
 
 def newest_answer(tx: Tx, conversation_id: str, to: str | None = None) -> Generation | None:
     """The newest generation of a conversation, or of those that answer the message ``to``."""
     row = fetch_one(
         tx,
-        f"""SELECT id FROM generations WHERE conversation_id = :conversation_id
+        f"""SELECT id FROM generations WHERE conversation_id = :conversation_id AND {mine()}
               {"AND user_message_id = :to" if to else ""} ORDER BY seq DESC LIMIT 1""",
         conversation_id=conversation_id,
         **({"to": to} if to else {}),
@@ -79,10 +82,11 @@ def newest_answer(tx: Tx, conversation_id: str, to: str | None = None) -> Genera
 
 
 def seconds_since_end(tx: Tx, generation_id: str) -> float | None:
-    """How long ago a generation reached its end, by the database's clock; None while it is live."""
+    """Seconds since the end of a generation, by the database's clock; None while it is live."""
     row = fetch_one(
         tx,
-        "SELECT CAST(extract(epoch FROM now() - finished_at) AS float8) AS age FROM generations WHERE id = :id",
+        f"""SELECT CAST(extract(epoch FROM now() - finished_at) AS float8) AS age FROM generations
+            WHERE id = :id AND {mine()}""",
         id=generation_id,
     )
     return row.age if row else None

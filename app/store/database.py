@@ -1,25 +1,31 @@
-"""Connections and transactions: who is asking is set in each, and PostgreSQL enforces it."""
+"""Connections and transactions: role, user and timeouts are set in each transaction, and PostgreSQL enforces them.
+
+A session keeps nothing that a transaction needs, so a pooler may give every transaction another session.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, new_type, register_type
 from psycopg2.extras import Json
-from sqlalchemy import Connection, CursorResult, TextClause, create_engine, event, text
+from sqlalchemy import Connection, CursorResult, Row, TextClause, create_engine, event, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.domain.errors import DatabaseDown
+from app.store.deadline import RETRY_SECONDS, Deadlines
+from app.store.openings import AS_OPERATOR, AS_OWNER, AS_SYSTEM, AS_USER
+from app.store.outages import Outages
 
-# A dead peer is noticed within some ten seconds, a slow statement given up after five.
+# A dead peer is noticed within some 10 s. deadline.py bounds everything else.
 _CONNECT = {
-    "connect_timeout": 3,
     "keepalives": 1,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -27,68 +33,93 @@ _CONNECT = {
     "tcp_user_timeout": 10_000,
     "application_name": "unbroken",
 }
-_SESSION = {
-    "role": "unbroken_app",
-    "statement_timeout": "5s",
-    "lock_timeout": "3s",
-    "idle_in_transaction_session_timeout": "10s",
-    "timezone": "UTC",
-    "jit": "off",
-}
-# SQLSTATE classes that mean "not now" and not "wrong": connection, resources, intervention, system, lock, timeout.
-_UNAVAILABLE = ("08", "53", "57", "58", "55P03", "40", "25006", "25P03")
-
-# How a transaction begins that only looks, and sees with all its statements what was true with the first of them.
+# The beginning of a transaction that only reads: all its statements see the database as the first one saw it.
 ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# The user of a transaction without one, as a parameter: no row has this id.
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+
+# Seconds in which a transaction must begin: the default of DATABASE_TIMEOUT_SECONDS.
+TIMEOUT_SECONDS = 3.0
+# Seconds after which a statement is given up here; the server gives it up after its statement_timeout of 5 s.
+STATEMENT_SECONDS = 6.0
 
 Tx = Connection
 Work = Callable[[Tx, list[Any]], None]
 
 
 class Database:
-    """A pool of connections to one database. ``url`` as SQLAlchemy writes it, with the psycopg2 driver.
+    """A pool of connections to one database. ``url`` is SQLAlchemy's, with the psycopg2 driver.
 
-    ``announced`` is told what a committed transaction said with ``announce``; it must not block or raise.
+    ``announced`` receives the keys that a committed transaction gave to ``announce``; it must not block or raise.
+    ``timeout``: seconds for a new connection, for a place in the pool, and for the beginning of a transaction;
+    ``retry``: between two tries while the server is taken for frozen.
     """
 
     def __init__(
-        self, url: str, pool_size: int = 10, announced: Callable[[Set[str]], None] = lambda keys: None
+        self,
+        url: str,
+        pool_size: int = 10,
+        announced: Callable[[Set[str]], None] = lambda keys: None,
+        timeout: float = TIMEOUT_SECONDS,
+        retry: float = RETRY_SECONDS,
     ) -> None:
-        self._announced = announced
-        options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+        self._announced, self.outages = announced, Outages()
+        deadlines = Deadlines(timeout, max(timeout, STATEMENT_SECONDS), retry)
+        self._fuse = deadlines.fuse
         self.engine = create_engine(
             url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=5,
+            pool_timeout=timeout,
             pool_recycle=1800,
-            # Transactions begin and end in so many words: the driver would send a BEGIN of its own before the first.
+            # Each transaction sends its own BEGIN and COMMIT: the driver would send another BEGIN before the first.
             isolation_level="AUTOCOMMIT",
             pool_reset_on_return=None,
-            connect_args={**_CONNECT, "options": options},
+            # The parameters of a statement are texts of users; its error may be logged.
+            hide_parameters=True,
+            connect_args={**_CONNECT, **deadlines.connect_args},
         )
         event.listen(self.engine, "connect", _read_uuids_as_text)
         event.listen(self.engine, "reset", _roll_back)
 
     @contextmanager
     def user(self, user_id: str, begin: str = "BEGIN") -> Iterator[Tx]:
-        """A transaction in a user's name: rows of others do not exist in it. Commits when the block ends well."""
-        with self._transaction(f"{begin}; {_AS_USER}", {"user": user_id}) as tx:
+        """A transaction of one user: rows of other users do not exist in it. It commits when the block ends well."""
+        with self._transaction(f"{begin}; {AS_USER}", {"user": user_id}, lambda _: user_id) as tx:
+            yield tx
+
+    @contextmanager
+    def owner(self, kind: Literal["generation", "conversation"], object_id: str, begin: str = "BEGIN") -> Iterator[Tx]:
+        """A transaction of the user who owns an object; without a user where there is no such object."""
+        opening = f"{begin}; {AS_USER}; {AS_OWNER.format(kind=kind)}"
+        with self._transaction(opening, {"user": "", "object": object_id}, lambda row: row[0] or _NOBODY) as tx:
+            yield tx
+
+    @contextmanager
+    def without_user(self) -> Iterator[Tx]:
+        """A transaction without a user: no row of a user exists in it. It may call the functions of the schema."""
+        with self._transaction(f"BEGIN; {AS_USER}", {"user": ""}, lambda _: _NOBODY) as tx:
+            yield tx
+
+    @contextmanager
+    def operator(self) -> Iterator[Tx]:
+        """A transaction of an administrator: it sees models, and calls the functions for operators."""
+        with self._transaction(f"BEGIN; {AS_OPERATOR}", {"user": ""}, lambda _: _NOBODY) as tx:
             yield tx
 
     @contextmanager
     def system(self, begin: str = "BEGIN") -> Iterator[Tx]:
-        """A transaction over everybody's rows: for the worker, the sweeper and the operator."""
-        with self._transaction(f"{begin}; SET LOCAL ROLE unbroken_system") as tx:
+        """A transaction over the rows of all users, for workers. The login of the web processes may not begin one."""
+        with self._transaction(f"{begin}; {AS_SYSTEM}", {"user": ""}, lambda _: None) as tx:
             yield tx
 
     def ask(self, user_id: str, sql: str, **values: Any) -> dict[str, Any] | None:
-        """The first row of one statement in a user's name, by column, or None: a transaction that is one round trip.
+        """The first row of one reading statement of a user, by column, or None: a transaction in one round trip.
 
-        It only reads: where a pooled connection turns out to be dead, it is asked again on another one.
+        It is repeated on another connection when a pooled one turns out to be dead.
         """
-        # PostgreSQL runs what it is sent together as one transaction; with the last of it ends who was set.
-        asked, values = f"{_AS_USER}; {_for_driver(sql)}", {**values, "user": user_id}
+        # PostgreSQL runs the statements of one message as one transaction: role and user end with it.
+        asked, values = f"{AS_USER}; {_for_driver(sql)}", {**values, "user": user_id, "me": user_id}
         with self._errors():
             answered, row = self._ask_driver(asked, values)
             if not answered:
@@ -98,10 +129,11 @@ class Database:
         return row
 
     def _ask_driver(self, sql: str, values: Mapping[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-        """The same past SQLAlchemy, which takes longer to describe the row than PostgreSQL to find it.
+        """Run a statement by the driver alone: SQLAlchemy takes longer to describe a row than PostgreSQL to find it.
 
-        Whether there was an answer, and the row; the connection was dead when there was none.
+        Returns whether the connection was alive, and the first row.
         """
+        self._fuse.admit()
         try:
             connection = self.engine.raw_connection()
         except psycopg2.Error as error:
@@ -110,22 +142,27 @@ class Database:
             cursor = connection.cursor()
             cursor.execute(sql, values)
             row, names = cursor.fetchone(), [column[0] for column in cursor.description or ()]
+            self._fuse.mend()
             return True, dict(zip(names, row, strict=True)) if row else None
         except psycopg2.Error as error:
             if getattr(connection.dbapi_connection, "closed", True):
                 connection.invalidate(error)
-                return False, None
+                if not self._fuse.blown:
+                    return False, None
             raise _wrapped(sql, error) from error
         finally:
             connection.close()
 
     @contextmanager
-    def _transaction(self, opening: str, values: Mapping[str, Any] | None = None) -> Iterator[Tx]:
-        with self._errors(), self._opened(opening, values or {}) as (tx, _):
-            # The connection is an old one: what a transaction that failed has left is not ours.
+    def _transaction(
+        self, opening: str, values: Mapping[str, Any], whose: Callable[[Row[Any]], str | None]
+    ) -> Iterator[Tx]:
+        """``whose`` finds the user of the transaction in the last row of the opening; None: all users."""
+        with self._errors(), self._opened(opening, values) as (tx, answer):
+            # The connection is reused: a failed transaction may have left its entries.
             announced: set[str] = set()
             deferred: dict[Work, list[Any]] = {}
-            tx.info.update({_ANNOUNCED: announced, _DEFERRED: deferred})
+            tx.info.update({_ANNOUNCED: announced, _DEFERRED: deferred, _ME: whose(answer.one())})
             yield tx
             for work, items in deferred.items():
                 work(tx, items)
@@ -135,23 +172,28 @@ class Database:
 
     @contextmanager
     def _opened(self, opening: str, values: Mapping[str, Any]) -> Iterator[tuple[Tx, CursorResult[Any]]]:
-        """A connection on which ``opening`` was executed, and what that answered.
+        """A connection on which ``opening`` was executed, and its result.
 
-        A pooled connection may have died since it was used last. The opening finds out: nothing is done before it.
+        A pooled connection may have died since its last use. The opening notices that before anything is done.
         """
+        self._fuse.admit()
         tx = self.engine.connect()
         try:
             try:
                 answer = tx.exec_driver_sql(opening, values)
             except DBAPIError as error:
-                if not error.connection_invalidated:
+                if not error.connection_invalidated or self._fuse.blown:
                     raise
-                # The pool has thrown away all that are as old; the next one is new.
+                # The pool has discarded all connections of this age; the next one is new.
                 tx.close()
                 tx = self.engine.connect()
                 answer = tx.exec_driver_sql(opening, values)
+            self._fuse.mend()
             yield tx, answer
         finally:
+            # Not earlier: the pool lends the place of a detached connection again.
+            if not tx.closed and not tx.invalidated and tx.info.pop(_DISCARDED, False):
+                tx.detach()
             tx.close()
 
     @contextmanager
@@ -161,7 +203,7 @@ class Database:
         except PoolTimeout as error:
             raise DatabaseDown("Every database connection is in use just now.") from error
         except DBAPIError as error:
-            if is_unavailable(error):
+            if self.outages.is_one(error):
                 raise DatabaseDown from error
             raise
 
@@ -170,36 +212,47 @@ class Database:
         self.engine.dispose()
 
 
-def is_unavailable(error: DBAPIError) -> bool:
-    """Whether the database could not answer, as opposed to having answered that something is wrong."""
-    code: str | None = getattr(error.orig, "pgcode", None)
-    if code:
-        return code.startswith(_UNAVAILABLE)
-    return isinstance(error, (OperationalError, InterfaceError, InternalError)) or error.connection_invalidated
+def mine(column: str = "user_id") -> str:
+    """The condition that a row belongs to the transaction's user; true in a system transaction.
+
+    Every statement that takes an id for a user has it, beside the policies of row-level security.
+    """
+    return f"(:me IS NULL OR {column} = :me)"
 
 
 def fetch(tx: Tx, sql: str, **values: Any) -> list[Any]:
     """All rows of a statement, with attributes named as its columns."""
-    return list(tx.execute(_clause(sql), values).all())
+    return list(_execute(tx, sql, values).all())
 
 
 def fetch_one(tx: Tx, sql: str, **values: Any) -> Any | None:
     """The first row, or None."""
-    return tx.execute(_clause(sql), values).first()
+    return _execute(tx, sql, values).first()
 
 
 def execute(tx: Tx, sql: str, **values: Any) -> int:
-    """Run a statement; how many rows it touched."""
-    return tx.execute(_clause(sql), values).rowcount
+    """Run a statement. Returns the number of rows that it changed."""
+    return _execute(tx, sql, values).rowcount
+
+
+def _execute(tx: Tx, sql: str, values: dict[str, Any]) -> CursorResult[Any]:
+    if _names_the_user(sql):
+        values["me"] = tx.info[_ME]
+    return tx.execute(_clause(sql), values)
+
+
+def discard(tx: Tx) -> None:
+    """Have the connection closed at the end of its transaction: its driver keeps a buffer of the largest statement."""
+    tx.info[_DISCARDED] = True
 
 
 def defer(tx: Tx, work: Work, item: Any) -> None:
-    """Have something done as the last thing before the commit: once, with all items given for it, in order."""
+    """Run ``work`` as the last step before the commit: once, with all items given for it, in order."""
     tx.info[_DEFERRED].setdefault(work, []).append(item)
 
 
 def announce(tx: Tx, *keys: str) -> None:
-    """Have it said, when this transaction is committed, that something happened to these. It may be lost."""
+    """Publish these keys after the commit of this transaction. The notification may be lost."""
     tx.info[_ANNOUNCED].update(keys)
 
 
@@ -214,30 +267,34 @@ def _clause(sql: str) -> TextClause:
 
 
 @lru_cache(maxsize=1000)
+def _names_the_user(sql: str) -> bool:
+    return re.search(r":me\b", sql) is not None
+
+
+@lru_cache(maxsize=1000)
 def _for_driver(sql: str) -> str:
-    """A statement with its parameters as the driver has them."""
+    """A statement with its parameters in the driver's notation."""
     return str(_clause(sql).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
 
 def _roll_back(connection: Any, *_: Any) -> None:
-    """What a block that ended badly has left open ends here, before anybody else gets the connection."""
+    """Roll back a transaction that a failed block has left open, before the connection is used again."""
     if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
         connection.cursor().execute("ROLLBACK")
 
 
 def _wrapped(sql: str, error: psycopg2.Error) -> Exception:
-    """The driver's error as SQLAlchemy raises it."""
+    """The driver's error in the class that SQLAlchemy raises for it."""
     wrapped: Exception = DBAPIError.instance(sql, None, error, psycopg2.Error)
     return wrapped
 
 
 def _read_uuids_as_text(connection: Any, record: Any) -> None:
-    """Ids are opaque text everywhere in this service."""
+    """Read ids as text: they are opaque everywhere in this service."""
     register_type(_UUID_TEXT, connection)
 
 
-_ANNOUNCED = "announced"
-_DEFERRED = "deferred"
+# The keys of a connection's info.
+_ANNOUNCED, _DEFERRED, _DISCARDED, _ME = "announced", "deferred", "discarded", "me"
 _UUID_OID = 2950
 _UUID_TEXT = new_type((_UUID_OID,), "UUID_TEXT", lambda value, cursor: value)
-_AS_USER = "SELECT set_config('app.user_id', %(user)s, true)"

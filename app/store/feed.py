@@ -1,7 +1,7 @@
-"""What happens to a user's conversations, numbered in the transaction that makes it happen.
+"""Feeds: the changes of a user's conversations, numbered in the transaction that makes them.
 
-Everything that changes a conversation says so with ``record``; a number that was given out is committed with its
-change or not at all. Order of locks: the conversation, then generations and messages, the user's feed last.
+Every change of a conversation calls ``record``. A number is committed with its change or not at all. Order of locks:
+the conversation, then generations and messages, the user's feed last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from app.store.database import Tx, announce, defer, execute, fetch
+from app.store.database import Tx, announce, defer, execute, fetch, mine
 
 Kind = Literal[
     "message.new",
@@ -24,9 +24,9 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a feed. ``seq`` is its number there; ``conversation_seq`` the one in its conversation's own feed.
+    """One change of a feed. ``seq`` is its number there, ``conversation_seq`` the number in its conversation's feed.
 
-    ``size`` is about how many bytes its message has; ``body`` what a change that is not about a message says.
+    ``size`` is the approximate size of its message in bytes. ``body``: the fields of a change that names no message.
     """
 
     seq: int
@@ -38,7 +38,7 @@ class Change:
     size: int
 
 
-# What a list of conversations shows and somebody can change.
+# The fields of a conversation that a list shows and a user can change.
 _CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archived', c.archived_at IS NOT NULL,
     'archived_at', c.archived_at, 'metadata', c.metadata, 'last_updated', c.last_updated)"""
 
@@ -50,18 +50,19 @@ class _Noted(NamedTuple):
 
 
 def record(tx: Tx, conversation_id: str, kind: Kind, message_id: str | None = None) -> None:
-    """Have a change of a conversation numbered at the end of this transaction; its readers are rung for afterwards.
+    """Number a change of a listed conversation at the end of this transaction, and notify its readers after the commit.
 
-    Only then, and all at once: who changes something else of the same user waits for one statement and the commit.
+    All changes of a transaction are numbered by one statement at its end, so the lock of the user's feed is held for
+    this statement and the commit only.
     """
     defer(tx, _number, _Noted(conversation_id, kind, message_id))
 
 
 def record_deletion(tx: Tx, conversation_id: str) -> None:
-    """Number at once that a conversation is deleted, and keep of it only that something happened."""
+    """Number the deletion of a conversation at once, and remove the contents of its earlier changes."""
     fetch(
         tx,
-        """UPDATE feed_events SET body = NULL, message_id = NULL WHERE conversation_id = :id
+        f"""UPDATE feed_events SET body = NULL, message_id = NULL WHERE conversation_id = :id AND {mine()}
              AND conversation_seq IS NOT NULL RETURNING 1""",
         id=conversation_id,
     )
@@ -69,7 +70,7 @@ def record_deletion(tx: Tx, conversation_id: str) -> None:
 
 
 def _number(tx: Tx, noted: Sequence[_Noted]) -> None:
-    """Give numbers to what was noted, in this order."""
+    """Number the recorded changes, in this order."""
     body = _CONVERSATION if any(one.kind == "conversation.updated" for one in noted) else "CAST(NULL AS jsonb)"
     rows = fetch(
         tx,
@@ -80,7 +81,7 @@ def _number(tx: Tx, noted: Sequence[_Noted]) -> None:
                 SELECT conversation_id, count(*) AS many FROM noted GROUP BY conversation_id
             ), changed AS (
                 UPDATE conversations c SET feed_seq = c.feed_seq + counted.many
-                FROM counted WHERE c.id = counted.conversation_id
+                FROM counted WHERE c.id = counted.conversation_id AND c.listed AND {mine("c.user_id")}
                 RETURNING c.id, c.user_id, c.feed_seq, counted.many, {body} AS body
             ), feed AS (
                 INSERT INTO feeds AS f (user_id, seq) SELECT user_id, sum(many) FROM changed GROUP BY user_id
@@ -104,11 +105,12 @@ def _number(tx: Tx, noted: Sequence[_Noted]) -> None:
 
 
 def record_running(tx: Tx, generation_id: str) -> None:
-    """Number that a worker has begun an answer. The conversation is as it was: only the user's feed says so."""
+    """Number the begin of an answer in the user's feed. The conversation has not changed, so its feed has no entry."""
     rows = fetch(
         tx,
         """WITH changed AS (
-                SELECT user_id, conversation_id, message_id FROM generations WHERE id = :id
+                SELECT g.user_id, g.conversation_id, g.message_id FROM generations g
+                JOIN conversations c ON c.id = g.conversation_id AND c.listed WHERE g.id = :id
             ), feed AS (
                 INSERT INTO feeds AS f (user_id, seq) SELECT user_id, 1 FROM changed
                 ON CONFLICT (user_id) DO UPDATE SET seq = f.seq + 1 RETURNING f.user_id, f.seq
@@ -136,7 +138,7 @@ def of_conversation(tx: Tx, conversation_id: str, after: int, limit: int) -> lis
 
 
 def of_user(tx: Tx, user_id: str, after: int, limit: int) -> list[Change]:
-    """Up to ``limit`` changes of everything a user has, numbered above ``after``, in order."""
+    """Up to ``limit`` changes of all conversations of a user, numbered above ``after``, in order."""
     return _changes(
         tx,
         "e.user_id = :key AND e.seq > :after ORDER BY e.seq",
@@ -151,28 +153,43 @@ def tops_of_conversations(tx: Tx, conversation_ids: Sequence[str]) -> dict[str, 
     """For each conversation that exists: the number of its newest change."""
     rows = fetch(
         tx,
-        "SELECT id, feed_seq AS seq FROM conversations WHERE id = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT id, feed_seq AS seq FROM conversations WHERE id = ANY(CAST(:ids AS uuid[])) AND {mine()}",
         ids=list(conversation_ids),
     )
     return {row.id: row.seq for row in rows}
 
 
 def tops_of_users(tx: Tx, user_ids: Sequence[str]) -> dict[str, int]:
-    """For each user: the number of the newest change of what they have; 0 before the first."""
+    """For each user: the number of the newest change of their conversations; 0 before the first."""
     rows = fetch(
         tx,
-        """SELECT u.id, coalesce(f.seq, 0) AS seq FROM users u LEFT JOIN feeds f ON f.user_id = u.id
-           WHERE u.id = ANY(CAST(:ids AS uuid[]))""",
+        f"""SELECT u.id, coalesce(f.seq, 0) AS seq FROM users u LEFT JOIN feeds f ON f.user_id = u.id
+            WHERE u.id = ANY(CAST(:ids AS uuid[])) AND {mine("u.id")}""",
         ids=list(user_ids),
     )
     return {row.id: row.seq for row in rows}
 
 
-def prune(tx: Tx, newest: int, days: int, limit: int) -> int:
-    """Remove up to ``limit`` changes that are older than so many days and not among the newest of their conversation;
-    how many there were.
+def ends_of_conversations(tx: Tx, conversation_ids: Sequence[str]) -> dict[str, int]:
+    """For each conversation that exists, of any user: the number of its newest change."""
+    return _ends(tx, "conversation_feed_tops", conversation_ids)
 
-    What is among the newest of its user is among the newest of its conversation too, and stays.
+
+def ends_of_users(tx: Tx, user_ids: Sequence[str]) -> dict[str, int]:
+    """For each of several users: the number of the newest change of their conversations; 0 before the first."""
+    return _ends(tx, "user_feed_tops", user_ids)
+
+
+def _ends(tx: Tx, function: str, ids: Sequence[str]) -> dict[str, int]:
+    rows = fetch(tx, f"SELECT id, seq FROM {function}(CAST(:ids AS uuid[]))", ids=list(ids))
+    return {row.id: row.seq for row in rows}
+
+
+def prune(tx: Tx, newest: int, days: int, limit: int) -> int:
+    """Remove up to ``limit`` changes that are older than ``days`` and not among the ``newest`` of their conversation.
+
+    A change among the newest of its user is among the newest of its conversation, too, and stays. Returns the number
+    of removed changes.
     """
     return execute(
         tx,
@@ -189,7 +206,7 @@ def prune(tx: Tx, newest: int, days: int, limit: int) -> int:
 
 
 def prune_passing(tx: Tx, newest: int, days: int, limit: int) -> int:
-    """The same for changes that no conversation has a number for: those not among the newest of their user."""
+    """Remove up to ``limit`` old changes that only the user's feed has and that are not among its newest."""
     return execute(
         tx,
         """DELETE FROM feed_events e USING (
@@ -205,8 +222,8 @@ def prune_passing(tx: Tx, newest: int, days: int, limit: int) -> int:
 
 
 def prune_deleted(tx: Tx, newest: int, days: int, limit: int) -> int:
-    """The same for conversations whose deletion is so old, and not among the newest changes of their user."""
-    # In order, their deletion last: it is what the rest is found by.
+    """Remove up to ``limit`` changes of conversations whose deletion is old and not among its user's newest changes."""
+    # In order, the deletion last: the other changes are found by it.
     return execute(
         tx,
         """DELETE FROM feed_events e USING (
@@ -229,7 +246,7 @@ def _changes(tx: Tx, which: str, number: str, **values: Any) -> list[Change]:
         f"""SELECT {number} AS seq, e.conversation_id, e.conversation_seq, e.type AS kind, e.message_id, e.body,
                 coalesce(octet_length(m.content) + octet_length(m.reasoning), 0) AS size
             FROM feed_events e LEFT JOIN messages m ON m.id = e.message_id
-            WHERE {which} LIMIT :limit""",
+            WHERE {mine("e.user_id")} AND {which} LIMIT :limit""",
         **values,
     )
     return [Change(**row._mapping) for row in rows]

@@ -1,4 +1,4 @@
-"""The generation row: how it was asked for, how far it is, how it ended."""
+"""The row of a generation: its request, its progress and its end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.cursor import START, Cursor
-from app.store.database import Database, Tx, as_json, execute, fetch, fetch_one
-from app.store.leases import Lease
+from app.domain.lease import Lease
+from app.store.database import Database, Tx, as_json, fetch, fetch_one, mine
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """As much of a generation's row as following it takes: what it belongs to, and how far it is."""
+    """The part of a generation's row that a stream needs: its conversation and messages, status, epoch and end."""
 
     id: str
     conversation_id: str
@@ -28,7 +28,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Generation(Standing):
-    """A generation's row as people may see it; its content lives in the log and in the message."""
+    """The part of a generation's row that its user may see. Its text is in the log and in the message."""
 
     user_id: str
     seq: int
@@ -50,63 +50,77 @@ class Generation(Standing):
     currency: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A written end. ``has_receivers``: its user has webhook endpoints, or its request has named a ``webhook_url``."""
+
+    at: datetime
+    has_receivers: bool
+
+
 _COLUMNS = """g.id, g.user_id, g.conversation_id, g.message_id, g.user_message_id, g.seq, g.model, g.status, g.epoch,
     g.tries, g.cancel_at, g.metadata, g.attempts, g.final_epoch, g.final_n, g.sha256, g.finish_reason, g.error, g.usage,
     g.created_at, g.started_at, g.first_token_at, g.finished_at, g.last_updated, g.cost, g.currency"""
 
-_ONE = f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id"
-# The other columns take PostgreSQL as long again, and whoever comes back waits for it.
-_STANDING = """SELECT g.id, g.conversation_id, g.message_id, g.user_message_id, g.status, g.epoch,
-    g.final_epoch, g.final_n FROM generations g WHERE g.id = :id"""
+_MINE = mine("g.user_id")
+_ONE = f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id AND {_MINE}"
+# Without the other columns PostgreSQL takes half the time, and a resuming client waits for this statement.
+_STANDING = f"""SELECT g.id, g.conversation_id, g.message_id, g.user_message_id, g.status, g.epoch,
+    g.final_epoch, g.final_n FROM generations g WHERE g.id = :id AND {_MINE}"""
 
 
-def add(
-    tx: Tx,
-    *,
-    generation_id: str,
-    user_id: str,
-    conversation_id: str,
-    message_id: str,
-    user_message_id: str,
-    seq: int,
-    model: str,
-    parameters: dict[str, Any],
-    metadata: dict[str, Any],
-    idempotency_key: str | None,
-    request_hash: bytes,
-    grace: float,
-) -> None:
-    """Add a queued generation. The sweeper leaves it alone for ``grace`` seconds: the enqueue is on its way."""
-    execute(
-        tx,
-        """INSERT INTO generations (id, user_id, conversation_id, message_id, user_message_id, seq, model, parameters,
-               metadata, idempotency_key, request_hash, next_dispatch_at)
-           VALUES (:id, :user_id, :conversation_id, :message_id, :user_message_id, :seq, :model, :parameters,
-               :metadata, :idempotency_key, :request_hash, now() + make_interval(secs => :grace))""",
-        id=generation_id,
-        user_id=user_id,
-        conversation_id=conversation_id,
-        message_id=message_id,
-        user_message_id=user_message_id,
-        seq=seq,
-        model=model,
-        parameters=as_json(parameters),
-        metadata=as_json(metadata),
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
-        grace=grace,
-    )
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a generation, as its row keeps it.
+
+    ``final_n``: the number of its last event. ``sha256``: of the text, in hex. ``first_token_age``: seconds since the
+    first piece of the answer; None where there is none. ``cost`` is in ``currency``.
+    """
+
+    status: str
+    final_n: int
+    sha256: str
+    finish_reason: str | None
+    error: dict[str, Any] | None
+    usage: dict[str, Any] | None
+    attempts: list[Any]
+    first_token_age: float | None
+    cost: Decimal | None
+    currency: str | None
 
 
 def hold_key(tx: Tx, user_id: str, key: str) -> None:
-    """Make simultaneous requests with one idempotency key wait for each other, until the transaction ends."""
+    """Hold the lock of an idempotency key until the transaction ends: requests that repeat the key wait for it."""
     fetch(tx, "SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))", key=f"{user_id} {key}")
 
 
 def by_key(tx: Tx, key: str) -> tuple[Generation, bytes] | None:
-    """The user's generation under an idempotency key, with the hash of the request that made it."""
-    row = fetch_one(tx, f"SELECT {_COLUMNS}, g.request_hash FROM generations g WHERE g.idempotency_key = :key", key=key)
+    """The user's generation under an idempotency key, with the hash of the request that created it."""
+    sql = f"SELECT {_COLUMNS}, g.request_hash FROM generations g WHERE g.idempotency_key = :key AND {_MINE}"
+    row = fetch_one(tx, sql, key=key)
     return (_generation(row), bytes(row.request_hash)) if row else None
+
+
+def by_hash(tx: Tx, user_id: str, request_hash: bytes, live_for: float, done_for: float) -> Generation | None:
+    """The user's newest generation for a request with this hash that a repeated request can have.
+
+    It is queued, running or completed. ``live_for``: seconds that a generation can be queued or running. ``done_for``:
+    seconds since its end.
+    """
+    row = fetch_one(
+        tx,
+        f"""SELECT {_COLUMNS} FROM generations g
+            WHERE g.user_id = :user_id AND {_MINE} AND g.created_at > now() - make_interval(secs => :live_for)
+              AND g.request_hash = :request_hash AND g.cancel_at IS NULL
+              AND (g.status IN ('queued', 'running')
+                OR (g.status = 'completed' AND g.finished_at > now() - make_interval(secs => :done_for)))
+            ORDER BY g.created_at DESC LIMIT 1""",
+        user_id=user_id,
+        request_hash=request_hash,
+        live_for=live_for,
+        done_for=done_for,
+    )
+    return _generation(row) if row else None
 
 
 def get(tx: Tx, generation_id: str) -> Generation | None:
@@ -115,8 +129,23 @@ def get(tx: Tx, generation_id: str) -> Generation | None:
     return _generation(row) if row else None
 
 
+def webhook_url_of(tx: Tx, generation_id: str) -> str | None:
+    """The receiver that the request of a generation has named, or None."""
+    row = fetch_one(tx, f"SELECT g.webhook_url FROM generations g WHERE g.id = :id AND {_MINE}", id=generation_id)
+    return row.webhook_url if row else None
+
+
+def get_queued(tx: Tx, generation_id: str) -> tuple[Generation, int]:
+    """A generation that this transaction has added, and its place in the queue, in one statement."""
+    sql = f"""SELECT {_COLUMNS}, (SELECT place FROM places_in_queue(ARRAY[g.id])) AS place
+              FROM generations g WHERE g.id = :id AND {_MINE}"""
+    row = fetch_one(tx, sql, id=generation_id)
+    assert row is not None, "this transaction has added it"
+    return _generation(row), int(row.place)
+
+
 def of_user(database: Database, user_id: str, generation_id: str) -> Standing | None:
-    """How far one is, if this user has it: all that resuming its stream asks of PostgreSQL, so in one round trip."""
+    """The standing of a user's generation, or None. Resuming a stream needs only this one round trip to PostgreSQL."""
     row = database.ask(user_id, _STANDING, id=generation_id)
     if row is None:
         return None
@@ -125,125 +154,80 @@ def of_user(database: Database, user_id: str, generation_id: str) -> Standing | 
 
 
 def live_in(tx: Tx, conversation_id: str) -> list[Generation]:
-    """What is queued or running in a conversation, oldest first."""
+    """The queued and running generations of a conversation, oldest first."""
     rows = fetch(
         tx,
         f"""SELECT {_COLUMNS} FROM generations g
-            WHERE g.conversation_id = :id AND g.status IN ('queued', 'running') ORDER BY g.seq""",
+            WHERE g.conversation_id = :id AND {_MINE} AND g.status IN ('queued', 'running') ORDER BY g.seq""",
         id=conversation_id,
     )
     return [_generation(row) for row in rows]
 
 
 def live_of(tx: Tx, user_id: str) -> list[Generation]:
-    """What is queued or running for a user, oldest first."""
+    """The queued and running generations in the listed conversations of a user, oldest first."""
     rows = fetch(
         tx,
         f"""SELECT {_COLUMNS} FROM generations g
-            WHERE g.user_id = :user_id AND g.status IN ('queued', 'running') ORDER BY g.id""",
+            WHERE g.user_id = :user_id AND g.status IN ('queued', 'running')
+              AND EXISTS (SELECT FROM conversations c WHERE c.id = g.conversation_id AND c.listed)
+            ORDER BY g.id""",
         user_id=user_id,
     )
     return [_generation(row) for row in rows]
 
 
 def some(tx: Tx, generation_ids: Sequence[str]) -> list[Generation]:
-    """Those of them that exist."""
+    """The generations with these ids that exist, by id."""
     rows = fetch(
         tx,
-        f"SELECT {_COLUMNS} FROM generations g WHERE g.id = ANY(CAST(:ids AS uuid[])) ORDER BY g.id",
+        f"SELECT {_COLUMNS} FROM generations g WHERE g.id = ANY(CAST(:ids AS uuid[])) AND {_MINE} ORDER BY g.id",
         ids=list(generation_ids),
     )
     return [_generation(row) for row in rows]
 
 
-def queued_total(tx: Tx) -> int:
-    """How many generations of everybody wait."""
-    row = fetch_one(tx, "SELECT queued_total() AS total")
-    return int(row.total) if row else 0
+def queue_position(tx: Tx, generation_id: str) -> int:
+    """The place of a queued generation in the queue of all users: 1 is the next. 0: it does not wait."""
+    return queue_positions(tx, [generation_id]).get(generation_id, 0)
 
 
-def tokens_today(tx: Tx, user_id: str) -> tuple[int, int]:
-    """The tokens of a user's answers that ended this UTC day, and the seconds that are left of it.
-
-    Deleting them afterwards does not give the tokens back.
-    """
+def finish(tx: Tx, lease: Lease, end: End) -> Ended | None:
+    """Write the end. None: the lease is not in force any more."""
     row = fetch_one(
         tx,
-        """SELECT coalesce(sum(input_tokens + output_tokens), 0) AS used,
-               ceil(extract(epoch FROM date_trunc('day', now(), 'UTC') + interval '1 day' - now())) AS left
-           FROM usage_days WHERE user_id = :user_id AND day = CAST(now() AT TIME ZONE 'UTC' AS date)""",
-        user_id=user_id,
+        f"""UPDATE generations g SET status = :status, final_epoch = epoch, final_n = :final_n, sha256 = :sha256,
+                finish_reason = :finish_reason, error = :error, usage = :usage, attempts = :attempts,
+                cost = :cost, currency = :currency,
+                first_token_at = coalesce(first_token_at, now() - make_interval(secs => :age)),
+                finished_at = clock_timestamp(), lease_until = NULL
+            WHERE id = :id AND {mine()} AND epoch = :epoch AND status = 'running'
+            RETURNING g.finished_at, g.webhook_url IS NOT NULL
+                OR EXISTS (SELECT FROM webhook_endpoints e WHERE e.user_id = g.user_id) AS has_receivers""",
+        id=lease.generation_id,
+        epoch=lease.epoch,
+        status=end.status,
+        final_n=end.final_n,
+        sha256=end.sha256,
+        finish_reason=end.finish_reason,
+        error=as_json(end.error) if end.error is not None else None,
+        usage=as_json(end.usage) if end.usage is not None else None,
+        attempts=as_json(end.attempts),
+        age=end.first_token_age,
+        cost=end.cost,
+        currency=end.currency,
     )
-    assert row is not None, "an aggregate has a row"
-    return int(row.used), int(row.left)
-
-
-def queue_position(tx: Tx, generation_id: str) -> int:
-    """How many of everybody's queued generations are at or before this one: 1 is the next."""
-    row = fetch_one(tx, "SELECT queue_position(CAST(:id AS uuid)) AS position", id=generation_id)
-    return int(row.position) if row else 0
-
-
-def finish(
-    tx: Tx,
-    lease: Lease,
-    *,
-    status: str,
-    final_n: int,
-    sha256: str,
-    finish_reason: str | None,
-    error: dict[str, Any] | None,
-    usage: dict[str, Any] | None,
-    attempts: list[Any],
-    first_token_age: float | None,
-    cost: Decimal | None,
-    currency: str | None,
-) -> bool:
-    """Write the end. False when the lease is not in force any more."""
-    return (
-        execute(
-            tx,
-            """UPDATE generations SET status = :status, final_epoch = epoch, final_n = :final_n, sha256 = :sha256,
-                   finish_reason = :finish_reason, error = :error, usage = :usage, attempts = :attempts,
-                   cost = :cost, currency = :currency,
-                   first_token_at = coalesce(first_token_at, now() - make_interval(secs => :age)),
-                   finished_at = clock_timestamp(), lease_until = NULL
-               WHERE id = :id AND epoch = :epoch AND status = 'running'""",
-            id=lease.generation_id,
-            epoch=lease.epoch,
-            status=status,
-            final_n=final_n,
-            sha256=sha256,
-            finish_reason=finish_reason,
-            error=as_json(error) if error is not None else None,
-            usage=as_json(usage) if usage is not None else None,
-            attempts=as_json(attempts),
-            age=first_token_age,
-            cost=cost,
-            currency=currency,
-        )
-        == 1
-    )
-
-
-def mark_running(tx: Tx, message_id: str) -> None:
-    """Show in the message that its answer has begun."""
-    execute(tx, "UPDATE messages SET status = 'running' WHERE id = :id AND status = 'queued'", id=message_id)
+    return Ended(row.finished_at, row.has_receivers) if row else None
 
 
 def ends(tx: Tx, generation_ids: Sequence[str]) -> dict[str, Cursor | None]:
-    """For each that exists: the position of its ``done``; while it is live, of the newest event that is stored.
+    """For each generation that exists: the position of its ``done``, or of the newest stored event while it is live.
 
-    None: it runs, and nothing of it is stored yet.
+    None: it is running, and no event is stored yet.
     """
     rows = fetch(
         tx,
-        """SELECT g.id, g.status, coalesce(g.final_epoch, c.epoch) AS epoch, coalesce(g.final_n, c.last_n) AS n
-           FROM generations g LEFT JOIN LATERAL (
-               SELECT epoch, last_n FROM generation_chunks WHERE generation_id = g.id
-               ORDER BY epoch DESC, first_n DESC LIMIT 1
-           ) c ON g.final_epoch IS NULL
-           WHERE g.id = ANY(CAST(:ids AS uuid[]))""",
+        "SELECT id, status, epoch, n FROM log_ends(CAST(:ids AS uuid[]))",
         ids=list(generation_ids),
     )
     return {row.id: _newest(row) for row in rows}
@@ -256,46 +240,20 @@ def _newest(row: Any) -> Cursor | None:
 
 
 def queue_positions(tx: Tx, generation_ids: Sequence[str]) -> dict[str, int]:
-    """The queue position of each that still waits."""
-    rows = fetch(
-        tx,
-        """SELECT id, queue_position(id) AS position FROM generations
-           WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'queued'""",
-        ids=list(generation_ids),
-    )
-    return {row.id: int(row.position) for row in rows}
-
-
-def census(tx: Tx) -> dict[str, float]:
-    """What an operator looks at first: how many wait and run, and how long the oldest has waited, in seconds.
-
-    ``working`` are the running ones whose worker has shown itself within its lease.
-    """
-    row = fetch_one(
-        tx,
-        """SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
-                  count(*) FILTER (WHERE status = 'running') AS running,
-                  count(*) FILTER (WHERE status = 'running' AND lease_until > now()) AS working,
-                  coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'queued')), 0) AS oldest
-           FROM generations WHERE status IN ('queued', 'running')""",
-    )
-    assert row is not None, "an aggregate has a row"
-    return {
-        "queued": row.queued,
-        "running": row.running,
-        "working": row.working,
-        "oldest_queued_seconds": float(row.oldest),
-    }
+    """The place of each queued generation in the queue of all users: 1 is the next."""
+    rows = fetch(tx, "SELECT id, place FROM places_in_queue(CAST(:ids AS uuid[]))", ids=list(generation_ids))
+    return {row.id: int(row.place) for row in rows}
 
 
 def _generation(row: Any) -> Generation:
     fields = dict(row._mapping)
-    fields.pop("request_hash", None)
+    for other in ("request_hash", "place"):
+        fields.pop(other, None)
     final = _final(fields)
     return Generation(**fields, final=final)
 
 
 def _final(fields: dict[str, Any]) -> Cursor | None:
-    """Takes the two columns of the end out of a row."""
+    """Remove the two columns of the end from a row's fields, and return them as a cursor."""
     epoch, n = fields.pop("final_epoch"), fields.pop("final_n")
     return None if epoch is None else Cursor(epoch, n)

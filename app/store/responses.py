@@ -1,10 +1,10 @@
-"""What another protocol keeps about a generation: the request as it has to be told again, and whether it is deleted."""
+"""Rows of other protocols about a generation: the request, which replies repeat, and the mark of a deletion."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.store.database import Tx, as_json, execute, fetch, fetch_one
+from app.store.database import Tx, as_json, execute, fetch, fetch_one, mine
 
 
 def add(tx: Tx, generation_id: str, user_id: str, request: dict[str, Any]) -> None:
@@ -20,7 +20,8 @@ def add(tx: Tx, generation_id: str, user_id: str, request: dict[str, Any]) -> No
 
 def get(tx: Tx, generation_id: str) -> tuple[dict[str, Any], bool]:
     """The request, empty when it came another way; and whether the response is deleted."""
-    row = fetch_one(tx, "SELECT request, deleted_at FROM responses WHERE generation_id = :id", id=generation_id)
+    sql = f"SELECT request, deleted_at FROM responses WHERE generation_id = :id AND {mine()}"
+    row = fetch_one(tx, sql, id=generation_id)
     return (row.request, row.deleted_at is not None) if row else ({}, False)
 
 
@@ -28,7 +29,7 @@ def of(tx: Tx, generation_ids: list[str]) -> dict[str, dict[str, Any]]:
     """The requests of several generations."""
     rows = fetch(
         tx,
-        "SELECT generation_id, request FROM responses WHERE generation_id = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT generation_id, request FROM responses WHERE generation_id = ANY(CAST(:ids AS uuid[])) AND {mine()}",
         ids=generation_ids,
     )
     return {row.generation_id: row.request for row in rows}

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.store.database import Tx, fetch, fetch_one
+from app.store.database import Tx, fetch, fetch_one, mine
 
-# What is behind this in a text is neither found nor looked at; migration 0005 has the same number.
+# Only this many characters of a text are searched; migration 0005 has the same number.
 SEARCHED_CHARS = 100_000
 _NEWEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What PostgreSQL made of a question, in its own notation; ``positive`` without what must not be there."""
+    """A parsed question in PostgreSQL's notation; ``positive`` is its part without excluded words."""
 
     text: str
     positive: str
@@ -22,7 +22,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Something found. A conversation's title when ``message_id`` is None; ``at`` is what hits are ordered by."""
+    """A found message, or a conversation's title when ``message_id`` is None. Hits are ordered by ``at``."""
 
     conversation_id: str
     message_id: str | None
@@ -33,7 +33,7 @@ class Hit:
 
 
 def parse(tx: Tx, question: str) -> Query:
-    """Read a question the way search engines on the web do: words, "phrases", or, -without."""
+    """Parse a question as web search engines do: words, "phrases", or, -excluded."""
     row = fetch_one(
         tx,
         """SELECT CAST(query AS text) AS text, querytree(query) AS positive
@@ -47,16 +47,18 @@ def parse(tx: Tx, question: str) -> Query:
 def find(tx: Tx, query: str, begun: str, limit: int, before: tuple[datetime, str] | None) -> list[Hit]:
     """Up to ``limit`` hits of the transaction's user, newest first, older than ``before`` (at, id).
 
-    ``begun`` is the query with an unfinished word; it is looked for in titles and the newest thousand messages.
+    ``begun`` is the query whose last word may be the beginning of a word. Only titles and the newest 1,000 messages are
+    searched for it.
     """
     at, item_id = before or _NEWEST
     rows = fetch(
         tx,
-        """SELECT h.conversation_id, h.message_id, m.role, c.title, h.at,
+        f"""SELECT h.conversation_id, h.message_id, m.role, c.title, h.at,
                CASE WHEN h.message_id IS NULL THEN c.title ELSE left(m.content, :chars) END AS text
            FROM search_mine(CAST(:query AS tsquery), CAST(:begun AS tsquery), CAST(:at AS timestamptz),
                CAST(:id AS uuid), :limit) h
            JOIN conversations c ON c.id = h.conversation_id LEFT JOIN messages m ON m.id = h.message_id
+           WHERE {mine("c.user_id")}
            ORDER BY h.at DESC, coalesce(h.message_id, h.conversation_id) DESC LIMIT :limit""",
         query=query,
         begun=begun,

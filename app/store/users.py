@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from app.store.database import Tx, execute, fetch_one
+from app.domain.errors import SubjectTaken
+from app.store.database import Tx, fetch_one
 
 
-def find(tx: Tx, subject: str) -> str | None:
-    """The id of the user with this subject."""
-    row = fetch_one(tx, "SELECT id FROM users WHERE subject = :subject", subject=subject)
-    return row.id if row else None
-
-
-def add(tx: Tx, user_id: str, subject: str) -> None:
-    """Add a user, unless somebody was quicker."""
-    execute(
-        tx,
-        "INSERT INTO users (id, subject) VALUES (:id, :subject) ON CONFLICT (subject) DO NOTHING",
-        id=user_id,
-        subject=subject,
-    )
+def account(tx: Tx, subject: str, fresh_id: str) -> str:
+    """The id of the user with this subject, who is added under ``fresh_id`` at first sight. Raises SubjectTaken."""
+    row = fetch_one(tx, "SELECT account_of(:subject, CAST(:id AS uuid)) AS id", subject=subject, id=fresh_id)
+    assert row is not None, "a function has a result"
+    if row.id is None:
+        raise SubjectTaken
+    return str(row.id)

@@ -1,7 +1,11 @@
-"""The page: one HTML shell and its ES modules, served without a build step. Everything else goes through the API.
+"""The pages of users and of operators: HTML shells and ES modules, without a build step. All data comes from the API.
 
-Read the modules in the order a person meets them: ``main`` (who is here, and where), ``signin``, ``sidebar``, ``chat``
-(one conversation, with ``thread``, ``composer`` and ``branches``), ``message`` (what was asked, and the answer as it
-grows). Below them ``stream`` (the reader, usable on its own) and ``together`` (tabs share it), ``markdown`` with
-``blocks``, ``inline`` and ``code`` (text to nodes), ``api``, ``session``, ``drafts``, ``router``, ``overlay``, ``dom``.
+A reader of the modules begins with ``main`` (sign-in view or workspace), ``signin``, ``workspace``, ``sidebar`` and
+``chat``. A chat consists of ``entries`` (the messages of a branch: ``question``, ``answer``), ``sending``,
+``following``, ``thread`` and ``composer``. Below them are ``stream`` (the reader, which other pages can use),
+``together`` (tabs share a reader), ``feed``, ``tab_leader`` and ``reconnecting_stream``; ``markdown`` with
+``blocks``, ``inline`` and ``code`` (text to nodes); ``account`` and its pages; ``api``, ``requests``,
+``session``, ``drafts``, ``router``, ``overlay`` and ``dom``.
+
+The operators' page has its modules in ``static/ops``: ``main``, ``console``, and a module for each view.
 """

@@ -1,13 +1,15 @@
-"""The doors of the page: the shell at every address it has, and its assets."""
+"""The routes of the two pages, of users and of operators: an HTML shell at each address, and the assets."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, make_response, render_template, request
+from flask import Blueprint, Response, abort, current_app, make_response, render_template, request
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -15,7 +17,7 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Trusted Types on top: the browser itself refuses a string where HTML or a script is expected.
+# With Trusted Types the browser itself refuses a string where HTML or a script is expected.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -41,14 +43,20 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 FOR_EVER = "public, max-age=31536000, immutable"
-ASK_AGAIN = "no-cache"
+REVALIDATE = "no-cache"
+
+# The key in the configuration of the application that names the way to sign in: "oidc", or "link".
+SIGN_IN = "SIGN_IN"
+
+# A proxy that keeps the operators' page away from its clients says so. The chat page then has no link to it.
+OPERATORS_PAGE = "X-Operators-Page"
 
 page = Blueprint("page", __name__, template_folder="templates")
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of the page as it is sent."""
+    """A file of the page, plain and compressed."""
 
     body: bytes
     zipped: bytes
@@ -61,27 +69,60 @@ def _read(path: Path) -> Asset:
     return Asset(body, gzip.compress(body, 9, mtime=0), TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32])
 
 
-ASSETS = {path.name: _read(path) for path in sorted(STATIC.iterdir()) if path.suffix in TYPES}
-MODULES = [name for name in ASSETS if name.endswith(".js") and name != "theme.js"]
-# One hash for all, in the path: relative imports stay inside it, so a page never mixes two versions.
+ASSETS = {
+    path.relative_to(STATIC).as_posix(): _read(path) for path in sorted(STATIC.rglob("*")) if path.suffix in TYPES
+}
+_IMPORT = re.compile(r"^(?:import|export) (?:[^;']*? from )?'([^']+)';", re.MULTILINE)
+
+
+def _modules(name: str) -> list[str]:
+    """The module ``name`` and all modules that it imports, directly or not, in the order of their names."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            imported = _IMPORT.findall(ASSETS[current].body.decode())
+            waiting += [posixpath.normpath(posixpath.join(posixpath.dirname(current), path)) for path in imported]
+    return sorted(found)
+
+
+# The browser requests the modules of a page at once, and not one after the other.
+MODULES = {"chat": _modules("main.js"), "ops": _modules("ops/main.js")}
+# One hash for all files, in the path. Relative imports stay inside the path, so a page never mixes two versions.
 VERSION = hashlib.sha256("".join(asset.etag for asset in ASSETS.values()).encode()).hexdigest()[:12]
 
 
 @page.get("/")
 @page.get("/new")
+@page.get("/signin")
 @page.get("/c/<conversation>")
-# The name of a model may have slashes; in an address they are escaped, and arrive here as themselves.
+# The name of a model may have slashes. They are escaped in the address and decoded here.
 @page.get("/m/<path:model>/new")
 @page.get("/m/<path:model>/c/<conversation>")
 def show(conversation: str | None = None, model: str | None = None) -> Response:
-    """The shell. Whether the conversation exists is the API's to say: the shell knows nobody."""
-    return _shell()
+    """The shell. It has no data of a user; the API reports a conversation that does not exist."""
+    return _shell("chat")
+
+
+@page.get("/ops", strict_slashes=False)
+@page.get("/ops/generations")
+@page.get("/ops/generations/<name>")
+@page.get("/ops/workers")
+@page.get("/ops/users")
+@page.get("/ops/users/<name>")
+@page.get("/ops/dead-letters")
+@page.get("/ops/audit")
+def show_ops(name: str | None = None) -> Response:
+    """The shell of the operators' page. It has no data; the API refuses a person without the role."""
+    return _shell("ops")
 
 
 @page.get("/static/<path:name>")
 def asset(name: str) -> Response:
     """A file of the page: ``/static/stream.js``, or with the version in front, cached for ever."""
-    version, _, rest = name.rpartition("/")
+    version, _, rest = ("", "", name) if name in ASSETS else name.partition("/")
     found = ASSETS.get(rest)
     if found is None or not all(char in "0123456789abcdef" for char in version):
         abort(404)
@@ -90,28 +131,34 @@ def asset(name: str) -> Response:
     if zipped:
         response.headers["Content-Encoding"] = "gzip"
     response.headers.update({"Content-Type": found.content_type, "Vary": "Accept-Encoding"})
-    # A page from before a deploy asks for files of its version; it gets today's, and asks again tomorrow.
-    response.headers["Cache-Control"] = FOR_EVER if version == VERSION else ASK_AGAIN
+    # A page from before a deploy requests files of its version. It gets the current ones, which it must not keep.
+    response.headers["Cache-Control"] = FOR_EVER if version == VERSION else REVALIDATE
     response.set_etag(f"{found.etag}{'-gz' if zipped else ''}")
     response.make_conditional(request)
-    return _guarded(response)
+    return _with_headers(response)
 
 
 def render_not_found() -> Response:
-    """The shell with status 404, for people who follow an address the page does not have."""
-    return _shell(404)
+    """The shell with status 404, for an address that neither page has."""
+    return _shell("ops" if request.path.startswith("/ops/") else "chat", 404)
 
 
-def _shell(status: int = 200) -> Response:
-    body = render_template("page.html", assets=f"/static/{VERSION}", modules=MODULES)
+def _shell(name: str, status: int = 200) -> Response:
+    body = render_template(
+        f"{name}.html",
+        assets=f"/static/{VERSION}",
+        modules=MODULES[name],
+        sign_in=current_app.config[SIGN_IN],
+        operators_page="closed" if request.headers.get(OPERATORS_PAGE) == "closed" else "open",
+    )
     response = make_response(body, status)
-    response.headers["Cache-Control"] = ASK_AGAIN
+    response.headers["Cache-Control"] = REVALIDATE
     if status == 200:
         response.add_etag()
         response.make_conditional(request)
-    return _guarded(response)
+    return _with_headers(response)
 
 
-def _guarded(response: Response) -> Response:
+def _with_headers(response: Response) -> Response:
     response.headers.update(HEADERS)
     return response

@@ -1,5 +1,5 @@
-/* Hears what is published on Redis and counts the marks in it: what a worker's tokens cost and how late they are,
- * whatever the worker is.
+/* A subscriber of Redis that counts the marks in the messages it receives: it measures number and delay of the tokens
+ * of any worker.
  *
  * usage: ear REDIS_PORT PASSWORD PATTERN
  *

@@ -1,9 +1,9 @@
-/* Resumes: asks for one path many times at once and takes the time until the last event has come everywhere.
+/* Requests one path many times at once and measures the time until every reply has its last event.
  *
  * usage: fetch PORT PATH HEADER UNTIL AT_ONCE ROUNDS
- * HEADER "-" for none. Every request has a connection of its own, which is part of its time; it is over when the text
- * UNTIL has come. Prints one line of JSON: ms (of each round), events and bytes of one answer, unequal (answers with
- * another number of events than the first).
+ * HEADER "-" for none. Every request has a connection of its own; the time of connecting is part of its time. A request
+ * ends when the text UNTIL has arrived. Prints one line of JSON: ms (of each round), events and bytes of one reply,
+ * unequal (replies with another number of events than the first).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,8 +1,8 @@
-/* The floor: the least that can relay Redis pub/sub to event streams. One thread, one subscription, direct sends.
+/* The floor: the least code that can relay Redis pub/sub to event streams. One thread, one subscription, direct sends.
  *
  * usage: hub PORT REDIS_PORT PASSWORD CHANNEL_PREFIX
- * GET /<generation> gets what is published on <CHANNEL_PREFIX><generation>…: "<id> <payload>". No authorisation, ids, heartbeats, slow
- * readers or replay: whatever the product does beyond this shows in the ratio.
+ * GET /<generation> gets the messages published on <CHANNEL_PREFIX><generation>…: "<id> <payload>". There is no
+ * authorisation, id, heartbeat, slow reader or replay: the ratio to the product shows the cost of these.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -71,7 +71,7 @@ static void deliver(int generation, const char *payload, int length)
         if (send(g->fds[i], chunk, to - chunk, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) { /* a floor has no slow readers */ }
 }
 
-/* One bulk string at *at; its start, and *at behind it; NULL when it is not all here. */
+/* The start of the bulk string at *at, which moves behind it; NULL when a part of the string is missing. */
 static char *bulk(char **at, char *end, int *length)
 {
     char *line = memchr(*at, '\n', end - *at);

@@ -1,4 +1,4 @@
-/* Many readers of event streams in one thread: counts what arrives, checks that each stream's numbers follow.
+/* Many readers of event streams in one thread: counts their events and checks that the numbers of each have no gap.
  *
  * usage: load PORT REQUESTS
  * Each line of the file REQUESTS is "<generation> <path> <header>" ("-" for no header); each becomes a connection.
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     epoll_ctl(poll, EPOLL_CTL_ADD, 0, &in);
     int more = 1;
     for (;;) {
-        /* At most a hundred are on their way at once, so that no server's backlog decides the outcome. */
+        /* At most 100 connections are being opened at once, so that no server's backlog decides the result. */
         while (more && opened - begun - broken < 100) {
             if (!fgets(line, sizeof line, requests)) { more = 0; break; }
             static char path[2048], header[6000];

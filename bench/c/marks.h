@@ -1,6 +1,6 @@
-/* Counts marks in what arrives: ~<generation>:<number>:<CLOCK_MONOTONIC ns>~ somewhere in an event's text.
+/* Counts marks in received bytes: ~<generation>:<number>:<CLOCK_MONOTONIC ns>~ somewhere in an event's text.
  *
- * Whoever includes this defines next_of: where the next number expected of a generation is kept, NULL for one that
+ * The including file defines next_of: a pointer to the next number expected of a generation, NULL for a generation that
  * does not belong on this line.
  */
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 enum { CARRY = 96, BUCKETS = 200000, LONGEST_READ = 65536 };
 
-/* One connection: what of a mark was cut off at the end of the last read. */
+/* One connection, with the part of a mark that the end of the last read cut off. */
 struct line {
     int generation, begun, carried;
     long next;
@@ -42,7 +42,7 @@ static void mark(struct line *line, const char *text, long now)
     histogram[bucket < 0 ? 0 : bucket < BUCKETS ? bucket : BUCKETS]++;
 }
 
-/* Finds the marks in what arrived; one that is cut off is carried over to the next read. */
+/* Finds the marks in the bytes of one read; a mark that is cut off is carried over to the next read. */
 static void scan(struct line *line, const char *data, int length, long now)
 {
     static char joined[CARRY + LONGEST_READ + 1];
@@ -73,7 +73,7 @@ static long percentile(double part)
     return slowest;
 }
 
-/* One line of JSON; the delays are those since the last line. */
+/* Prints one line of JSON; the delays are those since the last line. */
 static void report(int connections, int refused, int broken, long bytes)
 {
     static long before;

@@ -4,7 +4,7 @@
  * TEXT "marks": each token carries the mark of marks.h; "words": English-like words, as compressible as real text.
  * An answer's generation is the number behind "answer number " in the request.
  *
- * Nothing is said before "go" comes on stdin; from then on at once. Every other line on stdin is answered with JSON:
+ * No token is sent before the line "go" on stdin; later answers begin at once. Every other line on stdin prints JSON:
  * waiting (answers begun), said (tokens), ended (answers).
  */
 #define _GNU_SOURCE
@@ -63,14 +63,14 @@ static void learn(void)
         }
 }
 
-/* Few words are most of a text: the square of an even draw comes near enough. */
+/* Few words make up most of a text: the cube of an even draw is near enough to that. */
 static const char *word(struct answer *a)
 {
     double even = (draw(&a->seed) & 0xffffff) / (double)0x1000000;
     return vocabulary[(int)(even * even * even * VOCABULARY)];
 }
 
-/* Sends what a full socket has not taken yet; 0 while it is still full. */
+/* Sends the bytes that a full socket has not taken yet; returns 0 while some are left. */
 static int catch_up(struct answer *a)
 {
     if (!a->left) return 1;
@@ -104,7 +104,7 @@ static void token(struct answer *a)
     said++;
 }
 
-/* The end, in one piece. */
+/* Sends the end of an answer in one piece. */
 static void finish(struct answer *a)
 {
     static const char stop[] =
@@ -129,7 +129,7 @@ static void answer(struct answer *a, const char *body)
     a->number = a->left = 0;
     a->seed = a->generation * 2654435761UL + 99;
     a->speaking = 1;
-    /* They speak in turn, so that a token is never one burst of all. */
+    /* The answers' tokens are spread over the interval, so that they are never one burst. */
     a->begin = (open_now ? now_ns() : 0) + (long)(1e9 / rate * (begun % 997) / 997.0);
     begun++;
     if (write(a->fd, head, sizeof head - 1) < 0) return;

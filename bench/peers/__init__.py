@@ -1,1 +1,1 @@
-"""Other designs of the same relay, written as their own documentation and tutorials recommend."""
+"""Relays and workers of other designs, written as their own documentation and tutorials recommend."""

@@ -1,4 +1,4 @@
-"""What every tutorial shows: Flask, and a pub/sub connection for each client. For gthread and gevent alike."""
+"""The design of the tutorials: Flask with a pub/sub connection for each client. It runs under gthread and gevent."""
 
 from __future__ import annotations
 

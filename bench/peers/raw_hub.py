@@ -1,4 +1,4 @@
-"""The best a Python peer does: one subscription, raw ASGI on uvicorn, and what comes together is sent together."""
+"""The best Python peer: one subscription, raw ASGI on uvicorn. Tokens that arrive together are sent together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD: dict[str, Any] = {
 
 
 class Reader:
-    """What has not been sent to one client yet."""
+    """The bytes that have not been sent to one client yet."""
 
     def __init__(self) -> None:
         self.waiting: list[bytes] = []
@@ -37,7 +37,7 @@ class Reader:
 readers: dict[bytes, set[Reader]] = defaultdict(set)
 
 
-async def hear() -> None:
+async def receive_tokens() -> None:
     channel = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None).pubsub(ignore_subscribe_messages=True)
     await channel.psubscribe("bench:*")
     async for message in channel.listen():
@@ -64,8 +64,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 async def live(receive: Any, send: Any) -> None:
     await receive()
-    hearing = asyncio.create_task(hear())
+    receiving = asyncio.create_task(receive_tokens())
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    hearing.cancel()
+    receiving.cancel()
     await send({"type": "lifespan.shutdown.complete"})

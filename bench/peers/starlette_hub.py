@@ -17,7 +17,7 @@ from starlette.routing import Route
 readers: dict[bytes, set[asyncio.Queue[bytes]]] = defaultdict(set)
 
 
-async def hear() -> None:
+async def receive_tokens() -> None:
     channel = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None).pubsub(ignore_subscribe_messages=True)
     await channel.psubscribe("bench:*")
     async for message in channel.listen():
@@ -29,9 +29,9 @@ async def hear() -> None:
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    hearing = asyncio.create_task(hear())
+    receiving = asyncio.create_task(receive_tokens())
     yield
-    hearing.cancel()
+    receiving.cancel()
 
 
 async def stream(request: Request) -> StreamingResponse:

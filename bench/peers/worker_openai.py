@@ -1,4 +1,4 @@
-"""The same with OpenAI's SDK, as its documentation shows streaming.
+"""A worker with OpenAI's SDK, as the SDK's documentation shows streaming.
 
 python -m bench.peers.worker_openai BASE_URL REDIS_URL ANSWERS
 """

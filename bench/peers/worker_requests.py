@@ -1,4 +1,4 @@
-"""A worker as requests' and redis-py's documentation show it: a thread for each answer, two calls for each token.
+"""A worker as the documents of requests and redis-py show it: a thread for each answer, two calls for each token.
 
 python -m bench.peers.worker_requests BASE_URL REDIS_URL ANSWERS
 """

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Run once by the postgres image, when its volume is empty: a database for the application, and a role to own
-# it that is no superuser, because row-level security does not hold for one. It may create roles, as the
-# migrations make two, which cannot log in.
+# Run once by the postgres image, when its volume is empty: a database for the application, and its owner, which only
+# the service `migrate` logs in as. It is no superuser and may create roles: the migrations make those that cannot log
+# in, and `migrate` the logins of web processes and workers.
 set -eu
 
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'

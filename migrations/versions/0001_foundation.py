@@ -2,12 +2,14 @@
 
 from alembic import op
 
+from migrations.online import quickly
+
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-# Neither role can log in. The service logs in as whoever DATABASE_URL names and puts one of them on:
+# Neither role can log in. The service logs in with the login of DATABASE_URL and sets one of them:
 # unbroken_app for everything done in a user's name, unbroken_system for worker, sweeper and operator.
 ROLES = """
 DO $$
@@ -145,7 +147,7 @@ CREATE TABLE generation_chunks (
 );
 ALTER TABLE generation_chunks ALTER COLUMN body SET STORAGE EXTERNAL;
 
--- The whole log of a finished generation; revisions says how many events each epoch has: [[1, 212], [2, 40]].
+-- The whole log of a finished generation. revisions has the number of events of each epoch: [[1, 212], [2, 40]].
 CREATE TABLE generation_archives (
     generation_id uuid PRIMARY KEY REFERENCES generations ON DELETE CASCADE,
     user_id uuid NOT NULL,
@@ -158,7 +160,7 @@ ALTER TABLE generation_archives ALTER COLUMN body SET STORAGE EXTERNAL;
 
 INDEXES = """
 -- The list of a user's conversations, newest first, by model or not, archived or not.
--- Partial, and not with an expression in the key: a planner that is told "archived = false" looks for IS NULL.
+-- Partial, without an expression in the key: for "archived = false" the planner looks for IS NULL.
 CREATE INDEX conversations_listed ON conversations (user_id, last_message_at DESC, id DESC) WHERE archived_at IS NULL;
 CREATE INDEX conversations_archived ON conversations (user_id, last_message_at DESC, id DESC)
     WHERE archived_at IS NOT NULL;
@@ -168,7 +170,7 @@ CREATE INDEX conversations_first ON conversations (first_message_id);
 -- A branch is walked upwards by id and looked at downwards by parent.
 CREATE INDEX messages_children ON messages (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX messages_of_user ON messages (user_id);
--- What is queued or running: for the sweeper and for "is this conversation busy". No hot column in it.
+-- Queued and running generations: for the sweeper, and for a second message in a conversation. No hot column in it.
 CREATE INDEX generations_live ON generations (conversation_id, seq) WHERE status IN ('queued', 'running');
 CREATE INDEX generations_of_conversation ON generations (conversation_id);
 CREATE INDEX generations_of_user_message ON generations (user_message_id);
@@ -188,7 +190,7 @@ CREATE TRIGGER touch BEFORE UPDATE ON conversations FOR EACH ROW EXECUTE FUNCTIO
 CREATE TRIGGER touch BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION touch_last_updated();
 CREATE TRIGGER touch BEFORE UPDATE ON generations FOR EACH ROW EXECUTE FUNCTION touch_last_updated();
 
--- The same table as app/domain/generation.py, for whoever comes past it.
+-- The allowed changes of a status, enforced for every client of the database.
 CREATE FUNCTION keep_generation_moves() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.epoch < OLD.epoch THEN
@@ -205,7 +207,7 @@ CREATE TRIGGER keep_moves BEFORE UPDATE OF status, epoch ON generations FOR EACH
     WHEN (OLD.status <> NEW.status OR NEW.epoch < OLD.epoch) EXECUTE FUNCTION keep_generation_moves();
 """
 
-# Numbers over everybody's rows that a single user's request needs: how many wait, and how many before this one.
+# Counts over the rows of all users that a user's request needs: all queued generations, and those before a given one.
 FUNCTIONS = """
 CREATE FUNCTION queued_total() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     SELECT count(*) FROM generations WHERE status = 'queued'
@@ -238,7 +240,7 @@ def upgrade() -> None:
 
 
 def _protect(table: str, owner: str) -> None:
-    """Row-level security: the user set in the transaction, or, for the system role, everybody."""
+    """Protect the table by row-level security: the transaction's user, or all users for the system role."""
     op.execute(f"""
         ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
         GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO unbroken_app, unbroken_system;
@@ -249,7 +251,7 @@ def _protect(table: str, owner: str) -> None:
 
 
 def downgrade() -> None:
-    op.execute("""
+    quickly("""
         DROP TABLE generation_archives, generation_chunks, generations CASCADE;
         ALTER TABLE conversations DROP CONSTRAINT conversations_first_message;
         DROP TABLE messages, conversations, models, users CASCADE;

@@ -1,6 +1,8 @@
-"""What other protocols say beyond the native one: structured messages, requests to be echoed, empty conversations."""
+"""Rows for other protocols: structured messages, requests that replies repeat, conversations without messages."""
 
 from alembic import op
+
+from migrations.online import quickly
 
 revision = "0002"
 down_revision = "0001"
@@ -8,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
--- What a message consists of beyond its text: tool calls, their outputs, several roles. NULL: the text is all.
+-- The parts of a message beyond its text: tool calls, their outputs, several roles. NULL: it is text only.
 ALTER TABLE messages ADD COLUMN items jsonb;
 
 -- Apart from the generations, whose rows are rewritten at every renewal of a lease and must stay narrow.
@@ -33,7 +35,7 @@ CREATE INDEX reserved_conversations_of_user ON reserved_conversations (user_id);
 
 
 def upgrade() -> None:
-    op.execute(TABLES)
+    quickly(TABLES)
     for table in ("responses", "reserved_conversations"):
         op.execute(f"""
             ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -45,4 +47,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE responses, reserved_conversations; ALTER TABLE messages DROP COLUMN items;")
+    quickly("DROP TABLE responses, reserved_conversations; ALTER TABLE messages DROP COLUMN items;")

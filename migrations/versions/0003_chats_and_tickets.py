@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from migrations.online import online, quickly
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -26,10 +28,7 @@ BEGIN
 END $$;
 CREATE TRIGGER forget_client_chats AFTER DELETE ON conversations FOR EACH ROW EXECUTE FUNCTION forget_client_chats();
 
--- By which name a client knows a message of a conversation.
-CREATE INDEX messages_client_msg ON messages (conversation_id, client_msg_id) WHERE client_msg_id IS NOT NULL;
-
--- Only the digest is kept: who reads this table cannot open a stream with it.
+-- Only the digest is stored: a reader of this table cannot open a stream with it.
 -- object is the generation or the conversation; token_expires_at ends the stream as the user's own token would.
 CREATE TABLE stream_tickets (
     digest bytea PRIMARY KEY,
@@ -42,9 +41,14 @@ CREATE TABLE stream_tickets (
 CREATE INDEX stream_tickets_of_user ON stream_tickets (user_id, created_at);
 """
 
+# The name that a client gave to a message of a conversation.
+BY_CLIENT = "INDEX {name} ON messages (conversation_id, client_msg_id) WHERE client_msg_id IS NOT NULL"
+
 
 def upgrade() -> None:
-    op.execute(TABLES)
+    with online() as steps:
+        steps.index("messages_client_msg", BY_CLIENT)
+    quickly(TABLES)
     for table in ("client_chats", "stream_tickets"):
         op.execute(f"""
             ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -56,7 +60,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("""
+    quickly("""
         DROP TRIGGER forget_client_chats ON conversations;
         DROP FUNCTION forget_client_chats();
         DROP TABLE client_chats, stream_tickets;

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from migrations.online import quickly
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -36,7 +38,7 @@ CREATE UNIQUE INDEX feed_events_of_conversation ON feed_events (conversation_id,
 
 
 def upgrade() -> None:
-    op.execute(TABLES)
+    quickly(TABLES)
     for table in ("feeds", "feed_events"):
         op.execute(f"""
             ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -48,4 +50,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE feed_events, feeds; ALTER TABLE conversations DROP COLUMN feed_seq;")
+    quickly("DROP TABLE feed_events, feeds; ALTER TABLE conversations DROP COLUMN feed_seq;")

@@ -1,6 +1,8 @@
-"""Search over what was said, what was used and what it cost, and what is known about a model."""
+"""Search over messages and titles, tokens and cost by day, and the configuration of models."""
 
 from alembic import op
+
+from migrations.online import online, quickly, replace_index
 
 revision = "0005"
 down_revision = "0004"
@@ -11,19 +13,41 @@ depends_on = None
 # The owner, and the owner with the month, are words too, so that one index finds the words of one user in one month.
 # No parser makes a word with a "=" in it.
 # Only the beginning of a very long text: a tsvector ends at a megabyte, and more words than these may not fit.
-SEARCH = """
-CREATE FUNCTION month_of(at timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+# A generated column would be made by writing the whole table anew under an exclusive lock. So triggers fill the
+# columns of new rows, and batches those of the rows that are there.
+COLUMNS = """
+CREATE OR REPLACE FUNCTION month_of(at timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     CAST(extract(year FROM at AT TIME ZONE 'UTC') * 12 + extract(month FROM at AT TIME ZONE 'UTC') AS integer);
-ALTER TABLE messages ADD COLUMN search tsvector GENERATED ALWAYS AS (
+CREATE OR REPLACE FUNCTION words_of_message(user_id uuid, created_at timestamptz, content text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     array_to_tsvector(ARRAY['=' || CAST(user_id AS text) || '/' || CAST(month_of(created_at) AS text)])
-    || to_tsvector('simple', left(content, 100000))) STORED;
-ALTER TABLE conversations ADD COLUMN search tsvector GENERATED ALWAYS AS (
-    array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple', coalesce(title, ''))) STORED;
-CREATE INDEX messages_search ON messages USING gin (search);
-CREATE INDEX conversations_search ON conversations USING gin (search) WHERE title IS NOT NULL;
-DROP INDEX messages_of_user;
-CREATE INDEX messages_of_user ON messages (user_id, created_at DESC, id DESC);
+    || to_tsvector('simple'::regconfig, left(content, 100000));
+CREATE OR REPLACE FUNCTION words_of_conversation(user_id uuid, title text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    array_to_tsvector(ARRAY['=' || CAST(user_id AS text)]) || to_tsvector('simple'::regconfig, coalesce(title, ''));
+CREATE OR REPLACE FUNCTION keep_words_of_message() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.search := words_of_message(NEW.user_id, NEW.created_at, NEW.content);
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE FUNCTION keep_words_of_conversation() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.search := words_of_conversation(NEW.user_id, NEW.title);
+    RETURN NEW;
+END $$;
+"""
+OF_MESSAGES = """
+ALTER TABLE messages ADD COLUMN IF NOT EXISTS search tsvector;
+CREATE OR REPLACE TRIGGER keep_words BEFORE INSERT OR UPDATE OF user_id, created_at, content ON messages
+    FOR EACH ROW EXECUTE FUNCTION keep_words_of_message();
+"""
+OF_CONVERSATIONS = """
+ALTER TABLE conversations ADD COLUMN IF NOT EXISTS search tsvector;
+CREATE OR REPLACE TRIGGER keep_words BEFORE INSERT OR UPDATE OF user_id, title ON conversations
+    FOR EACH ROW EXECUTE FUNCTION keep_words_of_conversation();
+"""
 
+SEARCH = """
 -- Row-level security keeps the operator @@ out of every index: it is not leakproof. So the index is read as the owner
 -- of the tables, in the name the transaction has, and gives ids only; who asks reads the rows under his own policies.
 -- The newest thousand messages are looked through, which is quick for a word that is everywhere and for who has no
@@ -93,7 +117,7 @@ REVOKE ALL ON FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer)
 GRANT EXECUTE ON FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer) TO unbroken_app;
 """
 
-# Prices are per million tokens. A model that is not enabled is not asked any more, and its name is not free.
+# Prices are per million tokens. A model that is not enabled accepts no generations, and keeps its name.
 MODELS = """
 ALTER TABLE models
     ADD COLUMN label text CHECK (length(label) BETWEEN 1 AND 200),
@@ -109,12 +133,9 @@ INSERT INTO models (name, provider, upstream_name, tools)
     ON CONFLICT DO NOTHING;
 """
 
-# What a day of a user cost, with each model: added up in the transaction that ends a generation, at the price of that
-# moment. It outlives the conversations, whose deletion does not undo what was spent. Without a price, currency is ''.
+# Tokens and cost of a user by day and model, added up in the transaction that ends a generation, at the price of that
+# moment. A row outlives its conversations: their deletion gives no tokens back. Without a price, currency is ''.
 USAGE = """
-ALTER TABLE generations
-    ADD COLUMN cost numeric CHECK (cost >= 0),
-    ADD COLUMN currency text;
 CREATE TABLE usage_days (
     user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
     day date NOT NULL,
@@ -132,6 +153,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON usage_days TO unbroken_system;
 CREATE POLICY own_rows ON usage_days TO unbroken_app
     USING (user_id = nullif(current_setting('app.user_id', true), '')::uuid);
 CREATE POLICY every_row ON usage_days TO unbroken_system USING (true) WITH CHECK (true);
+"""
+BEFORE = """
 INSERT INTO usage_days
     SELECT user_id, CAST(finished_at AT TIME ZONE 'UTC' AS date), model, '', count(*),
         coalesce(sum(CAST(usage->>'input_tokens' AS bigint)), 0),
@@ -141,21 +164,43 @@ INSERT INTO usage_days
 
 
 def upgrade() -> None:
-    for script in (SEARCH, MODELS, USAGE):
-        op.execute(script)
+    with online() as steps:
+        steps.change(COLUMNS)
+        steps.change(OF_MESSAGES)
+        steps.change(OF_CONVERSATIONS)
+        steps.fill("messages", "search = words_of_message(user_id, created_at, content)", "search IS NULL")
+        steps.fill("conversations", "search = words_of_conversation(user_id, title)", "search IS NULL")
+        steps.index("messages_search", "INDEX {name} ON messages USING gin (search)")
+        steps.index("conversations_search", "INDEX {name} ON conversations USING gin (search) WHERE title IS NOT NULL")
+        steps.index("messages_of_user_next", "INDEX {name} ON messages (user_id, created_at DESC, id DESC)")
+        steps.change("""
+            ALTER TABLE generations ADD COLUMN IF NOT EXISTS cost numeric, ADD COLUMN IF NOT EXISTS currency text
+        """)
+        steps.check("generations", "generations_cost_check", "cost >= 0")
+        if not steps.exists("usage_days"):
+            # One transaction, so that no day is there in part.
+            steps.change(USAGE)
+    op.execute(BEFORE)
+    quickly(replace_index("messages_of_user"), SEARCH, MODELS)
 
 
 def downgrade() -> None:
-    op.execute("""
+    with online() as steps:
+        steps.index("messages_of_user_next", "INDEX {name} ON messages (user_id)")
+    quickly(
+        replace_index("messages_of_user"),
+        """
         DROP TABLE usage_days;
         ALTER TABLE generations DROP COLUMN cost, DROP COLUMN currency;
         DELETE FROM models WHERE name = 'offline-tools';
         ALTER TABLE models DROP CONSTRAINT models_price, DROP COLUMN label, DROP COLUMN description, DROP COLUMN tools,
             DROP COLUMN input_price, DROP COLUMN output_price, DROP COLUMN currency;
         DROP FUNCTION search_mine(tsquery, tsquery, timestamptz, uuid, integer);
-        DROP INDEX messages_of_user;
-        CREATE INDEX messages_of_user ON messages (user_id);
+        DROP TRIGGER keep_words ON messages;
+        DROP TRIGGER keep_words ON conversations;
         ALTER TABLE messages DROP COLUMN search;
         ALTER TABLE conversations DROP COLUMN search;
-        DROP FUNCTION month_of(timestamptz);
-    """)
+        DROP FUNCTION keep_words_of_message(), keep_words_of_conversation(), words_of_conversation(uuid, text),
+            words_of_message(uuid, timestamptz, text), month_of(timestamptz);
+    """,
+    )

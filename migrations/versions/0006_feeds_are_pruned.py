@@ -1,6 +1,6 @@
-"""Feeds are pruned: what only the feed of everything has is found by its age. The rest is found by conversation."""
+"""An index for pruning feeds: changes that only the user's feed has are found by age, others by conversation."""
 
-from alembic import op
+from migrations.online import online
 
 revision = "0006"
 down_revision = "0005"
@@ -9,8 +9,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX feed_events_passing ON feed_events (created_at) WHERE conversation_seq IS NULL;")
+    with online() as steps:
+        steps.index("feed_events_passing", "INDEX {name} ON feed_events (created_at) WHERE conversation_seq IS NULL")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX feed_events_passing;")
+    with online() as steps:
+        steps.drop_index("feed_events_passing")

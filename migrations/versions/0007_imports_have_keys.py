@@ -1,6 +1,6 @@
-"""A conversation that was brought in knows the key of the request that did it, so that a repeat finds it."""
+"""An imported conversation has the key of the request that imported it, so that a repeated request finds it."""
 
-from alembic import op
+from migrations.online import online, quickly
 
 revision = "0007"
 down_revision = "0006"
@@ -9,13 +9,18 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("""
-        ALTER TABLE conversations
-            ADD COLUMN import_key text CHECK (length(import_key) BETWEEN 1 AND 200),
-            ADD COLUMN import_hash bytea;
-        CREATE UNIQUE INDEX conversations_import ON conversations (user_id, import_key) WHERE import_key IS NOT NULL;
-    """)
+    with online() as steps:
+        steps.change("""
+            ALTER TABLE conversations
+                ADD COLUMN IF NOT EXISTS import_key text,
+                ADD COLUMN IF NOT EXISTS import_hash bytea
+        """)
+        steps.check("conversations", "conversations_import_key_check", "length(import_key) BETWEEN 1 AND 200")
+        steps.index(
+            "conversations_import",
+            "UNIQUE INDEX {name} ON conversations (user_id, import_key) WHERE import_key IS NOT NULL",
+        )
 
 
 def downgrade() -> None:
-    op.execute("ALTER TABLE conversations DROP COLUMN import_key, DROP COLUMN import_hash;")
+    quickly("ALTER TABLE conversations DROP COLUMN import_key, DROP COLUMN import_hash;")

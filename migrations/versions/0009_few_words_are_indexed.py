@@ -1,28 +1,17 @@
 """The first messages of a user need no entries in the index of words: so few are looked through."""
 
-from alembic import op
+from migrations.online import online, quickly, replace_index
 
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# indexed is said of a message when it is added, and never changed. What is not in the index is looked through, month by
-# month like the rest: whether it is there decides how long a search takes, and nothing about what it finds.
-INDEXES = """
-ALTER TABLE messages ADD COLUMN indexed boolean NOT NULL DEFAULT true;
-DROP INDEX messages_search;
-CREATE INDEX messages_search ON messages USING gin (search) WHERE indexed;
-CREATE INDEX messages_looked_through ON messages (user_id, created_at DESC, id DESC) WHERE NOT indexed;
-"""
+# indexed is set when a message is added, and never changes. Messages without an entry are searched month by month like
+# the others: the entry decides the duration of a search and not its result.
+LOOKED_THROUGH = "INDEX {name} ON messages (user_id, created_at DESC, id DESC) WHERE NOT indexed"
 
-INDEXES_BEFORE = """
-DROP INDEX messages_search, messages_looked_through;
-ALTER TABLE messages DROP COLUMN indexed;
-CREATE INDEX messages_search ON messages USING gin (search);
-"""
-
-# As in 0005, with early: what nobody put into the index.
+# The function of 0005 with early: the messages without an entry in the index.
 SEARCH = """
 CREATE OR REPLACE FUNCTION search_mine(
     query tsquery, begun tsquery, before timestamptz, before_id uuid, most integer
@@ -95,13 +84,23 @@ EARLY = """, early AS MATERIALIZED (
 
 
 def upgrade() -> None:
-    op.execute(INDEXES)
-    op.execute(_search("m.indexed AND", EARLY, "(TABLE hits UNION ALL TABLE early)"))
+    with online() as steps:
+        steps.change("ALTER TABLE messages ADD COLUMN IF NOT EXISTS indexed boolean NOT NULL DEFAULT true")
+        steps.index("messages_search_next", "INDEX {name} ON messages USING gin (search) WHERE indexed")
+        steps.index("messages_looked_through", LOOKED_THROUGH)
+    # The index and the function that reads it change together: neither finds anything without the other.
+    search = _search("m.indexed AND", EARLY, "(TABLE hits UNION ALL TABLE early)")
+    quickly(replace_index("messages_search"), search)
 
 
 def downgrade() -> None:
-    op.execute(INDEXES_BEFORE)
-    op.execute(_search("", "", "hits"))
+    with online() as steps:
+        steps.index("messages_search_next", "INDEX {name} ON messages USING gin (search)")
+    quickly(
+        replace_index("messages_search"),
+        "DROP INDEX messages_looked_through; ALTER TABLE messages DROP COLUMN indexed",
+        _search("", "", "hits"),
+    )
 
 
 def _search(indexed: str, early: str, hits: str) -> str:

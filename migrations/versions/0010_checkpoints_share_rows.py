@@ -1,6 +1,6 @@
 """A row of checkpoints grows in its page, where the next one is put in front of it; there must be room for that."""
 
-from alembic import op
+from migrations.online import quickly
 
 revision = "0010"
 down_revision = "0009"
@@ -9,9 +9,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE generation_chunks SET (fillfactor = 50);")
+    quickly("ALTER TABLE generation_chunks SET (fillfactor = 50);")
 
 
 def downgrade() -> None:
-    """Rows that have grown stay as they are; earlier releases do not read them."""
-    op.execute("ALTER TABLE generation_chunks RESET (fillfactor);")
+    """Leave grown rows as they are; earlier releases do not read them."""
+    quickly("ALTER TABLE generation_chunks RESET (fillfactor);")

@@ -1,6 +1,6 @@
-"""What the feeds keep of deleted conversations is found by the age of their deletion, and removed."""
+"""An index for removing the feeds of deleted conversations by the age of their deletion."""
 
-from alembic import op
+from migrations.online import online
 
 revision = "0011"
 down_revision = "0010"
@@ -9,8 +9,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX feed_events_deletions ON feed_events (created_at) WHERE type = 'conversation.deleted';")
+    with online() as steps:
+        steps.index(
+            "feed_events_deletions", "INDEX {name} ON feed_events (created_at) WHERE type = 'conversation.deleted'"
+        )
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX feed_events_deletions;")
+    with online() as steps:
+        steps.drop_index("feed_events_deletions")

@@ -1,6 +1,6 @@
 """`make run` from outside: a clean copy in a closed home, an empty environment, and kill -9 for every part.
 
-The copy borrows this checkout's .venv; installing into a fresh one is what .ci/run begins with on a new machine.
+The copy borrows this checkout's .venv. A new machine installs into a fresh one at the beginning of .ci/run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dev.process import ROOT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")]
 
-# Not promises but an end to waiting on a machine that has other things to do.
+# Bounds of waiting on a busy machine, in seconds. They are no promises.
 READY_SECONDS = 180
 RECOVERED_SECONDS = 120
 STOPPED_SECONDS = 60
@@ -42,13 +42,13 @@ class House:
         self.copy = home / "a copy"
         self.user = user
         self.environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-        # The one user here starts more conversations than a person does.
+        # The one user of these tests starts more conversations than the default limit allows.
         self.environment["RATELIMIT_NEW_CONVERSATIONS"] = "1000/minute"
         self.lines: list[str] = []
         self.url = self.token = ""
 
     def start(self) -> None:
-        """Returns when it said that it is ready."""
+        """Start `make run` and return when it has printed its address and its token."""
         self.lines.clear()
         fresh: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
@@ -79,7 +79,7 @@ class House:
         self.start()
 
     def processes(self) -> dict[int, str]:
-        """pid → command line of everything that works inside the home, make included."""
+        """Command line by pid of each process whose working directory is inside the home, make included."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -88,7 +88,7 @@ class House:
         return found
 
     def pid(self, *words: str) -> int:
-        """Of the eldest process whose command line has all `words`."""
+        """The pid of the oldest process whose command line has all `words`."""
         return min(pid for pid, line in self.processes().items() if all(word in line for word in words))
 
     def call(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
@@ -101,7 +101,7 @@ class House:
             return json.loads(response.read() or b"null")
 
     def answer(self) -> str:
-        """Ask for a generation, wait until it is completed; the conversation's id."""
+        """Start a generation, wait until it is completed, and return the conversation's id."""
         body = {"message": "Tell me about tides", "model": "offline-fast"}
         started = self.call("POST", "/api/v1/generations", body)
         path = f"/api/v1/generations/{started['generation']['id']}"
@@ -177,6 +177,44 @@ def test_it_says_ready_once_and_then_a_token_that_works(house: House):
     assert house.lines[ready[0]] == f"ready {house.url}"
     assert house.lines[ready[0] + 1] == f"token {house.token}"
     house.answer()
+
+
+def test_it_says_a_link_that_signs_a_browser_in_once(house: House):
+    """A person is signed in within ten seconds of `ready`, and no log has the link's code."""
+    begun = time.monotonic()
+    assert wait_until(lambda: any(line.startswith("sign in ") for line in house.lines), 10, step=0.01)
+    (link,) = (line.removeprefix("sign in ") for line in house.lines if line.startswith("sign in "))
+    assert link.startswith(f"{house.url}/signin/once/")
+    signs_in(house, link, "you", "admin")
+    assert time.monotonic() - begun < 10
+    for log in (house.copy / ".data" / "logs").iterdir():
+        assert link.rpartition("/")[2] not in log.read_text(), log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "subject", "role"),
+    [((), "you", "admin"), (("USER=ann",), "ann", None), (("USER=ann", "ROLE=admin"), "ann", "admin")],
+)
+def test_make_signin_prints_a_link_and_nothing_else(
+    house: House, arguments: tuple[str, ...], subject: str, role: str | None
+):
+    environment = {**house.environment, "USER": "the name in the shell"}
+    command = ["make", "signin", *arguments]
+    result = subprocess.run(command, cwd=house.copy, env=environment, capture_output=True, text=True, check=True)
+    assert (result.stdout.count("\n"), result.stderr) == (1, "")
+    signs_in(house, result.stdout.strip(), subject, role)
+
+
+def signs_in(house: House, link: str, subject: str, role: str | None) -> None:
+    jar = ["-b", house.home / "jar", "-c", house.home / "jar"]
+    assert curl(*jar, "-w", "%{http_code}", "-X", "POST", link) == "303"
+    me = json.loads(curl(*jar, f"{house.url}/api/v1/me"))
+    assert (me["subject"], me["role"], me["sign_in"]["kind"]) == (subject, role, "session")
+    assert "was used before" in curl("-X", "POST", link)
+
+
+def curl(*arguments: str | Path) -> str:
+    return subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_proof_of_readiness_leaves_nothing(house: House):

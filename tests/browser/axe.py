@@ -34,7 +34,7 @@ async () => {
 
 
 def faults(page: Page) -> list[dict[str, Any]]:
-    """The serious and critical faults of what the page shows now: id, impact, help, where."""
+    """The serious and critical faults of the page as it is now: id, impact, help, where."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(source())
     found: list[dict[str, Any]] = page.evaluate(RUN)
@@ -43,7 +43,7 @@ def faults(page: Page) -> list[dict[str, Any]]:
 
 @cache
 def _place() -> tuple[Path, str | None]:
-    """Where the packages are, and why not if they are not; asked once and not again by every test."""
+    """The folder of the packages, and the reason when they are missing. Computed once for all tests."""
     version = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unbroken-tests"
     place = root / version
@@ -72,7 +72,7 @@ def _install(place: Path) -> str | None:
 
 @cache
 def source() -> str:
-    """axe-core as a script. Skips the test when it cannot be had."""
+    """axe-core as a script. Skips the test when it cannot be installed."""
     place, why_not = _place()
     if why_not:
         pytest.skip(why_not)

@@ -1,4 +1,4 @@
-"""A real browser against a real deployment. Without Chromium these tests say so and are skipped.
+"""A real browser against a real deployment. Without Chromium these tests are skipped with the reason.
 
 CHROMIUM names the program when it is not on the PATH. Screenshots go to out/browser/.
 """
@@ -20,10 +20,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from app.services.sign_in_links import PATH
 from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests.browser.scripted import ScriptedServer
+from tests.factories import owner
 from tests.fakes.upstream import FakeUpstream
+from tests.sign_in import make_code
 from tests.stack import Stack
 
 OUT = Path(__file__).resolve().parents[2] / "out" / "browser"
@@ -50,7 +53,7 @@ CLEVER = {
 ENDLESS = 20_000
 SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desk": (1280, 800)}
 
-# What is waited for comes within a second; a machine that does other things, too, is given its time.
+# Each wait ends within a second on a free machine; a busy one gets more time.
 PATIENCE = 60.0  # seconds
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -74,7 +77,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Site:
-    """The deployment, and its API as the tests use it to look behind the page."""
+    """The deployment, and its API, with which tests check the data behind the page."""
 
     def __init__(self, stack: Stack, upstream: FakeUpstream) -> None:
         self.stack = stack
@@ -85,24 +88,24 @@ class Site:
         self._ask("POST", "/models", "operator", CLEVER, role="admin")
 
     def lose_worker(self) -> None:
-        """kill -9, and a new one: after the lease it takes over what the old one was doing."""
+        """Kill the worker with SIGKILL and start a new one, which takes over its answers when the lease ends."""
         self.worker.kill()
         self.worker = self.stack.worker()
 
     def return_web(self) -> None:
-        """A new web server at the address of the one that was killed."""
+        """Start a web server at the address of the killed one."""
         self.web = self.stack.web(port=urlsplit(self.url).port)
 
     def restart_web(self) -> None:
-        """New web processes, as in a deploy: the old ones break their streams and leave."""
+        """Replace the web processes, as in a deploy: the old ones break their streams and exit."""
         self.web.signal(signal.SIGHUP)
 
     def behave(self, **behaviour: Any) -> None:
-        """How the model ``fake`` answers from now on (tests/fakes/upstream.py)."""
+        """Set the behaviour of the model ``fake`` from now on (tests/fakes/upstream.py)."""
         self._tell_upstream("defaults", behaviour)
 
     def enough(self) -> None:
-        """What the model ``fake`` is saying comes to its end now, and what it says from now on is short."""
+        """End the running answers of the model ``fake``; its next answers are short."""
         self._tell_upstream("enough", {})
 
     def _tell_upstream(self, what: str, body: dict[str, Any]) -> None:
@@ -111,8 +114,21 @@ class Site:
         request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method="PUT")
         urllib.request.urlopen(request, timeout=30).close()
 
+    def sign_in_path(self, user: str, role: str | None = None) -> str:
+        """The path of a new link that signs ``user`` in."""
+        return PATH + make_code(self.stack.settings.database_url, user, role)
+
+    def end_sessions(self, user: str, seconds: float) -> None:
+        """Let all sessions of a user reach their end ``seconds`` from now."""
+        with owner(self.stack.settings.database_url) as cursor:
+            cursor.execute(
+                """UPDATE sessions SET created_at = now() - make_interval(secs => %s)
+                   WHERE user_id = (SELECT id FROM users WHERE subject = %s)""",
+                (self.stack.settings.session_max_seconds - seconds, user),
+            )
+
     def get(self, path: str, user: str) -> Any:
-        """An answer of the API as JSON, or its status when it refuses."""
+        """The JSON of a GET, or the status of a refusal."""
         return self._ask("GET", path, user)
 
     def post(self, path: str, user: str, body: dict[str, Any]) -> Any:
@@ -141,7 +157,7 @@ class Site:
         return items
 
     def finished(self, user: str, message: str, **fields: Any) -> dict[str, Any]:
-        """Ask, and wait for the end of the answer: {conversation, message, generation}."""
+        """Start an answer and wait for its end: {conversation, message, generation}."""
         started: dict[str, Any] = self.post(
             "/generations", user, {"message": message, "model": "offline-fast", **fields}
         )
@@ -156,12 +172,12 @@ class Site:
 def site(
     postgres: Postgres, valkey: Valkey, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """Worker and web server on stores of their own, for all tests; every test has users of its own."""
+    """A worker and a web server with their own stores, for all tests. Each test has its own users."""
     yield from deployed(postgres, valkey, migrated_template, tmp_path_factory.mktemp("browser"))
 
 
 def deployed(postgres: Postgres, valkey: Valkey, template: str, directory: Path) -> Iterator[Site]:
-    """Worker and web server with a database of their own. ``fake`` is a model that does what a test wants."""
+    """A worker and a web server with their own database. A test controls the model ``fake``."""
     database = directory.name
     postgres.clone_database(template, database)
     with FakeUpstream() as upstream:
@@ -175,7 +191,7 @@ def deployed(postgres: Postgres, valkey: Valkey, template: str, directory: Path)
 
 
 class Visitor:
-    """Somebody with a browser: one context, and what one does on the page."""
+    """A user with a browser: one context, and the actions of a user on the page."""
 
     def __init__(self, site: Site, context: BrowserContext, name: str) -> None:
         self.site = site
@@ -185,29 +201,46 @@ class Visitor:
         self.page = self.tab()
 
     def tab(self) -> Page:
-        """Another tab of the same browser."""
+        """Open another tab of this browser."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.trouble.append(str(error)))
         page.on("console", lambda message: self._hear(message.type, message.text))
         return page
 
     def _hear(self, kind: str, text: str) -> None:
-        # A refused request is reported by the browser itself; that is the test's business.
+        # The browser reports each refused request by itself; tests check those they expect.
         if kind == "error" and "Failed to load resource" not in text:
             self.trouble.append(text)
 
-    def sign_in(self, path: str = "/", ttl: int = 3600) -> None:
+    def sign_in(self, path: str = "/", ttl: float | None = None, role: str | None = None) -> None:
+        """Sign in with a link, then open ``path``. The session ends in ``ttl`` seconds, if they are given."""
         self.page.goto(self.site.url + path)
-        self.enter(ttl)
+        self.enter(ttl, role)
 
-    def enter(self, ttl: int = 3600) -> None:
-        """Through the sign-in form that is shown."""
-        self.page.get_by_label("Development token").fill(self.site.stack.token(self.name, ttl=ttl))
-        self.page.get_by_role("button", name="Sign in").click()
+    def enter(self, ttl: float | None = None, role: str | None = None) -> None:
+        """Sign in with a link in this tab, then come back to its address."""
+        address = self.page.url
+        self.use_link(self.page, role)
+        if ttl is not None:
+            self.site.end_sessions(self.name, ttl)
+        if urlsplit(address).path not in ("", "/") or ttl is not None:
+            self.page.goto(address)
         expect(self.box).to_be_visible()
 
+    def use_link(self, page: Page, role: str | None = None) -> None:
+        """Open a new sign-in link in a tab, and press its button."""
+        parts = urlsplit(page.url if page.url.startswith("http") else self.site.url)
+        page.goto(f"{parts.scheme}://{parts.netloc}{self.site.sign_in_path(self.name, role)}")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
+
+    @property
+    def door(self) -> Locator:
+        """The view of a visitor without a session: its sentence about the sign-in link."""
+        return self.page.get_by_text("Open the sign-in link")
+
     def is_told(self, about: str = "Tell me about the sea") -> None:
-        """Sign in to an answer that is being written, and goes on until ``site.enough()``."""
+        """Sign in and start an answer that goes on until ``site.enough()``."""
         self.site.behave(tokens=ENDLESS, rate=20)
         self.sign_in("/m/fake/new")
         self.send(about)
@@ -230,12 +263,12 @@ class Visitor:
         return self.page.get_by_role("article", name="Answer").last
 
     def shown(self) -> str:
-        """The words of the newest answer as far as they are drawn."""
+        """The text of the newest answer as far as it is drawn."""
         body = self.answer.locator(".body")
         return body.inner_text() if body.count() else ""
 
     def has_grown(self, characters: int = 40) -> None:
-        """Wait until that much of the answer is there and it still grows."""
+        """Wait until more than ``characters`` of the answer are drawn, while it is still being written."""
         self.until(lambda: len(self.shown()) > characters, "the answer grows")
         expect(self.answer).to_have_attribute("aria-busy", "true")
 
@@ -244,7 +277,7 @@ class Visitor:
         expect(self.answer).to_have_attribute("aria-busy", "false")
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
-        """The policy of the page forbids eval, and with it Playwright's wait_for_function."""
+        """Wait for a condition. The policy of the page forbids eval, and with it Playwright's wait_for_function."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"it did not come true that {what}"
@@ -260,7 +293,7 @@ class Visitor:
         return self.path.rpartition("/")[2]
 
     def stored(self) -> dict[str, str]:
-        """Everything this browser keeps for the site."""
+        """All data that this browser keeps for the site."""
         kept: dict[str, str] = self.page.evaluate("({...localStorage, ...sessionStorage})")
         return kept
 
@@ -271,12 +304,12 @@ class Visitor:
 
 @pytest.fixture
 def visit(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors, signed in unless ``signed_in=False``. None of them may meet an error in the console."""
+    """Makes visitors, signed in unless ``signed_in=False``. An error in a console fails the test."""
     yield from visiting(chromium, site, request)
 
 
 def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
-    """The same for a deployment of another fixture."""
+    """Makes visitors of this deployment, and checks their consoles at the end."""
     visitors: list[Visitor] = []
 
     def make(name: str = "alice", *, size: str = "desk", signed_in: bool = True, **options: Any) -> Visitor:
@@ -299,14 +332,14 @@ def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture(scope="session")
 def scripted() -> Iterator[ScriptedServer]:
-    """A server that answers byte for byte what a test tells it to, and serves the page's modules."""
+    """A server that sends the bytes of a test's script, and the modules of the page."""
     with ScriptedServer() as server:
         yield server
 
 
 @pytest.fixture
 def module_page(chromium: Browser, scripted: ScriptedServer) -> Iterator[Page]:
-    """An empty page next to the modules."""
+    """An empty page of the server that has the modules."""
     context = chromium.new_context()
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()

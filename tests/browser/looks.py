@@ -1,4 +1,4 @@
-"""A view looked at in both lights: a picture of each, and what axe-core and a narrow screen would have against it."""
+"""Checks of a view in light and dark: a picture of each, the faults that axe-core finds, and its width."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIGHTS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def look(visitor: Visitor, name: str) -> None:
-    """Pictures are called ``name``-light and ``name``-dark."""
+    """Check the view, and save pictures as ``name``-light and ``name``-dark."""
     for light in in_both_lights(visitor):
         visitor.picture(f"{name}-{light}")
         assert faults(visitor.page) == []
@@ -24,7 +24,7 @@ def look(visitor: Visitor, name: str) -> None:
 
 
 def in_both_lights(visitor: Visitor) -> Iterator[str]:
-    """What is on the screen, once as it is drawn by day and once as by night."""
+    """Show the page in light, then in dark."""
     for light in LIGHTS:
         visitor.page.emulate_media(color_scheme=light)
         dark = light == "dark"
@@ -34,19 +34,19 @@ def in_both_lights(visitor: Visitor) -> Iterator[str]:
 
 
 def stands_still(visitor: Visitor) -> None:
-    """Wait until nothing fades or moves that comes to an end by itself: colours on their way are nobody's colours."""
+    """Wait for the end of each animation that ends: its colours on the way are not those of the design."""
     # A frame for what has just been changed to begin with.
     visitor.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     visitor.until(lambda: not visitor.page.evaluate(MOVING), "everything stands still")
 
 
 def is_dark(visitor: Visitor) -> bool:
-    """Whether the page is drawn on the dark paper."""
+    """Tells whether the page is drawn in dark colours."""
     drawn: str = visitor.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     return drawn == "rgb(24, 23, 21)"
 
 
 def fits(visitor: Visitor) -> bool:
-    """Whether nothing has to be scrolled sideways."""
+    """Tells whether the page fits the width of the screen."""
     fitting: bool = visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     return fitting

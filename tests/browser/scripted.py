@@ -1,4 +1,4 @@
-"""A web server that answers as told, for what a real one does only on bad days."""
+"""A web server that follows a script, for replies that a real server sends only in trouble."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.web.views import ASSETS
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it arrived."""
+    """A request as it arrived."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ def events(*entries: tuple[str | None, dict[str, Any]]) -> bytes:
 
 
 def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
-    """200 and the pieces; a number is a pause. ``end``: clean, broken (no last chunk), or open for a minute."""
+    """Status 200 and the pieces; a number is a pause in seconds. ``end``: clean, broken (no last chunk) or open."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"})
@@ -63,7 +63,7 @@ def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
 
 
 def status(code: int, body: Any = None, **headers: str) -> Answer:
-    """A short answer. ``Retry_After="2"`` is the header Retry-After."""
+    """A short reply. ``Retry_After="2"`` is the header Retry-After."""
 
     def answer(handler: Handler) -> None:
         content = b"" if body is None else orjson.dumps(body)
@@ -76,7 +76,7 @@ def status(code: int, body: Any = None, **headers: str) -> Answer:
 
 
 def nothing(handler: Handler) -> None:
-    """Break the connection without a word."""
+    """Break the connection without a reply."""
     handler.cut()
 
 
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/static/"):
-            asset = ASSETS[self.path.rpartition("/")[2]]
+            asset = ASSETS[self.path.removeprefix("/static/")]
             self.head(200, {"Content-Type": asset.content_type, "Content-Length": str(len(asset.body))})
             self.send(asset.body)
         elif self.path == "/blank":
@@ -97,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
             self._play()
 
     def do_POST(self) -> None:
+        self._play()
+
+    def do_PATCH(self) -> None:
+        self._play()
+
+    def do_DELETE(self) -> None:
         self._play()
 
     def _play(self) -> None:
@@ -114,13 +120,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def linger(self, seconds: float) -> None:
-        """Say nothing until the other side leaves."""
+        """Send nothing until the client disconnects, or for ``seconds``."""
         self.connection.settimeout(seconds)
         with suppress(OSError):
             self.connection.recv(1)
 
     def cut(self) -> None:
-        """End the connection, whatever was promised."""
+        """End the connection, also in the middle of a body."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
@@ -134,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Script:
-    """What is answered next, and what was asked. When a script is at its end, its last answer stays."""
+    """The next replies, and the requests so far. The last reply of a script is repeated."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -156,7 +162,7 @@ class _Server(ThreadingHTTPServer):
     script: Script
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that left is no error here."""
+        """A disconnected browser is not an error here."""
 
 
 class ScriptedServer:
@@ -176,7 +182,7 @@ class ScriptedServer:
         self._server.server_close()
 
     def play(self, *answers: Answer, polls: Sequence[Answer] = ()) -> None:
-        """Answer the next requests like this; those that poll, with a script of their own if there is one."""
+        """Set the replies to the next requests. ``polls``: replies to polls, when they need a script of their own."""
         self._server.script.set(answers, polls)
 
     @property

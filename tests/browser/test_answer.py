@@ -1,4 +1,4 @@
-"""message.js in Chromium: the events of a stream, folded and drawn as an answer."""
+"""answer.js in Chromium: the events of a stream, folded and drawn as an answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 SHOW = """
 async (events) => {
-  const {Answer} = await import('/static/message.js');
+  const {Answer} = await import('/static/answer.js');
   const answer = new Answer({status: 'queued'});
   document.body.append(answer.node);
   const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
@@ -40,7 +40,7 @@ RESULT = {**CALL, "state": "finished", "result": '{"rain": true}'}
 
 
 def shown(page: Page, *events: dict[str, Any]) -> dict[str, Any]:
-    """What is to be seen after these events."""
+    """The visible parts of an answer after these events."""
     drawn: dict[str, Any] = page.evaluate(SHOW, list(events))
     return drawn
 
@@ -61,11 +61,14 @@ def test_a_new_revision_keeps_what_was_done(module_page: Page, reason: str) -> N
     )
 
 
-def test_a_restart_takes_away_words_thoughts_and_tool_calls_of_the_former_attempt(module_page: Page) -> None:
-    restart = {"type": "snapshot", "text": "", "reason": "restart", "attempt": 2}
+@pytest.mark.parametrize(("reason", "notice"), [("restart", "start again"), ("failover", "Another provider goes on")])
+def test_a_restart_takes_away_words_thoughts_and_tool_calls_of_the_former_attempt(
+    module_page: Page, reason: str, notice: str
+) -> None:
+    restart = {"type": "snapshot", "text": "", "reason": reason, "attempt": 2}
     answer = shown(module_page, START, THOUGHT, WORDS, CALL, RESULT, restart)
     assert (answer["text"], answer["reasoning"], answer["tools"]) == ("", False, [])
-    assert "start again" in answer["notice"]
+    assert notice in answer["notice"]
     again = shown(module_page, START, CALL, restart, {**CALL, "call_id": "c2", "tool": "tides"})
     assert again["tools"] == ["tidesplace: Bergenrunning"]
 

@@ -42,7 +42,7 @@ def told(page: Page) -> dict[str, Any]:
 
 
 def test_it_survives_a_cut_and_stops_asking_at_the_end(page: Page, site: Site) -> None:
-    person = site.stack.resources.accounts.user(USER, None)
+    person = site.stack.resources.users.user(USER, None)
     started = site.stack.resources.starter.start(person, StartGeneration("The sea", model="offline"))
     generation = started.generation.id
     ticket = site.stack.resources.tickets.for_generation(person, generation, 2**31)

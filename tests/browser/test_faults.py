@@ -1,6 +1,6 @@
-"""Things are killed, and the network goes away, while somebody watches an answer: it is said, and nothing is lost.
+"""Servers are killed and the network fails while an answer is read: the page shows it, and no text is lost.
 
-They happen to a deployment of this module's own. A worker's death is in test_page.py.
+This module has its own deployment. The loss of a worker is tested in test_page.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def fragile(
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    """A deployment that nobody else needs."""
+    """A deployment of this module alone."""
     yield from deployed(postgres, redis_of_its_own, migrated_template, tmp_path_factory.mktemp("fragile"))
 
 
@@ -50,7 +50,7 @@ def line(fragile: Site) -> Iterator[TcpProxy]:
 
 @pytest.fixture
 def watching(chromium: Browser, fragile: Site, line: TcpProxy, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """Somebody who watches an answer that is being written."""
+    """A user who reads an answer that is being written."""
     fragile.behave(tokens=ENDLESS, rate=25)
     for visit in visiting(chromium, fragile, request):
         alice = visit(signed_in=False)
@@ -62,7 +62,7 @@ def watching(chromium: Browser, fragile: Site, line: TcpProxy, request: pytest.F
 
 
 def ends_well(alice: Visitor) -> None:
-    """The answer goes on and comes to its end; what is shown is what is kept, and nothing is missing in it."""
+    """The answer continues to its end. The text on the page is the stored text, and no token is missing."""
     alice.has_grown(len(alice.shown()) + 100)
     alice.site.enough()
     alice.is_answered()

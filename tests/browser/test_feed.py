@@ -1,4 +1,4 @@
-"""What happens elsewhere, in another tab or on another device, is seen here without asking."""
+"""Changes in another tab or on another device are shown without a request of the user."""
 
 from __future__ import annotations
 

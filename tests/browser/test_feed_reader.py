@@ -1,4 +1,4 @@
-"""feed.js in Chromium, against a server that does what servers do on bad days."""
+"""feed.js in Chromium, against a server in trouble."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async ({begin, again, wanted}) => {
 
 
 def frame(name: str, number: int | None = None, **fields: Any) -> bytes:
-    """An event as the service writes it; ``message.replay`` names one that was missed."""
+    """An event as the service writes it; ``message.replay`` is the name of an event that is repeated."""
     body = {"type": "message.new" if name == "message.replay" else name, **fields}
     body |= {"n": number} if number is not None else {}
     numbered = f"\nid: {number}".encode() if number is not None else b""
@@ -54,7 +54,7 @@ def follow(
     missed: int = 0,
     state: str = "live",
 ) -> dict[str, Any]:
-    """What a page hears that knows everything up to event 4; it listens until it has heard so much."""
+    """Follow a feed from after event 4 until so many events, misses and this state have come."""
     server.play(*answers)
     wanted = {"heard": heard, "missed": missed, "state": state}
     told: dict[str, Any] = page.evaluate(FOLLOW, {"begin": 4, "again": again, "wanted": wanted})

@@ -1,4 +1,4 @@
-"""An answer of 200 kB of Markdown is written while somebody reads, and a long thread is opened: no stuttering.
+"""The page draws a growing answer of 200 kB and opens a long thread without a long task of the main thread.
 
 What is measured is the time that a task of the page's main thread runs on the processor, from a trace of the browser
 (``tdur``). The wall clock of a machine that does other things at the same time says more about those: a task that is
@@ -62,12 +62,12 @@ WORDS = (
 
 
 def prose(seed: int, words: int) -> str:
-    """A paragraph of so many words, with marks in it."""
+    """A paragraph of ``words`` words, with marks in it."""
     return " ".join(WORDS[(seed * 7 + i * i + i) % len(WORDS)] for i in range(words)) + "."
 
 
 def chapter(n: int) -> str:
-    """Everything an answer consists of, once."""
+    """Each kind of block once."""
     code = "\n".join(f"def step_{i}(x: int) -> int:\n    return x * {i}  # turn {n}" for i in range(6))
     rows = "\n".join(f"| {n}.{i} | `{i * n}` | {prose(i, 4)} |" for i in range(8))
     items = "\n".join(f"- {prose(n + i, 9)}\n  - {prose(i, 5)}" for i in range(4))
@@ -79,29 +79,29 @@ def chapter(n: int) -> str:
 
 
 def mixed() -> str:
-    """Like a very long answer."""
+    """A very long answer with all kinds of blocks."""
     return "".join(map(chapter, range(1, 200)))[:LENGTH]
 
 
 def one_block_of_code() -> str:
-    """A whole program."""
+    """A long block of code."""
     lines = (f"    total_{i} = compute(total_{i - 1}, 'step {i}')  # and on\n" for i in itertools.count(1))
     return "Here it is:\n\n```python\n" + "".join(itertools.islice(lines, 4000))[: LENGTH - 30]
 
 
 def one_list() -> str:
-    """A list without an end."""
+    """A long list."""
     return "".join(f"- {prose(i, 9)}\n" for i in range(3500))[:LENGTH]
 
 
 def one_table() -> str:
-    """A table without an end; half as long, because every new row makes the browser look at all of them."""
+    """A long table. It is half as long as the others, because each new row makes the browser lay out all rows."""
     rows = "".join(f"| {i} | {prose(i, 5)} | `{i * i}` |\n" for i in range(4000))
     return ("| no | words | square |\n|---|---|---:|\n" + rows)[: LENGTH // 2]
 
 
 def one_paragraph() -> str:
-    """Somebody who never comes to the point."""
+    """A long paragraph."""
     return prose(1, 40_000)[:LENGTH]
 
 
@@ -117,7 +117,7 @@ def traced(chromium: Browser) -> Iterator[Callable[[Page], Callable[[], list[flo
 
 
 def tasks(events: list[dict[str, Any]], page: Page) -> list[float]:
-    """Of the renderer that was busiest: the others belong to the browser's own pages."""
+    """The tasks of the busiest renderer; the others belong to the browser's own pages."""
     mains = {
         (e["pid"], e["tid"]) for e in events if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
     }
@@ -130,7 +130,7 @@ def tasks(events: list[dict[str, Any]], page: Page) -> list[float]:
 
 
 def is_smooth(spent: list[float]) -> bool:
-    """Whether no task takes long, but for a few stray ones, which do not take very long either."""
+    """Tells whether all tasks are short, except a few that are not very long."""
     return spent[STRAY] < LONGEST and spent[0] < LONGEST_STRAY
 
 

@@ -1,4 +1,4 @@
-"""markdown.js in Chromium: what it draws, that growing changes nothing, and that nothing gets out of the text."""
+"""markdown.js in Chromium: its output, the output of a growing text, and texts that try to become HTML."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ async (text) => {
 
 
 def drawn(page: Page, text: str) -> str:
-    """The HTML without what the page adds for looks and for screen readers."""
+    """The HTML without the parts for looks and for screen readers."""
     html: str = page.evaluate(SHOW, text)
-    code = r'<figure class="code">.*?<span>(.*?)</span>.*?<code>(.*?)</code></pre></figure>'
+    code = r'<figure class="code">.*?<span>(.*?)</span>.*?<code[^>]*>(.*?)</code></pre></figure>'
     html = re.sub(code, lambda m: f"<pre {m[1]}>{re.sub('</?span[^>]*>', '', m[2])}</pre>", html, flags=re.S)
-    html = re.sub(r"<h(\d) class=\"level-(\d)\">(.*?)</h\1>", r"<h\2>\3</h\2>", html)
-    return re.sub(r' (?:target|rel|title|class|scope|tabindex|role|aria-label|disabled|type)="[^"]*"', "", html)
+    html = re.sub(r"<h(\d) class=\"level-(\d)\"[^>]*>(.*?)</h\1>", r"<h\2>\3</h\2>", html)
+    return re.sub(r' (?:target|rel|title|class|dir|scope|tabindex|role|aria-label|disabled|type)="[^"]*"', "", html)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,55 @@ def drawn(page: Page, text: str) -> str:
         ("see https://e.com/a.", '<p>see <a href="https://e.com/a">https://e.com/a</a>.</p>'),
         ("<me@e.com>", '<p><a href="mailto:me@e.com">me@e.com</a></p>'),
         ("![cat](https://e.com/c.png)", '<p><a href="https://e.com/c.png">cat</a></p>'),
+        # Wide letters and marks: their sentences have no spaces.
+        ("**重要提示（必读）：**请注意。", "<p><strong>重要提示（必读）：</strong>请注意。</p>"),
+        ("これは**「重要」**な点です。", "<p>これは<strong>「重要」</strong>な点です。</p>"),
+        ("**「A」**なので**「B」**", "<p><strong>「A」</strong>なので<strong>「B」</strong></p>"),
+        ("문장**(참고)**입니다 *“인용”*은", "<p>문장<strong>(참고)</strong>입니다 <em>“인용”</em>은</p>"),
+        ("𠮷**「野」**家", "<p>𠮷<strong>「野」</strong>家</p>"),
+        ('a*"foo"*b **"x"** y', '<p>a*"foo"*b <strong>"x"</strong> y</p>'),
+        (
+            "访问 https://example.com/docs（中文说明）了解更多",
+            '<p>访问 <a href="https://example.com/docs">https://example.com/docs</a>（中文说明）了解更多</p>',
+        ),
+        (
+            "https://example.com/guide，详见",
+            '<p><a href="https://example.com/guide">https://example.com/guide</a>，详见</p>',
+        ),
+        (
+            "**https://example.com/x**。做",
+            '<p><strong><a href="https://example.com/x">https://example.com/x</a></strong>。做</p>',
+        ),
+        ("“https://e.com/a”", '<p>“<a href="https://e.com/a">https://e.com/a</a>”</p>'),
+        (
+            "https://ja.example.org/wiki/日本",
+            '<p><a href="https://ja.example.org/wiki/%E6%97%A5%E6%9C%AC">https://ja.example.org/wiki/日本</a></p>',
+        ),
+        # Formulas are shown as they are written.
+        ("so \\(E_{1} * a*b\\) and", "<p>so <span>\\(E_{1} * a*b\\)</span> and</p>"),
+        ("\\[\n\\bar{a}_{n} = b_{n} * c_{n}\n\\]", "<p>\\[\n\\bar{a}_{n} = b_{n} * c_{n}\n\\]</p>"),
+        ("see:\n\\[\n- a = b\n- c\n\\]\nok", "<p>see:</p><p>\\[\n- a = b\n- c\n\\]</p><p>ok</p>"),
+        ("$\\hat{x}_{1} - \\hat{y}_{1}$", "<p><span>$\\hat{x}_{1} - \\hat{y}_{1}$</span></p>"),
+        ("$$\na_1 + a_2\n$$", "<p>$$\na_1 + a_2\n$$</p>"),
+        ("$5 and $10, *no* formula", "<p>$5 and $10, <em>no</em> formula</p>"),
+        ("a $$x_1$$ *b*", "<p>a <span>$$x_1$$</span> <em>b</em></p>"),
+        ("\\[1\\] and \\(open *a*", "<p>[1] and (open <em>a</em></p>"),
+        ("`\\(a_1\\)`", "<p><code>\\(a_1\\)</code></p>"),
+        # No HTML but a line break.
+        (
+            "| a |\n|---|\n| one<br>two<BR />three<b> |",
+            (
+                "<div><table><thead><tr><th>a</th></tr></thead>"
+                "<tbody><tr><td>one<br>two<br>three&lt;b&gt;</td></tr></tbody></table></div>"
+            ),
+        ),
+        # A Markdown block holds blocks of the same fence; any other block ends at its first fence.
+        (
+            "```markdown\n# A\n```bash\nls\n```\nend\n```\nafter",
+            "<pre markdown># A\n```bash\nls\n```\nend\n</pre><p>after</p>",
+        ),
+        ("```markdown\na\n```bash\nls\n```\n\nafter", "<pre markdown>a\n```bash\nls\n</pre><p>after</p>"),
+        ("```text\na\n```bash\n```\nafter", "<pre text>a\n```bash\n</pre><p>after</p>"),
     ],
 )
 def test_markdown_becomes(module_page: Page, text: str, html: str) -> None:
@@ -108,6 +157,8 @@ SAMPLES = [
     "# A\n\nText **bold *both* x** `code` [link](https://e.com/a).\n\n- one\n- two\n  1. three\n\n     deep\n- four\n",
     "para\n#no heading\n\n> quote\nlazy\n> - list\n\n| a | b |\n|---|---|\n| 1 | 2 |\n| **3** | 4 |\n\nafter",
     "```py\ndef f():\n    '''doc\n    more'''\n    return 1\n```\n~~~\nx\n~~~\n- [ ] task\n\n***\n1. a\n\n2. b\n",
+    "中**（甲）**文 https://e.com/a，b\n\n\\[\n- a_1\n\n\\(x_1\\) *a* $b_1$ $5\n\n\\[\nx = 1\n- 2\n\\]\n\nא\n\n- ב\n",
+    "```md\na\n```sh\nls\n```\nb\n```\nc\n\n```md\na\n```sh\nls\n```\n\nafter **b**\n\nx<br>y\n",
     "Title\n=====\n\nmore\n---\n\n*a **b *c* d** e* ~~f~~ \\* &amp; ``x ` y``\n\n* * *\n\n- \n- x\n\n\n\nend **open",
 ]
 
@@ -201,3 +252,26 @@ def test_hostile_text_does_not_stop_the_page(module_page: Page) -> None:
     )
     # Linear work takes tens of milliseconds here; what is guarded against took a minute.
     assert max(milliseconds) < 5000, milliseconds
+
+
+def test_each_paragraph_has_its_own_direction_and_code_none(module_page: Page) -> None:
+    text = (
+        "سؤال جيد:\n\n```python\nif x > 0: print('a', -1)  # ok.\n```\n\nThe end in `English`.\n\n"
+        "- واحد\n- اثنان\n\n> عن\n\n- one\n\n| أ | b |\n|---|---|\n| ب | c |\n\nהסוף `x = -1` \\(a_1\\)"
+    )
+    directions = module_page.evaluate(
+        """async (text) => {
+          const {MarkdownView} = await import('/static/markdown.js');
+          const root = document.createElement('div');
+          root.dir = 'auto';
+          document.body.append(root);
+          new MarkdownView(root).show(text);
+          const nodes = [...root.querySelectorAll('p, pre, pre code, ul, blockquote, td, p > code, .formula')];
+          return nodes.map((node) => `${node.tagName} ${getComputedStyle(node).direction}`);
+        }""",
+        text,
+    )
+    assert directions == [
+        *("P rtl", "PRE ltr", "CODE ltr", "P ltr", "CODE ltr", "UL rtl", "P rtl", "P rtl", "BLOCKQUOTE rtl", "P rtl"),
+        *("UL ltr", "P ltr", "TD rtl", "TD ltr", "P rtl", "CODE ltr", "SPAN ltr"),
+    ]

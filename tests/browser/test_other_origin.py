@@ -1,4 +1,4 @@
-"""A page of another origin in a real browser, with what browsers let it do: fetch with a token, and EventSource."""
+"""A page of another origin in a real browser: fetch with a token, and EventSource."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED = """([url, token]) => fetch(url + "/v1/models", { headers: { authorizat
 
 @pytest.fixture(scope="module")
 def open_web(site: Site) -> Iterator[Web]:
-    """A web server that lets in the pages of the ordinary one, which is at another port: another origin."""
+    """A web server that allows the origin of the ordinary server, which has another port."""
     web = site.stack.web(CORS_ORIGINS=site.url)
     yield web
     web.kill()

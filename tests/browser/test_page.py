@@ -1,12 +1,14 @@
-"""The page in a real browser against a real deployment: what people do, and what they must never lose."""
+"""The page in a real browser against a real deployment: actions of users, and data that must never be lost."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import APIResponse, Locator, Route, expect
 
 from tests.browser.conftest import ENDLESS, SIZES, Site, Visitor
 from tests.browser.looks import look
@@ -36,7 +38,7 @@ def active(site: Site, visitor: Visitor) -> list[str]:
 
 
 def is_shown_again(visitor: Visitor) -> None:
-    """The same after a reload, once all of it is drawn."""
+    """The stored answer is drawn, before and after a reload."""
     kept = NUMBERED.findall(visitor.site.messages(visitor.conversation, visitor.name)[-1]["content"])
     visitor.until(lambda: NUMBERED.findall(visitor.shown()) == kept, "all of the answer is drawn")
     visitor.page.reload()
@@ -80,6 +82,26 @@ def test_stopping_keeps_what_was_written(visit: Visit, site: Site) -> None:
     alice.page.reload()
     expect(alice.answer.get_by_text("Stopped.")).to_be_visible()
     alice.until(lambda: alice.shown() == shown, "the same is shown")
+
+
+def test_a_cancel_that_is_only_stored_keeps_its_reader(visit: Visit, site: Site) -> None:
+    """Status 202: the answer goes on until a worker ends it, and the page shows both."""
+    alice = visit(signed_in=False)
+    alice.is_told()
+
+    def only_store(route: Route) -> None:
+        generation = route.request.url.split("/")[-2]
+        route.fulfill(status=202, json=site.get(f"/generations/{generation}", alice.name))
+
+    alice.page.route("**/cancel", only_store)
+    with alice.page.expect_response("**/cancel"):
+        alice.page.get_by_role("button", name="Stop the answer").click()
+    # Longer than CANCEL_GRACE of following.js.
+    alice.page.wait_for_timeout(3000)
+    alice.has_grown(len(alice.shown()))
+    site.enough()
+    alice.is_answered()
+    is_shown_again(alice)
 
 
 def test_escape_stops_too_and_the_next_message_is_answered(visit: Visit) -> None:
@@ -277,7 +299,7 @@ def test_deleting_asks_first_and_leaves_nothing(visit: Visit, site: Site) -> Non
     conversation = site.finished(alice.name, "Throw me away")["conversation"]["id"]
     alice.sign_in(f"/c/{conversation}")
     choose(alice, "Throw me away", "Delete")
-    alice.page.get_by_role("button", name="Keep it").click()
+    alice.page.get_by_role("button", name="Cancel").click()
     assert site.get(f"/conversations/{conversation}", alice.name)["id"] == conversation
     choose(alice, "Throw me away", "Delete")
     alice.picture("delete")
@@ -296,8 +318,70 @@ def test_archiving_and_bringing_back(visit: Visit, site: Site) -> None:
     alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
     alice.page.get_by_role("menuitem", name="Archived conversations").click()
     expect(row(alice, "Put away")).to_be_visible()
-    choose(alice, "Put away", "Bring back")
+    choose(alice, "Put away", "Restore")
     alice.page.get_by_role("button", name="Back", exact=True).click()
+    expect(row(alice, "Put away")).to_be_visible()
+
+
+def test_a_press_on_the_list_counts_though_the_list_changes_meanwhile(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    site.finished(alice.name, "Press here")
+    other = site.finished(alice.name, "Something else")["conversation"]["id"]
+    alice.sign_in(f"/c/{other}")
+    row(alice, "Press here").hover()
+    place = row(alice, "Press here").get_by_role("button").bounding_box()
+    assert place is not None
+    alice.page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    alice.page.mouse.down()
+    site.patch(f"/conversations/{other}", alice.name, {"title": "Renamed meanwhile"})
+    site.finished(alice.name, "Something new")
+    # The feed events have reached the page when the heading shows the last of them.
+    site.patch(f"/conversations/{other}", alice.name, {"title": "Renamed again"})
+    expect(alice.page.get_by_role("heading", name="Renamed again")).to_be_visible()
+    alice.page.mouse.up()
+    expect(alice.page.get_by_role("menuitem", name="Rename")).to_be_visible()
+    expect(row(alice, "Renamed again")).to_be_visible()
+    expect(row(alice, "Something new")).to_be_visible()
+
+
+def test_the_list_that_was_chosen_last_is_shown_though_the_other_one_arrives_later(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    gone = site.finished(alice.name, "Put away")["conversation"]["id"]
+    site.patch(f"/conversations/{gone}", alice.name, {"archived": True})
+    kept = site.finished(alice.name, "In use")["conversation"]["id"]
+    alice.sign_in()
+    held: list[Route] = []
+    alice.page.route(re.compile(r"/conversations\?.*archived=true"), lambda route: held.append(route))
+    alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
+    alice.page.get_by_role("menuitem", name="Archived conversations").click()
+    alice.page.get_by_role("button", name="Back", exact=True).click()
+    expect(row(alice, "In use")).to_be_visible()
+    alice.until(lambda: held, "the archived conversations are requested")
+    with alice.page.expect_response(re.compile("archived=true")):
+        held[0].continue_()
+    # A list that had changed to the archived conversations would not show the new name.
+    site.patch(f"/conversations/{kept}", alice.name, {"title": "Still in use"})
+    expect(row(alice, "Still in use")).to_be_visible()
+    expect(row(alice, "Put away")).to_have_count(0)
+
+
+def test_a_conversation_that_changes_while_it_is_fetched_is_fetched_again(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "Put away")["conversation"]["id"]
+    site.patch(f"/conversations/{conversation}", alice.name, {"archived": True})
+    alice.sign_in()
+    expect(alice.page.get_by_text("Your conversations will be here.")).to_be_visible()
+    held: list[tuple[Route, APIResponse]] = []
+    address = re.compile(rf"/conversations/{conversation}$")
+    alice.page.route(address, lambda route: route.continue_() if held else held.append((route, route.fetch())))
+    body = {"message": "And now?", "conversation_id": conversation, "model": "offline-fast"}
+    site.post("/generations", alice.name, body)
+    alice.until(lambda: held, "the page fetches the conversation, which is archived yet")
+    site.patch(f"/conversations/{conversation}", alice.name, {"archived": False})
+    site.finished(alice.name, "Something newer")
+    expect(row(alice, "Something newer")).to_be_visible()
+    route, response = held[0]
+    route.fulfill(response=response)
     expect(row(alice, "Put away")).to_be_visible()
 
 
@@ -422,16 +506,29 @@ def test_a_message_whose_acknowledgement_got_lost_is_sent_once(visit: Visit, sit
 # --- in and out --------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_token_is_refused_kindly(visit: Visit) -> None:
+def test_a_visitor_sees_how_to_sign_in_and_leaves_nothing(visit: Visit) -> None:
     alice = visit(signed_in=False)
-    alice.go("/")
+    alice.go("/new")
+    expect(alice.door).to_be_visible()
     alice.picture("door")
-    field = alice.page.get_by_label("Development token")
-    for wrong, words in (("hello", "does not look like a token"), ("a.b.c", "does not accept")):
-        field.fill(wrong)
-        field.press("Enter")
-        expect(alice.page.get_by_role("alert")).to_contain_text(words)
     assert alice.stored() == {}
+    # The link is opened in another tab; this one notices it.
+    alice.use_link(alice.tab())
+    expect(alice.box).to_be_visible()
+    assert alice.path == "/new"
+
+
+def test_nothing_that_is_kept_in_the_browser_is_a_secret(visit: Visit, site: Site) -> None:
+    alice = visit()
+    cookie = next(cookie for cookie in alice.context.cookies() if cookie["name"] == "session")
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Lax"
+    kept = alice.stored()
+    assert not any(cookie["value"] in value or value.startswith("eyJ") for value in kept.values())
+    for value in kept.values():
+        request = Request(f"{site.url}/api/v1/me", headers={"Authorization": f"Bearer {value}"})
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(request, timeout=30)
 
 
 def test_signing_out_leaves_nothing_in_any_tab(visit: Visit, site: Site) -> None:
@@ -448,23 +545,43 @@ def test_signing_out_leaves_nothing_in_any_tab(visit: Visit, site: Site) -> None
     alice.page.get_by_role("button", name=re.compile("Account and settings")).click()
     alice.page.get_by_role("menuitem", name="Sign out").click()
     for page in (alice.page, other):
-        expect(page.get_by_label("Development token")).to_be_visible()
+        expect(page.get_by_text("Open the sign-in link")).to_be_visible()
         assert page.evaluate("localStorage.length + sessionStorage.length") == 0
         assert page.evaluate("indexedDB.databases().then((all) => all.length)") == 0
         assert page.evaluate("caches.keys().then((all) => all.length)") == 0
-        assert page.evaluate("document.cookie") == ""
         assert "private matter" not in page.content()
+    assert [cookie for cookie in alice.context.cookies() if cookie["value"]] == []
     alice.page.go_back()
-    expect(alice.page.get_by_label("Development token")).to_be_visible()
+    expect(alice.door).to_be_visible()
+
+
+ENDED = "Your session has ended"
+
+
+def test_an_ended_session_is_told_over_the_page_and_the_draft_stays(visit: Visit, site: Site) -> None:
+    alice = visit(signed_in=False)
+    conversation = site.finished(alice.name, "a private matter")["conversation"]["id"]
+    alice.sign_in(f"/c/{conversation}", ttl=12)
+    alice.box.fill("an unsent thought")
+    dialog = alice.page.get_by_role("dialog", name=ENDED)
+    expect(dialog).to_be_visible()
+    expect(alice.answer).to_be_attached()
+    alice.page.keyboard.press("Escape")
+    alice.page.mouse.click(5, 5)
+    expect(dialog).to_be_visible()
+    alice.use_link(alice.tab())
+    expect(dialog).to_have_count(0)
+    expect(alice.box).to_have_value("an unsent thought")
+    expect(alice.answer).to_be_visible()
+    assert alice.conversation == conversation
 
 
 def test_the_next_person_at_the_machine_sees_nothing_of_the_one_before(visit: Visit, site: Site) -> None:
     alice = visit("alice", signed_in=False)
     site.finished(alice.name, "a private matter")
-    alice.sign_in(ttl=15)
+    alice.sign_in(ttl=12)
     alice.box.fill("an unsent secret")
-    expect(alice.page.get_by_text("Your session has ended.")).to_be_visible()
-    assert "private matter" not in alice.page.content()
+    expect(alice.page.get_by_role("dialog", name=ENDED)).to_be_visible()
     alice.name = alice.name.replace("alice", "bob")
     alice.enter()
     expect(alice.box).to_have_value("")
@@ -472,14 +589,17 @@ def test_the_next_person_at_the_machine_sees_nothing_of_the_one_before(visit: Vi
     assert not any("secret" in value for value in alice.stored().values())
 
 
-def test_an_expired_session_keeps_the_draft_for_the_same_person(visit: Visit) -> None:
-    alice = visit(signed_in=False)
-    alice.sign_in("/new", ttl=15)
-    alice.box.fill("an unsent thought")
-    expect(alice.page.get_by_text("Your session has ended.")).to_be_visible()
-    assert not any("." in value and value.startswith("eyJ") for value in alice.stored().values())
-    alice.enter()
-    expect(alice.box).to_have_value("an unsent thought")
+def test_a_sign_in_as_somebody_else_in_another_tab_clears_this_one(visit: Visit, site: Site) -> None:
+    alice = visit("alice", signed_in=False)
+    site.finished(alice.name, "a private matter")
+    alice.sign_in()
+    alice.box.fill("an unsent secret")
+    expect(row(alice, "a private matter")).to_be_visible()
+    alice.name = alice.name.replace("alice", "bob")
+    alice.use_link(alice.tab())
+    expect(alice.page.get_by_text("Your conversations will be here.")).to_be_visible()
+    expect(alice.box).to_have_value("")
+    assert "private matter" not in alice.page.content()
 
 
 def test_titles_in_the_browsers_history_say_nothing(visit: Visit) -> None:

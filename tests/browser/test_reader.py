@@ -1,4 +1,4 @@
-"""stream.js in Chromium, against a server that does what servers do on bad days."""
+"""stream.js in Chromium, against a server in trouble."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async ({call, options, times, seconds}) => {
 
 
 class Reading:
-    """One run of the reader and what came of it."""
+    """One run of the reader, and its events, states and end."""
 
     def __init__(self, page: Page, server: ScriptedServer, answers: tuple[Answer, ...], **given: Any) -> None:
         server.play(*answers, polls=given.get("polls", ()))
@@ -152,6 +152,12 @@ def test_a_new_revision_replaces_the_text(read: Any) -> None:
     again = ("2-0", START | {"text": "Hello, ", "reason": "takeover"}), ("2-1", SEA), ("2-2", DONE)
     reading = read(stream(events(*FIRST, *again)))
     assert (reading.text, reading.ids[-1]) == (TEXT, "2-2")
+
+
+def test_a_revision_without_its_snapshot_is_a_hole(read: Any) -> None:
+    snapshot, *rest = ("2-0", START | {"text": "Hello, ", "reason": "takeover"}), ("2-1", SEA), ("2-2", DONE)
+    reading = read(stream(events(*FIRST, *rest)), stream(events(snapshot, *rest)))
+    assert (reading.text, reading.asked[1].headers["Last-Event-ID"]) == (TEXT, "1-1")
 
 
 def test_a_connection_without_a_sound_is_replaced(read: Any) -> None:

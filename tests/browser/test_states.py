@@ -1,4 +1,4 @@
-"""Editing, branches, waiting, failing, being cut off, being taken over: each at three widths and in both lights."""
+"""States of the page at three widths, in light and dark: edit, branch, queue, failure, lost connection, takeover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search, files, usage, models, tools: each flow at three widths and in both lights, with a picture of it."""
+"""Search, files, usage, models, tools: each flow at three widths, in light and dark, with pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def account(visitor: Visitor, action: str) -> None:
 
 
 def show_list(visitor: Visitor) -> None:
-    """On a small screen the list is out of the way."""
+    """Open the list of conversations, which is closed on a small screen."""
     button = visitor.page.get_by_role("button", name="Show conversations")
     if button.is_visible() and not button.evaluate("(node) => node.closest('[inert]')"):
         button.click()
@@ -118,7 +118,7 @@ def test_what_was_saved_can_be_brought_in_again(visit: Visit, site: Site, tmp_pa
 
     bob = visit("bob")
     with bob.page.expect_file_chooser() as chooser:
-        account(bob, "Bring in a saved conversation")
+        account(bob, "Import a saved conversation")
     chooser.value.set_files(file)
     expect(bob.page.get_by_label("You wrote").get_by_text("A keepsake")).to_be_visible()
     assert site.messages(bob.conversation, bob.name)[1]["status"] == "completed"
@@ -127,7 +127,7 @@ def test_what_was_saved_can_be_brought_in_again(visit: Visit, site: Site, tmp_pa
     for content, words in (("{", "not a conversation"), ('{"format": "other"}', "format")):
         wrong.write_text(content)
         with bob.page.expect_file_chooser() as chooser:
-            account(bob, "Bring in a saved conversation")
+            account(bob, "Import a saved conversation")
         chooser.value.set_files(wrong)
         expect(bob.page.get_by_role("alert").filter(has_text=words).first).to_be_visible()
 
@@ -136,7 +136,7 @@ def test_usage_tells_days_models_and_costs(visit: Visit, site: Site) -> None:
     alice = visit()
     account(alice, "Usage")
     dialog = alice.page.get_by_role("dialog", name="Usage")
-    expect(dialog.get_by_text("Nothing was used in these days.")).to_be_visible()
+    expect(dialog.get_by_text("No usage in this period.")).to_be_visible()
     dialog.get_by_role("button", name="Close").click()
     site.behave(tokens=30, rate=0)
     site.finished(alice.name, "How much was that?", model="clever")

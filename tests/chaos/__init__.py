@@ -1,10 +1,10 @@
-"""Kill anything: a rig to break, clients that write down what they see, a checker that judges, a model of the protocol.
+"""Fault tests: a deployment to break, clients that record their replies, rules over the records, a protocol model.
 
-model      the protocol in pure Python, with its faults and planted bugs
+model      the protocol in pure Python, with faults and planted bugs
 rig        a whole deployment with a proxy on every hop
-load       clients; history: what they saw
-faults     what can be done to a rig; scenarios: which of it, and what must hold
-evidence   dumps of the stores, the provider's log; checker: the rules; figures: what was measured
+load       clients; history: the records of the clients
+faults     faults of a rig; scenarios: the faults of a run and the promises that must hold
+evidence   dumps of the stores, the provider's log; checker: the rules; figures: the measurements
 plants     bugs built in on purpose, each of which the checker must find
 runner     one scenario; lanes: several rigs side by side; report: the page
 """

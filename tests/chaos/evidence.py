@@ -1,4 +1,4 @@
-"""What is left when a run is over: database dumps, the provider's log, footprints. Read without the service's code."""
+"""The evidence after a run: database dumps, the provider's log, footprints. It is read without the service's code."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ import redis
 from tests.chaos.history import History
 
 Log = list[tuple[str, bytes]]  # (id, payload) in order
-# Keys of the broker, which are not ours to expire.
+# Keys of the broker, which the service does not expire.
 _CELERYS = re.compile(r":(_kombu\.|unacked|generations$|[\w@.-]+\.celery\.pidbox)")
 TAG = re.compile(r"message-\d+-\d+(?= )")
 
 
+# Request threads of a web process of the rig.
+REQUEST_THREADS = 24
+
+
 class Footprint(NamedTuple):
-    """What a process holds. ``kib``: resident memory; ``pooled``: connections to stores, besides ``descriptors``."""
+    """The resources of a process. ``kib``: resident memory; ``pooled``: store connections, besides ``descriptors``."""
 
     descriptors: int
     threads: int
@@ -36,7 +40,7 @@ class Footprint(NamedTuple):
 
 @dataclass
 class Call:
-    """One request the provider got. ``tag``: of the message it was about."""
+    """One request that the provider received. ``tag`` is the tag of the message."""
 
     number: int
     tag: str | None
@@ -62,34 +66,29 @@ class Dump:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a scenario permits beyond the promise.
+    """The exceptions of a scenario. Everything else beyond the promise needs the fault log (explain.py).
 
-    ``rewind``: log and worker were lost together, so what nobody has may be taken back. ``restart``: the policy lets
-    an answer begin anew. ``errors``: answers may end as an error. ``calls``: most provider calls for one answer.
-    ``strange``: the provider's tokens are not as they should be. ``footprint``: processes are compared at all.
+    ``strange``: the provider's tokens are not as they should be. ``footprint``: footprints of processes are compared.
     """
 
-    rewind: bool = False
-    restart: bool = False
-    errors: bool = False
-    calls: int = 6
     strange: bool = False
     footprint: bool = True
 
 
 @dataclass
 class Evidence:
-    """Everything the checker may look at."""
+    """Everything that the checker may read."""
 
     history: History
     calls: list[Call]
     dump: Dump
     allowed: Allowed = Allowed()
-    counts: dict[str, int] = field(default_factory=dict)  # what the proxies saw pass
+    counts: dict[str, int] = field(default_factory=dict)  # marks that the proxies counted
+    lease: float = 5.0  # seconds
 
 
 _GENERATIONS = """
-    SELECT g.id::text, g.status, g.epoch, g.final_epoch, g.final_n, g.sha256, g.error, g.attempts, g.tries,
+    SELECT g.id::text, g.status, g.epoch, g.final_epoch, g.final_n, g.sha256, g.error, g.attempts, g.usage, g.tries,
            g.idempotency_key, extract(epoch FROM g.finished_at)::float8 AS finished_at,
            g.cancel_at IS NOT NULL AS cancelled, asked.content AS message, answer.content AS content,
            answer.status AS message_status
@@ -99,7 +98,7 @@ _GENERATIONS = """
 
 
 def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
-    """The rows of this run's messages, with archives and what is left of checkpoints."""
+    """Read the rows of this run's messages, their archives and the checkpoints that are left."""
     with closing(psycopg2.connect(dsn, connect_timeout=5)) as connection, connection.cursor() as cursor:
         rows = _rows(cursor, _GENERATIONS, {"tags": f"message-{run}-%"})
         dump.generations = {row["id"]: row for row in rows}
@@ -122,7 +121,7 @@ def dump_postgres(dsn: str, run: int, dump: Dump) -> None:
 
 
 def _idle(cursor: Any, patience: float = 10) -> list[str]:
-    """Who is idle in a transaction, and still is after ``patience`` seconds: a thread may have to wait for its turn."""
+    """Sessions idle in a transaction for ``patience`` seconds or more. A shorter idle time is a thread's wait."""
     idle = """SELECT pid, xact_start, application_name, state, left(query, 80) AS query FROM pg_stat_activity
               WHERE state LIKE 'idle in transaction%%' AND now() - state_change > interval '1 second'"""
     until = time.monotonic() + patience
@@ -141,14 +140,14 @@ def _rows(cursor: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any
 
 
 def _unpacked(body: bytes) -> list[bytes]:
-    """The lines of what is packed: bodies one behind the other, the newest first."""
+    """The lines of packed bodies. Bodies follow one another, the newest first."""
     unpacker = zlib.decompressobj()
     lines = _apart(unpacker.decompress(body))
     return _unpacked(unpacker.unused_data) + lines if unpacker.unused_data else lines
 
 
 def _apart(lines: bytes) -> list[bytes]:
-    """The lines of one body: what stands between two pieces of text is one sign in it."""
+    """The lines of one body, which has one separator between two pieces of text."""
     for sign, kind in ((b'"', b"token"), (b"'", b"reasoning")):
         lines = lines.replace(b"\n" + sign, b'"}\n{"type":"%b","content":"' % kind)
     return lines.removeprefix(b'"}\n').split(b"\n")
@@ -163,7 +162,7 @@ def _archive(revisions: list[list[int]], body: bytes) -> Log:
 
 
 def dump_redis(url: str, namespace: str, ids: set[str], dump: Dump) -> None:
-    """The logs of this run, and every key that would stay for ever."""
+    """Read the logs of this run, and every key that would stay for ever."""
     with closing(redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)) as client:
         for key in client.scan_iter(f"{namespace}:*", count=1000):
             name = key.decode()
@@ -174,7 +173,7 @@ def dump_redis(url: str, namespace: str, ids: set[str], dump: Dump) -> None:
 
 
 def _is_endless(client: redis.Redis, key: bytes, patience: float = 5) -> bool:
-    """Whether a key would stay for ever: it has no time to live, and is given none soon."""
+    """True when a key has no time to live and gets none within ``patience`` seconds."""
     until = time.monotonic() + patience
     while client.ttl(key) == -1:
         if time.monotonic() > until:
@@ -184,7 +183,7 @@ def _is_endless(client: redis.Redis, key: bytes, patience: float = 5) -> bool:
 
 
 def forget_logs(url: str, namespace: str) -> int:
-    """Remove every log from Redis, as time does; how many there were."""
+    """Remove every log from Redis, as expiry does. Returns the number of logs."""
     with closing(redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)) as client:
         keys = [
             *client.scan_iter(f"{namespace}:*:log", count=1000),
@@ -194,12 +193,14 @@ def forget_logs(url: str, namespace: str) -> int:
 
 
 def read_provider_log(path: Path, run: int) -> list[Call]:
-    """The calls about this run's messages, and those about nobody's."""
+    """The calls about this run's messages, and the calls without a message."""
     calls: dict[int, Call] = {}
-    # The provider is still writing: what follows the last line feed is no line yet.
+    # The provider is still writing: bytes after the last line feed are no line yet.
     for line in path.read_bytes().split(b"\n")[:-1]:
         record = json.loads(line)
         if record["event"] == "begin":
+            if _names_a_conversation(record["body"]["messages"]):
+                continue
             tags = [tag for message in record["body"]["messages"] for tag in TAG.findall(_text(message))]
             tag = tags[0] if tags else None
             calls[record["number"]] = Call(record["number"], tag, record["started"], record["first_index"])
@@ -208,13 +209,18 @@ def read_provider_log(path: Path, run: int) -> list[Call]:
     return [call for call in calls.values() if call.tag is None or call.tag.startswith(f"message-{run}-")]
 
 
+def _names_a_conversation(messages: list[dict[str, Any]]) -> bool:
+    """True when a call is for a title and not for an answer."""
+    return len(messages) == 1 and _text(messages[0]).startswith("Name the conversation")
+
+
 def _text(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def footprint(pid: int, stores: Set[int] = frozenset()) -> Footprint | None:
-    """None when the process is gone. ``stores``: the ports of PostgreSQL and Redis as the process sees them."""
+    """The footprint of a process; None when it has ended. ``stores``: the process's ports of PostgreSQL and Redis."""
     with suppress(OSError, KeyError, ValueError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         values = {
@@ -229,7 +235,7 @@ def footprint(pid: int, stores: Set[int] = frozenset()) -> Footprint | None:
 
 
 def _connections(pid: int, ports: Set[int]) -> int:
-    """How many sockets of a process are connected to one of these ports."""
+    """The number of a process's sockets that are connected to one of these ports."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     there = {f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) in ports}
     count = 0

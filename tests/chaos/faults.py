@@ -1,4 +1,4 @@
-"""What can be done to a rig: each fault waits for its moment, strikes, and lets go again. All are written down."""
+"""The faults of a rig. Each fault waits for its moment, strikes, and ends. The history records all of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import psycopg2
 import redis
 
+from tests.chaos.history import Fault
 from tests.chaos.load import Load
 from tests.chaos.proxy import Link, Proxy
 from tests.chaos.rig import Member, Rig
@@ -33,13 +34,13 @@ class Strike:
         self.quick = quick
 
     async def under_way(self, share: float = 0.2) -> None:
-        """Wait until the readers have seen this share of what there is to see."""
+        """Wait until the readers have seen this share of all events."""
         plan = self.load.plan
         wanted = share * plan.generations * plan.tokens * len(plan.kinds)
         await self.within(90, lambda: self.load.progress() >= wanted)
 
     async def within(self, seconds: float, condition: Callable[[], bool]) -> bool:
-        """Whether it came true in time; it is waited for no longer than that."""
+        """Wait until ``condition`` is true, for ``seconds`` at most. Returns the last value."""
         until = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until:
@@ -48,7 +49,7 @@ class Strike:
         return True
 
     async def answering(self) -> None:
-        """Wait until somebody holds an answer, for those faults that nobody else would notice."""
+        """Wait until a worker holds an answer. Some faults have no effect on idle workers."""
         until = time.monotonic() + 20
         while time.monotonic() < until:
             for worker in self.rig.workers:
@@ -68,45 +69,72 @@ class Strike:
 
 
 async def kill_worker(strike: Strike, back_after: float = 2.0) -> None:
-    """kill -9 of the worker that holds most; a supervisor starts it again."""
+    """kill -9 of the worker with the most answers. A supervisor starts it again."""
     worker = await strike.rig.busiest()
-    held = await strike.rig.held_by(worker)
-    strike.rig.note("worker killed", " ".join([worker.name, *held]))
-    worker.kill()
+    await end_worker(strike, worker)
     await asyncio.sleep(back_after)
     worker.start()
 
 
-async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None, overtaken: float = 0.0) -> None:
-    """SIGSTOP until others have taken over what it held, then SIGCONT: a zombie that believes it is the owner.
+async def end_worker(strike: Strike, worker: Member) -> None:
+    """kill -9 of one worker."""
+    fault = strike.rig.note("worker killed", worker.name)
+    worker.kill()
+    fault.ended = time.time()
+    # The rows keep the worker's name until other workers claim them.
+    await name_answers(strike, fault, worker)
 
-    ``overtaken``: for so many seconds more, in which they say what the zombie is going to say, too.
+
+async def name_answers(strike: Strike, fault: Fault, worker: Member) -> list[str]:
+    """Add the answers of a worker to a fault. Returns their ids."""
+    held = await strike.rig.held_by(worker)
+    fault.detail = " ".join([fault.detail, *(one for one in held if one not in fault.detail)])
+    return held
+
+
+async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None, overtaken: float = 0.0) -> None:
+    """SIGSTOP until other workers have taken over the answers, then SIGCONT: a zombie that believes it is the owner.
+
+    One of its writes is on the way to Redis meanwhile. The write arrives when the answer has another owner, so that
+    the fence has something to refuse. ``overtaken``: seconds in which the others continue before the zombie wakes up.
     """
     worker = worker or await strike.rig.busiest()
-    held = await strike.rig.held_by(worker)
-    strike.rig.note("worker stopped", " ".join([worker.name, *held]))
-    worker.signal(signal.SIGSTOP)
-    await asyncio.sleep(seconds)
-    # ``seconds`` are enough on a machine that has nothing else to do.
-    until = time.monotonic() + 20
-    while set(held) & set(await strike.rig.held_by(worker)) and time.monotonic() < until:
-        await asyncio.sleep(0.2)
-    await asyncio.sleep(overtaken)
-    worker.signal(signal.SIGCONT)
-    strike.rig.note("worker continued", worker.name)
+    hop = strike.rig.hop(f"{worker.name}.redis")
+    with strike.rig.during("worker stopped", worker.name) as fault:
+        await name_answers(strike, fault, worker)
+        on_its_way = hop.hold(lambda data: b"XADD" in data or b"EVALSHA" in data)
+        await strike.within(10, on_its_way.is_set)
+        worker.signal(signal.SIGSTOP)
+        held = await name_answers(strike, fault, worker)
+        await asyncio.sleep(seconds)
+        # ``seconds`` are enough on an idle machine.
+        until = time.monotonic() + 20
+        while set(held) & set(await strike.rig.held_by(worker)) and time.monotonic() < until:
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(max(overtaken, 1.0))
+        refused = hop.counts["fenced"]
+        hop.flow()
+        await strike.within(3, lambda: hop.counts["fenced"] > refused)
+        worker.signal(signal.SIGCONT)
+    strike.rig.note("worker continued", worker.name).ended = time.time()
 
 
 async def leave_worker(strike: Strike) -> None:
     """SIGTERM, as a deployment sends it, and a new one afterwards."""
-    worker = await strike.rig.busiest()
-    held = await strike.rig.held_by(worker)
-    strike.rig.note("worker terminated", " ".join([worker.name, *held]))
-    await relieve(worker)
+    await dismiss_worker(strike, await strike.rig.busiest())
+
+
+async def dismiss_worker(strike: Strike, worker: Member) -> None:
+    """SIGTERM to one worker, and a new one when it has left."""
+    with strike.rig.during("worker terminated", worker.name) as fault:
+        await name_answers(strike, fault, worker)
+        await relieve(worker)
 
 
 async def relieve(member: Member, patience: float = 30) -> None:
-    """SIGTERM, and a new one when the old one has left; one that does not leave is killed, as supervisors do."""
+    """SIGTERM, and a new process when the old one has ended. One that does not end is killed, as supervisors do."""
     assert member.process
+    member.expect_end()
     member.process.ask_to_stop()
     await asyncio.to_thread(member.process.wait, patience)
     member.kill()
@@ -114,7 +142,7 @@ async def relieve(member: Member, patience: float = 30) -> None:
 
 
 def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
-    """Arm the worker's way to PostgreSQL: when a final COMMIT has taken place, it dies before it hears of it."""
+    """Arm the worker's way to PostgreSQL: after a final COMMIT the worker dies before the reply reaches it."""
     struck = threading.Event()
     proxy = rig.hop(f"{worker.name}.postgres")
 
@@ -129,7 +157,8 @@ def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
         if not link.notes.get("committing") or struck.is_set():
             return True
         struck.set()
-        rig.note("worker killed", f"{worker.name} between COMMIT and done")
+        rig.note("worker killed", f"{worker.name} between COMMIT and done:").ended = time.time()
+        worker.expect_end()
         with suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGKILL)
         return False
@@ -144,10 +173,11 @@ def kill_between_commit_and_done(rig: Rig, worker: Member) -> threading.Event:
 async def kill_web_process(strike: Strike) -> None:
     """kill -9 of one gunicorn worker; its master starts another."""
     web = strike.rng.choice(strike.rig.webs)
-    # A group that has just been started has none yet.
+    # A group that has just started has no worker process yet.
     await strike.within(60, lambda: bool(web.children))
     victim = strike.rng.choice(web.children)
-    strike.rig.note("web process killed", f"{web.name} {victim}")
+    strike.rig.note("web process killed", f"{web.name} {victim}").ended = time.time()
+    web.expected.add(victim)
     with suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
 
@@ -155,17 +185,17 @@ async def kill_web_process(strike: Strike) -> None:
 async def kill_web_master(strike: Strike, back_after: float = 1.0) -> None:
     """kill -9 of gunicorn's master: the whole group is gone until a supervisor starts it again."""
     web = strike.rng.choice(strike.rig.webs)
-    strike.rig.note("web master killed", web.name)
-    web.kill()
-    await asyncio.sleep(back_after)
-    web.start()
+    with strike.rig.during("web master killed", web.name):
+        web.kill()
+        await asyncio.sleep(back_after)
+        web.start()
 
 
 async def leave_web(strike: Strike, web: Member) -> None:
     """SIGTERM and a new one, as a deployment does it."""
-    strike.rig.note("web terminated", web.name)
-    await relieve(web)
-    await ready(web)
+    with strike.rig.during("web terminated", web.name):
+        await relieve(web)
+        await ready(web)
 
 
 async def ready(member: Member, timeout: float = 60) -> None:
@@ -178,23 +208,22 @@ async def ready(member: Member, timeout: float = 60) -> None:
 
 
 async def kill_redis(strike: Strike, away: float, lose_bytes: int = 0, empty: bool = False) -> None:
-    """kill -9; perhaps its file loses its end, or everything; start it again after ``away`` seconds."""
+    """kill -9, and a new start after ``away`` seconds. The file loses ``lose_bytes`` at its end, or everything."""
     valkey = strike.rig.valkey
-    strike.rig.note("redis killed", f"{away:g} s away, {'empty' if empty else f'{lose_bytes} bytes lost'}")
-    valkey.kill()
-    files = Path(valkey.directory, "appendonlydir")
-    for file in files.glob("*.incr.aof"):
-        size = file.stat().st_size
-        with file.open("r+b") as log:
-            log.truncate(0 if empty else max(0, size - lose_bytes))
-    await asyncio.sleep(away)
-    valkey.process = valkey.program().start()
-    strike.rig.note("redis started")
+    with strike.rig.during("redis killed", f"{away:g} s away, {'empty' if empty else f'{lose_bytes} bytes lost'}"):
+        valkey.kill()
+        files = Path(valkey.directory, "appendonlydir")
+        for file in files.glob("*.incr.aof"):
+            size = file.stat().st_size
+            with file.open("r+b") as log:
+                log.truncate(0 if empty else max(0, size - lose_bytes))
+        await asyncio.sleep(away)
+        valkey.process = valkey.program().start()
 
 
 async def lose_redis_tail(strike: Strike) -> None:
-    """A suffix lost while writers are alive, and again until one of them has noticed."""
-    for lost in (8_000, 16_000, 32_000):
+    """Redis loses a suffix while writers are alive. The loss is repeated until one writer has noticed it."""
+    for lost in (8_000, 16_000, 32_000, 64_000, 64_000, 64_000):
         await strike.answering()
         await kill_redis(strike, 0.2, lost)
         if await strike.within(5, lambda: bool(strike.rig.proxies.counts()["gap"])):
@@ -202,73 +231,71 @@ async def lose_redis_tail(strike: Strike) -> None:
 
 
 async def flush_redis(strike: Strike) -> None:
-    strike.rig.note("redis flushed")
-    await strike.rig.tell_redis(lambda client: client.flushall())
+    with strike.rig.during("redis flushed"):
+        await strike.rig.run_in_redis(lambda client: client.flushall())
 
 
 async def shut_redis_down(strike: Strike, away: float) -> None:
     """SHUTDOWN NOSAVE, with nothing left on disk."""
     valkey = strike.rig.valkey
-    strike.rig.note("redis shut down", "NOSAVE, files removed")
-    with strike.rig.redis() as client, suppress(redis.RedisError):
-        await asyncio.to_thread(client.shutdown, nosave=True)
-    valkey.kill()
-    for file in Path(valkey.directory, "appendonlydir").glob("*"):
-        file.unlink(missing_ok=True)
-    await asyncio.sleep(away)
-    valkey.process = valkey.program().start()
-    strike.rig.note("redis started")
+    with strike.rig.during("redis shut down", "NOSAVE, files removed"):
+        with strike.rig.redis() as client, suppress(redis.RedisError):
+            await asyncio.to_thread(client.shutdown, nosave=True)
+        valkey.kill()
+        for file in Path(valkey.directory, "appendonlydir").glob("*"):
+            file.unlink(missing_ok=True)
+        await asyncio.sleep(away)
+        valkey.process = valkey.program().start()
 
 
 async def fill_redis(strike: Strike, seconds: float) -> None:
-    """maxmemory below what is used: every write is refused."""
-    strike.rig.note("redis full", f"maxmemory for {seconds:g} s")
-    await strike.rig.tell_redis(lambda client: client.config_set("maxmemory", "1mb"))
-    await asyncio.sleep(seconds)
-    await strike.rig.tell_redis(lambda client: client.config_set("maxmemory", "0"))
-    strike.rig.note("redis has room")
+    """Set maxmemory below the used memory, so that Redis refuses every write."""
+    with strike.rig.during("redis full", f"maxmemory for {seconds:g} s"):
+        await strike.rig.run_in_redis(lambda client: client.config_set("maxmemory", "1mb"))
+        await asyncio.sleep(seconds)
+        await strike.rig.run_in_redis(lambda client: client.config_set("maxmemory", "0"))
 
 
 async def fill_redis_disk(strike: Strike, seconds: float) -> None:
-    """No byte more for Redis's log: it may not write, and says so to every writer."""
-    strike.rig.note("redis disk full", f"for {seconds:g} s")
-    filler = strike.rig.valkey.directory / "filler"
-    await asyncio.to_thread(fill, filler)
-    await asyncio.sleep(seconds)
-    filler.unlink()
-    strike.rig.note("redis disk has room")
+    """Fill the disk of Redis's append-only file, so that Redis refuses every write with an error."""
+    with strike.rig.during("redis disk full", f"for {seconds:g} s"):
+        filler = strike.rig.valkey.directory / "filler"
+        await asyncio.to_thread(fill, filler)
+        await asyncio.sleep(seconds)
+        filler.unlink()
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
 async def stop_postgres(strike: Strike, away: float, meanwhile: int = 0) -> None:
-    """As ``pg_ctl stop -m immediate``, and a start after ``away`` seconds, in which so many more messages are sent."""
+    """``pg_ctl stop -m immediate``, and a start after ``away`` seconds. ``meanwhile``: messages sent in between."""
     postgres = strike.rig.postgres
-    strike.rig.note("postgres stopped", f"immediately, {away:g} s")
-    if postgres.process:
-        with suppress(ProcessLookupError):
-            os.kill(postgres.process.pid, signal.SIGQUIT)
-        await asyncio.to_thread(postgres.process.wait, 10)
-    postgres.kill()
-    strike.load.ask(meanwhile)
-    await asyncio.sleep(away)
-    await asyncio.to_thread(postgres.before_start)
-    postgres.process = postgres.program().start()
-    strike.rig.note("postgres started")
+    with strike.rig.during("postgres stopped", f"immediately, {away:g} s"):
+        if postgres.process:
+            with suppress(ProcessLookupError):
+                os.kill(postgres.process.pid, signal.SIGQUIT)
+            await asyncio.to_thread(postgres.process.wait, 10)
+        postgres.kill()
+        strike.load.ask(meanwhile)
+        await asyncio.sleep(away)
+        await asyncio.to_thread(postgres.before_start)
+        postgres.process = postgres.program().start()
 
 
 async def freeze_postgres(strike: Strike, seconds: float) -> None:
-    strike.rig.note("postgres frozen", f"{seconds:g} s")
-    strike.rig.stop_server("postgres")
-    await asyncio.sleep(seconds)
-    strike.rig.resume_servers()
+    with strike.rig.during("postgres frozen", f"{seconds:g} s"):
+        strike.rig.stop_server("postgres")
+        await asyncio.sleep(seconds)
+        strike.rig.resume_servers()
 
 
 async def lock_generations(strike: Strike, seconds: float) -> None:
-    """Somebody's ALTER TABLE in the middle of the day."""
-    strike.rig.note("postgres locked", f"generations, {seconds:g} s")
-    with closing(await strike.rig.insist(lambda: _locking(strike.rig.dsn))):
+    """Hold the lock of an administrator's ALTER TABLE for ``seconds``."""
+    with (
+        strike.rig.during("postgres locked", f"generations, {seconds:g} s"),
+        closing(await strike.rig.insist(lambda: _locking(strike.rig.dsn))),
+    ):
         await asyncio.sleep(seconds)
 
 
@@ -285,32 +312,32 @@ def _locking(dsn: str) -> Any:
 
 
 async def terminate_backends(strike: Strike, seconds: float, period: float = 0.2) -> None:
-    """pg_terminate_backend of all of ours, again and again."""
-    strike.rig.note("backends terminated", f"every {period:g} s for {seconds:g} s")
+    """pg_terminate_backend of all sessions of the service, every ``period`` seconds."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with suppress(psycopg2.Error):
-            await asyncio.to_thread(
-                strike.rig.query,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'unbroken'",
-            )
-        await asyncio.sleep(period)
+    with strike.rig.during("backends terminated", f"every {period:g} s for {seconds:g} s"):
+        while time.monotonic() < until:
+            with suppress(psycopg2.Error):
+                await asyncio.to_thread(
+                    strike.rig.query,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'unbroken'",
+                )
+            await asyncio.sleep(period)
 
 
 async def fill_postgres_disk(strike: Strike, seconds: float, meanwhile: int = 0) -> None:
-    """No byte more, for ``seconds`` and until one of the messages that are sent ``meanwhile`` was refused."""
-    strike.rig.note("postgres disk full", f"for {seconds:g} s")
+    """Fill PostgreSQL's disk for ``seconds``, and until one of the ``meanwhile`` messages was refused."""
+    fault = strike.rig.note("postgres disk full", f"for {seconds:g} s")
     filler = strike.rig.postgres.directory / "filler"
     await asyncio.to_thread(fill, filler)
     strike.load.ask(meanwhile)
     began = time.monotonic()
     while (lasted := time.monotonic() - began) < seconds or (meanwhile and not strike.load.refused and lasted < 40):
-        # Segments written before are used up first; without them the next commit needs room.
+        # PostgreSQL uses existing WAL segments first; without them the next commit needs room.
         with suppress(psycopg2.Error):
             await asyncio.to_thread(strike.rig.query, "SELECT pg_switch_wal()")
         await asyncio.sleep(0.3)
     filler.unlink()
-    strike.rig.note("postgres disk has room")
+    fault.ended = time.time()
 
 
 def fill(path: Path) -> None:
@@ -326,48 +353,59 @@ def fill(path: Path) -> None:
 
 
 async def cut_everything(strike: Strike, seconds: float, period: float = 0.2, hops: list[Proxy] | None = None) -> None:
-    """Every connection of some hops, every ``period`` seconds."""
-    strike.rig.note("connections cut", f"every {period:g} s for {seconds:g} s")
+    """Reset every connection of ``hops``, or of all hops, every ``period`` seconds."""
+    hops = hops or list(strike.rig.proxies.all.values())
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for proxy in hops or list(strike.rig.proxies.all.values()):
-            proxy.cut()
-        await asyncio.sleep(period)
+    with strike.rig.during("connections cut", f"every {period:g} s for {seconds:g} s: {_names(hops)}"):
+        while time.monotonic() < until:
+            for proxy in hops:
+                proxy.cut()
+            await asyncio.sleep(period)
+
+
+def _names(hops: list[Proxy]) -> str:
+    return ", ".join(proxy.name for proxy in hops)
 
 
 async def lose_replies(strike: Strike, seconds: float, share: float, hops: list[Proxy]) -> None:
-    """The request is executed, the answer lost."""
-    strike.rig.note("replies lost", f"{share:.0%} for {seconds:g} s")
-    for proxy in hops:
-        proxy.lose_replies = share
-    await asyncio.sleep(seconds)
-    for proxy in hops:
-        proxy.lose_replies = 0.0
+    """Lose a share of the replies on ``hops``. The request is executed, its reply never arrives."""
+    with strike.rig.during("replies lost", f"{share:.0%} for {seconds:g} s: {_names(hops)}"):
+        for proxy in hops:
+            proxy.lose_replies = share
+        await asyncio.sleep(seconds)
+        for proxy in hops:
+            proxy.lose_replies = 0.0
 
 
 async def black_hole(strike: Strike, seconds: float, hops: list[Proxy]) -> None:
-    """Connections that look alive and carry nothing; afterwards they turn out to be dead."""
-    strike.rig.note("black hole", f"{', '.join(proxy.name for proxy in hops)} for {seconds:g} s")
-    for proxy in hops:
-        proxy.stall()
-    await asyncio.sleep(seconds)
-    for proxy in hops:
-        proxy.heal()
-    strike.rig.note("black hole closed")
+    """Stall the connections of ``hops``: they look alive and carry nothing. At the end they turn out to be dead."""
+    with strike.rig.during("black hole", f"for {seconds:g} s: {_names(hops)}"):
+        for proxy in hops:
+            proxy.stall()
+        await asyncio.sleep(seconds)
+        for proxy in hops:
+            proxy.heal()
+
+
+async def cut_provider(strike: Strike) -> None:
+    """Break off every call of the provider."""
+    with strike.rig.during("provider cut"):
+        for proxy in strike.rig.hops(".provider"):
+            proxy.cut()
 
 
 # --- the broker ---------------------------------------------------------------------------------------------------
 
 
 async def trouble_broker(strike: Strike, seconds: float) -> None:
-    """Messages vanish, come twice, and old ones come again."""
+    """Let messages of the broker vanish, arrive twice, and arrive again much later."""
     strike.rig.note("broker troubled", f"{seconds:g} s")
     queue = f"{strike.rig.namespace}:generations"
     known: list[bytes] = []
     until = time.monotonic() + seconds
     with strike.rig.redis() as client:
         while time.monotonic() < until:
-            # It may be starting still.
+            # The store may still be starting.
             with suppress(redis.RedisError):
                 message = await asyncio.to_thread(client.rpop, queue)
                 if isinstance(message, bytes):

@@ -1,8 +1,7 @@
-"""What a run measured: how soon things went on, what was said twice, how often readers were set back."""
+"""The measurements of a run: times of recovery, repeated text, resets of readers."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -27,7 +26,6 @@ def measure(evidence: Evidence) -> dict[str, Any]:
         "recoveries": _recoveries(evidence, by_generation),
         "returns": [seconds for reading in stable for seconds in _returns(reading)],
         "pauses": [pause for reading in stable if (pause := _pause(reading)) is not None],
-        "resets": sum(_resets(reading) for reading in readings),
         "resent_tokens": max(0, sent - kept),
         "provider_calls": dict(sorted(Counter(calls[asked.tag] for asked in evidence.history.asked).items())),
         "frames": sum(1 for reading in readings for _ in reading.frames()),
@@ -40,7 +38,7 @@ def measure(evidence: Evidence) -> dict[str, Any]:
 
 
 def _recoveries(evidence: Evidence, readers: dict[str, Reading]) -> list[float]:
-    """For each worker that was killed, stopped or told to leave, and each answer it held and that went on."""
+    """Seconds of recovery for each answer of each worker that was killed, stopped or sent SIGTERM."""
     seconds = []
     for fault in evidence.history.faults:
         if fault.kind not in ("worker killed", "worker stopped", "worker terminated"):
@@ -52,7 +50,7 @@ def _recoveries(evidence: Evidence, readers: dict[str, Reading]) -> list[float]:
 
 
 def _next_token(reader: Reading, fault: Fault) -> float | None:
-    """Seconds to the first token of a revision that did not exist when it happened."""
+    """Seconds from the fault to the first token of a revision that is newer than the fault."""
     before = [frame for frame in reader.frames() if frame.at <= fault.at]
     epoch = int((before[-1].id or "0-0").split("-")[0]) if before else 0
     for frame in reader.frames():
@@ -62,7 +60,7 @@ def _next_token(reader: Reading, fault: Fault) -> float | None:
 
 
 def _returns(reading: Reading) -> list[float]:
-    """How long each broken connection kept the reader from its next frame."""
+    """Seconds from the break of each connection to the reader's next frame."""
     found = []
     ended: float | None = None
     for connection in reading.connections:
@@ -77,16 +75,3 @@ def _returns(reading: Reading) -> list[float]:
 def _pause(reading: Reading) -> float | None:
     times = [frame.at for frame in reading.frames()]
     return round(max((b - a for a, b in pairwise(times)), default=0.0), 3) if len(times) > 1 else None
-
-
-def _resets(reading: Reading) -> int:
-    """How often text was taken back."""
-    had, count = "", 0
-    for frame in reading.frames():
-        event = json.loads(frame.data)
-        if event["type"] == "snapshot":
-            count += len(event["text"]) < len(had)
-            had = event["text"]
-        elif event["type"] == "token":
-            had += event["content"]
-    return count

@@ -1,5 +1,4 @@
-"""What the clients saw, written down as it happened; the checker reads nothing else of the service's doing.
-
+"""The record of a run as its clients saw it. The checker reads nothing else of the service's work.
 Times are seconds since 1970 by this machine's clock. A frame's ``data`` is the bytes behind ``data: ``.
 """
 
@@ -11,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# How a connection of a reader ended.
+# The ways in which a reader's connection ends.
 CLEAN = "clean"  # the body's end, in order
 BROKEN = "broken"  # anything else after the head: reset, no last chunk, silence
 NO_CONTENT = "204"
 REFUSED = "refused"  # no head came
-LEFT = "left"  # the reader itself hung up
+LEFT = "left"  # the reader hung up
 
 
 class Frame(NamedTuple):
@@ -41,7 +40,7 @@ class Connection:
 
 @dataclass
 class Reading:
-    """All that one reader of one generation saw. ``finished``: it was told the end."""
+    """All connections of one reader of one generation. ``finished``: the reader has received the end."""
 
     name: str
     kind: str
@@ -60,7 +59,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to a request that is no stream. ``status`` None: none came."""
+    """A reply to a request that is no stream. ``status`` None: no reply came."""
 
     at: float
     status: int | None
@@ -69,18 +68,20 @@ class Reply:
 
 @dataclass
 class Asked:
-    """One message and every try to send it. ``generation`` is the id the first 2xx named."""
+    """One message and every try to send it. ``generation`` is the id in the first reply with 2xx."""
 
     tag: str
     user: str
     key: str
     replies: list[Reply] = field(default_factory=list)
     generation: str | None = None
+    conversation: str | None = None
+    wishes: dict[str, Any] = field(default_factory=dict)  # the provider's behaviour for this message
 
 
 @dataclass
 class Polling:
-    """All answers one poller got about one generation."""
+    """All replies that one poller got about one generation."""
 
     name: str
     generation: str
@@ -97,18 +98,32 @@ class Cancelling:
     replies: list[Reply] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fault:
-    """Something the rig did. ``kind`` is a word of faults.py."""
+    """A fault that the rig caused. ``kind`` is a word of faults.py; ``ended`` None: the fault lasted until the healing.
+
+    The ``detail`` of a worker's fault begins with the worker's name and lists its answers. The ``detail`` of a network
+    fault ends with its hops, behind a colon.
+    """
 
     at: float
     kind: str
     detail: str = ""
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A process of the service that ended by itself."""
+
+    at: float
+    process: str
+    how: str
 
 
 @dataclass
 class Committed:
-    """What PostgreSQL said about a generation at the moment a reader was shown its end; None: it did not answer."""
+    """The status in PostgreSQL at the moment when a reader was shown the end; None: PostgreSQL did not reply."""
 
     generation: str
     at: float
@@ -117,24 +132,27 @@ class Committed:
 
 @dataclass
 class History:
-    """One run."""
+    """The records of all clients of one run, its faults and its exits."""
 
     seed: int
     scenario: str
-    run: int  # tells this run's messages from those of earlier runs in the same stores
+    run: int  # part of each message of this run; earlier runs in the same stores have other numbers
     asked: list[Asked] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    translations: list[Reading] = field(default_factory=list)  # readings over other protocols
+    feeds: list[Reading] = field(default_factory=list)  # their generation is empty
     pollings: list[Polling] = field(default_factory=list)
     cancellings: list[Cancelling] = field(default_factory=list)
-    foreign: list[Reply] = field(default_factory=list)  # answers to the wrong user
+    foreign: list[Reply] = field(default_factory=list)  # replies to the wrong user
     fetched: dict[str, Any] = field(default_factory=dict)  # generation → object after the end
     messages: dict[str, str] = field(default_factory=dict)  # generation → content of its message
     committed: list[Committed] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    exits: list[Exit] = field(default_factory=list)
     healed: float | None = None
 
     def save(self, path: Path) -> None:
-        """As JSON, for people."""
+        """Write the history as JSON for people."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), default=_readable, ensure_ascii=False))
 

@@ -1,4 +1,4 @@
-"""HTTP and server-sent events over bare sockets: an independent client that shares no line with what it checks."""
+"""HTTP and server-sent events over bare sockets: a client that shares no line with the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 class Unanswered(Exception):
-    """No answer came, or it made no sense."""
+    """No reply came, or the reply was not valid HTTP."""
 
 
 class Head(NamedTuple):
@@ -28,7 +28,7 @@ class Exchange:
         self._reader = reader
         self._writer = writer
         self.head: Head
-        # Whether the body has ended as HTTP says; False until then, and for ever when the connection broke.
+        # True when the body has ended as HTTP defines; False until then, and for ever after a broken connection.
         self.complete = False
 
     @classmethod
@@ -42,7 +42,7 @@ class Exchange:
         timeout: float = 10.0,
         receive_buffer: int | None = None,
     ) -> Exchange:
-        """Send a request and read the head of the answer. Raises Unanswered."""
+        """Send a request and read the head of the reply. Raises Unanswered."""
         sock = socket.socket()
         sock.setblocking(False)
         if receive_buffer:
@@ -51,7 +51,7 @@ class Exchange:
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
-                # With a limit this small a reader that does not read leaves the bytes to the kernel.
+                # With a limit this small the bytes of a reader that does not read stay in the kernel.
                 reader, writer = await asyncio.open_connection(sock=sock, limit=8192)
                 exchange = cls(reader, writer)
                 lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}"]
@@ -60,7 +60,7 @@ class Exchange:
                 writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 exchange.head = await exchange._read_head()
         except BaseException as error:
-            # A socket that a transport has belongs to the transport.
+            # A transport owns its socket and closes it.
             exchange.close() if exchange else sock.close()
             if isinstance(error, (OSError, ValueError, asyncio.IncompleteReadError)):
                 raise Unanswered(repr(error)) from None
@@ -77,7 +77,7 @@ class Exchange:
         return Head(status, headers)
 
     async def body(self, silence: float, piece: int = 65536) -> AsyncIterator[bytes]:
-        """The body as it comes. Ends when it ends or breaks (see ``complete``), or is silent for too long."""
+        """Yields the body as it arrives, until it ends or breaks (see ``complete``) or is silent for too long."""
         with suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             if self.head.headers.get("transfer-encoding", "").lower() == "chunked":
                 async for data in self._chunks(silence, piece):
@@ -118,7 +118,7 @@ class Exchange:
 async def call(
     port: int, method: str, path: str, headers: dict[str, str], body: Any = None, timeout: float = 10.0
 ) -> tuple[int, Any]:
-    """A whole exchange: status and the JSON of the answer, if it is JSON. Raises Unanswered."""
+    """Send a request. Returns the status and the JSON of the reply, or None without JSON. Raises Unanswered."""
     data = json.dumps(body).encode() if body is not None else b""
     sent = {**headers, "Connection": "close", **({"Content-Type": "application/json"} if data else {})}
     exchange = await Exchange.begin(port, method, path, sent, data, timeout)
@@ -134,7 +134,7 @@ async def call(
 
 
 class EventParser:
-    """text/event-stream, by the letter: an event counts with its blank line, and so does its id."""
+    """A strict parser of text/event-stream: an event and its id count only after the blank line."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,8 +1,8 @@
-"""Rigs side by side: the same scenarios with the same seed, dealt out to processes of their own.
+"""Rigs side by side: the scenarios of a run, distributed over processes.
 
-Each lane is ``python -m tests.chaos`` with its share and a report of its own; what it prints, it prints as it happens.
-Promises about seconds are looked at first, in a lane that has the machine for itself. What was only late, or came too
-late to hit its moment, is tried once more alone; a broken rule is not.
+Each lane is ``python -m tests.chaos`` with its share and a report of its own; its output appears at once. Scenarios
+with a promise in seconds run first, in a lane that has the machine for itself. A run that was only late, or that came
+too late to hit its moment, is repeated once alone. A run with a broken rule is not repeated.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 from tests.chaos.plants import PLANTS
 from tests.chaos.runner import Outcome
-from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.scenarios import MIXES, SCENARIOS, VARIANT_SHARE
 
-# What a lane is told: ("--scenario", name) or ("--plant", name).
+# One entry of a lane's command line: ("--scenario", name) or ("--plant", name).
 Share = list[tuple[str, str]]
 
-# What is said about a run that kept every rule and was too slow.
+# The violation of a run that kept every rule and was too slow.
 _SECONDS_RULES = {"recovery", "promise"}
-# Seconds on two cores, three rigs side by side, roughly; what is not named takes about half a minute, plants too.
+# Rough seconds on two cores with three rigs. Every other scenario or plant takes about 30 s.
 _USUAL = 30.0
 _SECONDS = {
     "two-zombies": 48.0,
@@ -44,7 +44,7 @@ _SECONDS = {
 def run(
     names: Sequence[str], plants: Sequence[str], options: argparse.Namespace, arguments: Sequence[str]
 ) -> list[Outcome]:
-    """Everything that was chosen, in ``options.jobs`` lanes; what a lane did not report has failed."""
+    """Run the chosen scenarios and plants in ``options.jobs`` lanes. A run that a lane did not report has failed."""
     work = [(_weight(name, options), ("--scenario", name)) for name in names]
     work += [(_weight(name, options), ("--plant", name)) for name in plants]
     alone = [words for _, words in work if words[1] in SCENARIOS and SCENARIOS[words[1]].timed]
@@ -61,7 +61,7 @@ def run(
 
 
 def may_have_been_late(outcome: Outcome) -> bool:
-    """Whether nothing is wrong with a run but the time it took, or the moment it missed."""
+    """True when a run's only fault is its time, or a missed moment."""
     if outcome.scenario not in SCENARIOS:
         return False
     is_timed = SCENARIOS[outcome.scenario].timed
@@ -92,11 +92,13 @@ def _start(share: Share, out: Path, arguments: Sequence[str]) -> tuple[Share, Pa
 
 
 def _weight(name: str, options: argparse.Namespace) -> float:
-    return options.seconds + 25.0 if name == "mix" else _SECONDS.get(name, _USUAL)
+    if name in MIXES:
+        return options.seconds * (1 if name == "mix" else VARIANT_SHARE) + 50.0
+    return _SECONDS.get(name, _USUAL)
 
 
 def _dealt(work: Sequence[tuple[float, tuple[str, str]]], lanes: int) -> list[Share]:
-    """The longest first, each to the lane that is free first."""
+    """Distribute the work: the longest first, each to the lane that is free first."""
     filled: list[tuple[float, Share]] = [(0.0, []) for _ in range(min(lanes, len(work)))]
     for seconds, words in sorted(work, key=lambda item: -item[0]):
         lightest = min(range(len(filled)), key=lambda lane: filled[lane][0])
@@ -106,7 +108,7 @@ def _dealt(work: Sequence[tuple[float, tuple[str, str]]], lanes: int) -> list[Sh
 
 
 def _common(arguments: Sequence[str]) -> list[str]:
-    """The command line without what is dealt out."""
+    """The command line without scenarios and plants."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--scenario", "--plant", "--jobs", "--out"):
         parser.add_argument(name, action="append")

@@ -1,6 +1,6 @@
 """Clients: people who send messages, read the answers in different ways, poll, cancel, and pry.
 
-They know the public API only, and write down everything they see in a History.
+The clients use the public API only, and record everything that they see in a History.
 """
 
 from __future__ import annotations
@@ -37,30 +37,35 @@ USERS = ("alice", "bob")
 
 
 def canary(user: str) -> str:
-    """A word that only this user ever says."""
+    """A word that appears in this user's messages only."""
     return f"canary-of-{user}-{sum(user.encode())}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the clients do. ``behaviour`` gives the fake upstream's behaviour for message number i."""
+    """The work of the clients. ``behaviour`` gives the fake upstream's behaviour for message number i."""
 
     generations: int = 12
     tokens: int = 240
     rate: float = 20.0
     ramp: float = 2.0  # seconds over which the messages are sent
     cancels: float = 0.1  # share of the generations
-    cancellers: int = 1  # who all cancel the same at the same time
+    cancellers: int = 1  # clients that cancel one generation at once
     cancel_within: tuple[float, float] = (1.0, 8.0)  # seconds after the message
     behaviour: Callable[[int], dict[str, Any]] = lambda i: {}
     kinds: tuple[str, ...] = ("stable", "reconnecting", "slow", "late")
     pollers: bool = True
-    silence: float = 8.0  # a reader that hears nothing for so long connects anew
+    silence: float = 8.0  # seconds of silence after which a reader reconnects
+    others: tuple[Callable[..., Reader], ...] = ()  # readers of other protocols, for each answer
+    chat_client: Callable[..., Any] | None = None
+    chats: float = 0.0  # share of the messages that are also sent as a chat completion
+    feeds: Callable[..., Any] | None = None  # a reader of a user's feed
+    models: Callable[[int], str | None] = lambda i: None  # the model of message number i
 
 
 @dataclass
 class Service:
-    """Where the clients find it: the ports of the web groups, a token for each user, and the ear at PostgreSQL."""
+    """The service for clients: ports of the web groups, a token for each user, a query of committed statuses."""
 
     ports: Sequence[int]
     tokens: dict[str, str]
@@ -82,13 +87,19 @@ class Load:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _shown: set[str] = field(default_factory=set)
     _sent: int = 0
+    feeds: list[Any] = field(default_factory=list)
+    _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Begin; ``wait`` for the end."""
+        """Start the clients; ``wait`` waits for their end."""
+        if self.plan.feeds:
+            self.feeds = [self.plan.feeds(self, user) for user in USERS]
+            self.history.feeds += [feed.reading for feed in self.feeds]
+            self._following = [asyncio.ensure_future(feed.run()) for feed in self.feeds]
         self._send(self.plan.generations, self.plan.ramp)
 
     def ask(self, count: int) -> None:
-        """So many messages beyond the plan, now."""
+        """Send ``count`` messages beyond the plan at once."""
         self._send(count, 0)
 
     def _send(self, count: int, ramp: float) -> None:
@@ -97,7 +108,7 @@ class Load:
         self._sent += count
 
     async def wait(self, timeout: float) -> bool:
-        """Whether every client was told the end of what it follows in time; those that were not give up."""
+        """Wait for every client. Returns True when all received their ends in time; late clients give up."""
         until = time.monotonic() + timeout
         while pending := [task for task in self._tasks if not task.done()]:
             left = until - time.monotonic()
@@ -112,13 +123,24 @@ class Load:
         await asyncio.gather(*pending, return_exceptions=True)
         return not pending
 
+    async def wait_for_feeds(self, timeout: float = 20) -> None:
+        """Wait until every reader of a feed has received every end, or gives up."""
+        until = time.monotonic() + timeout
+        while self.feeds and time.monotonic() < until and not all(feed.complete for feed in self.feeds):
+            await asyncio.sleep(0.2)
+        for task in self._following:
+            task.cancel()
+        for result in await asyncio.gather(*self._following, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
     def progress(self) -> int:
-        """Events all readers together have seen."""
+        """The number of events that all readers together have seen."""
         return sum(len(c.frames) for reading in self.history.readings for c in reading.connections)
 
     @property
     def refused(self) -> bool:
-        """Whether some message was answered with "not now"."""
+        """True when at least one message got the reply 429 or 503."""
         return any(reply.status == 503 for asked in self.history.asked for reply in asked.replies)
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
@@ -133,6 +155,7 @@ class Load:
         asked = Asked(f"message-{self.history.run}-{number}", user, f"key-{self.history.run}-{number}")
         self.history.asked.append(asked)
         wishes = {"tokens": plan.tokens, "rate": plan.rate, **plan.behaviour(number)}
+        asked.wishes = wishes
         await self._post(asked, wishes, rng)
         generation = asked.generation
         assert generation is not None
@@ -140,6 +163,11 @@ class Load:
             reader = Reader(self, generation, user, kind, random.Random(f"{asked.key} {kind}"))
             self.history.readings.append(reader.reading)
             self._spawn(reader.run())
+        makers = (*plan.others, *((plan.chat_client,) if plan.chat_client and rng.random() < plan.chats else ()))
+        for make in makers:
+            other = make(self, asked, random.Random(f"{asked.key} {make.__name__}"))
+            self.history.translations.append(other.reading)
+            self._spawn(other.run())
         if plan.pollers:
             self._spawn(self._poll(generation, user, rng))
         self._spawn(self._pry(generation, USERS[(number + 1) % len(USERS)]))
@@ -150,7 +178,7 @@ class Load:
     async def _post(self, asked: Asked, wishes: dict[str, Any], rng: random.Random) -> None:
         body = {
             "message": f"{asked.tag} {canary(asked.user)} {json.dumps({'fake': wishes})}",
-            "model": self.service.model,
+            "model": self.plan.models(int(asked.tag.rpartition("-")[2])) or self.service.model,
             "client_msg_id": asked.key,
         }
         while asked.generation is None:
@@ -158,11 +186,12 @@ class Load:
             asked.replies.append(reply)
             if reply.status in (200, 202):
                 asked.generation = reply.body["generation"]["id"]
+                asked.conversation = reply.body["conversation"]["id"]
             else:
                 await asyncio.sleep(rng.uniform(0.2, 0.6))
 
     async def cancel(self, generation: str, user: str, rng: random.Random) -> None:
-        """Cancel, insisting as a client does."""
+        """Cancel a generation, with repeated requests until a reply with 2xx."""
         cancelling = Cancelling(generation, user)
         self.history.cancellings.append(cancelling)
         while True:
@@ -207,7 +236,7 @@ class Load:
         return Reply(time.time(), status, answer)
 
     async def look_up_commit(self, generation: str) -> None:
-        """Somebody was just shown the end: is it true?"""
+        """Record the status in PostgreSQL; a reader has just been shown the end."""
         if generation in self._shown:
             return
         self._shown.add(generation)
@@ -216,7 +245,7 @@ class Load:
         self.history.committed.append(Committed(generation, at, status))
 
     async def fetch_all(self) -> None:
-        """After the end: every generation and the message it became."""
+        """Fetch every generation and its message after the end."""
         rng = random.Random(0)
         for asked in self.history.asked:
             if asked.generation is None:
@@ -236,7 +265,7 @@ class Load:
                             self.history.messages[asked.generation] = item["content"]
 
     async def read_again(self, kind: str, share: float = 1.0) -> None:
-        """Late readers, from the start and from somewhere, after the end."""
+        """Start late readers after the end, from the start and from a random position."""
         tasks = []
         for asked in self.history.asked:
             if asked.generation is None or self.rng.random() > share:
@@ -256,7 +285,7 @@ class Load:
 
 
 class Reader:
-    """Follows one generation to its end, connecting as often as it takes."""
+    """A reader of one generation. It reconnects until it has received the end."""
 
     def __init__(self, load: Load, generation: str, user: str, kind: str, rng: random.Random) -> None:
         self.reading = Reading(f"{kind} reader of {generation[-6:]}", kind, generation, user)
@@ -266,6 +295,8 @@ class Reader:
         self._rng = rng
         self._port = rng.randrange(len(load.service.ports))
         self._done = False
+        # Seconds until the reader hangs up; None: it reads to the end.
+        self.stays: tuple[float, float] | None = (0.3, 1.5) if kind == "reconnecting" else None
 
     async def run(self) -> None:
         if self._kind == "late":
@@ -276,22 +307,20 @@ class Reader:
                 self._port += 1
                 await asyncio.sleep(self._rng.uniform(0.05, 0.25))
         if self._kind == "reconnecting":
-            # Knows everything already, and must be told that there is nothing more.
+            # The reader has everything already and must get 204.
             await self._connect()
 
     async def _connect(self) -> None:
         connection = Connection(time.time(), self.cursor)
         self.reading.connections.append(connection)
         service = self._load.service
-        headers = {**service.headers(self.reading.user), "Accept": "text/event-stream"}
-        if self.cursor != "0-0":
-            headers["Last-Event-ID"] = self.cursor
+        path, headers = self._request()
         try:
             exchange = await Exchange.begin(
                 service.ports[self._port % len(service.ports)],
                 "GET",
-                f"{API}/generations/{self.reading.generation}/stream",
-                headers,
+                path,
+                {**service.headers(self.reading.user), "Accept": "text/event-stream", **headers},
                 receive_buffer=4096 if self._kind in ("slow", "stopped") else None,
             )
         except Unanswered:
@@ -303,14 +332,22 @@ class Reader:
                 await self._follow(exchange, connection)
             else:
                 self._end(connection, NO_CONTENT if exchange.head.status == 204 else str(exchange.head.status))
-                # Nothing left: right for those who know the end.
+                # 204: correct for a reader that knows the end.
                 self.reading.finished |= exchange.head.status == 204
         finally:
             exchange.close()
 
+    def _request(self) -> tuple[str, dict[str, str]]:
+        """Path and headers of the next connection."""
+        headers = {} if self.cursor == "0-0" else {"Last-Event-ID": self.cursor}
+        return f"{API}/generations/{self.reading.generation}/stream", headers
+
+    def _is_end(self, payload: bytes) -> bool:
+        return payload.startswith(b'{"type":"done"')
+
     async def _follow(self, exchange: Exchange, connection: Connection) -> None:
         parser = EventParser()
-        leave_at = time.time() + self._rng.uniform(0.3, 1.5) if self._kind == "reconnecting" else None
+        leave_at = time.time() + self._rng.uniform(*self.stays) if self.stays else None
         stop_at = time.time() + self._rng.uniform(0.5, 3) if self._kind == "stopped" else None
         piece = 256 if self._kind == "slow" else 65536
         async for data in exchange.body(self._load.plan.silence, piece):
@@ -318,7 +355,7 @@ class Reader:
             for identity, payload in parser.feed(data):
                 connection.frames.append(Frame(now, identity, payload))
                 self.cursor = identity or self.cursor
-                if payload.startswith(b'{"type":"done"'):
+                if self._is_end(payload):
                     self._done = True
                     await self._load.look_up_commit(self.reading.generation)
             if leave_at is not None and now > leave_at and not self._done:

@@ -1,10 +1,10 @@
 """The protocol as a model: one generation, its stores, workers, readers and a cancel, under seeded faults.
 
-Every actor is a generator; a ``yield`` is a place where something else may happen. PostgreSQL is a row with its
-transactions, Redis is the log's own twin in memory, and events, transcripts and joining are the real ones. A bug
-from ``BUGS`` can be planted; a schedule that finds a broken promise raises Broken.
+Every actor is a generator; another actor may run at each ``yield``. PostgreSQL is a row with its transactions. Redis is
+the log's twin in memory or a real one (``log``). Events, transcripts and joining are the production code. A bug from
+``BUGS`` can be planted; a schedule that finds a broken promise raises Broken.
 
-It mirrors worker/runner.py, worker/outbox.py, app/services/takeover.py, finishing.py, reading.py and generations.py,
+It mirrors worker/revision.py, worker/outbox.py, app/services/takeover.py, finishing.py, reading.py and generations.py,
 and is to be changed with them.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from app.domain.cursor import START, Cursor
 from app.domain.events import Done, Entry, Mark, Snapshot, Token, decode, encode, number
 from app.domain.transcript import Transcript, contiguous, digest, merge
-from app.eventlog.log import KEEP_TTL, PAGE, Answer
+from app.eventlog.log import KEEP_TTL, PAGE, AppendResult
 from app.eventlog.memory import MemoryLog
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ BUGS = {
     "cancel not stored": "only the process that cancels knows of it",
     "pub/sub trusted": "what is heard is shown, whatever was missed",
     "takeover without the log": "who cannot read it goes on from the checkpoints while others could",
+    "cancel from the checkpoints": "a request that cannot read the log ends the answer without it",
 }
 
 
@@ -50,7 +51,7 @@ class Broken(Exception):
 
 
 class Away(Exception):
-    """A store does not answer. Whether it did what it was asked to is not known."""
+    """A store does not reply. The effect of the request is unknown."""
 
 
 class Fenced(Exception):
@@ -62,13 +63,13 @@ class OutOfReach(Exception):
 
 
 class FaultyLog(MemoryLog):
-    """The log with the planted bugs that are its own."""
+    """The log with the planted bugs that concern a log."""
 
     bugs: frozenset[str] = frozenset()
 
     def append(
         self, generation_id: str, epoch: int, first: int, payloads: Sequence[bytes], ttl_ms: int = KEEP_TTL
-    ) -> Answer:
+    ) -> AppendResult:
         state = self._states.get(generation_id)
         if state is not None and "no fence" in self.bugs and epoch < state.epoch:
             for payload in payloads:
@@ -76,15 +77,24 @@ class FaultyLog(MemoryLog):
                 state.entries.append(entry)
                 state.n += 1
                 self._listener(generation_id, entry)
-            return Answer("OK", first + len(payloads) - 1)
+            return AppendResult("OK", first + len(payloads) - 1)
         if state is not None and "automatic ids" in self.bugs and epoch == state.epoch and payloads:
             return super().append(generation_id, epoch, state.n + 1, payloads, ttl_ms)
         return super().append(generation_id, epoch, first, payloads, ttl_ms)
 
+    def length(self, generation_id: str) -> int | None:
+        """The number of the log's entries; None without a log."""
+        state = self._states.get(generation_id)
+        return None if state is None else len(state.entries)
+
+
+# Makes a log that passes new entries to a listener.
+LogMaker = Callable[[Callable[[str, Entry], None]], Any]
+
 
 @dataclass
 class Row:
-    """The generation in PostgreSQL."""
+    """The generation's row in PostgreSQL."""
 
     status: str = "queued"
     epoch: int = 0
@@ -97,14 +107,14 @@ class Row:
 
 
 class World:
-    """Stores, provider, clock, dice, and what may be excused."""
+    """Stores, provider, clock, dice, and excuses."""
 
-    def __init__(self, seed: int, bugs: frozenset[str] = frozenset()) -> None:
+    def __init__(self, seed: int, bugs: frozenset[str], log: LogMaker) -> None:
         self.rng = random.Random(seed)
         self.bugs = bugs
         self.now = 0
         self.row = Row()
-        self.log = FaultyLog(self._hear)
+        self.log = log(self._hear)
         self.log.bugs = bugs
         self.messages = 1
         self.postgres_up = self.redis_up = True
@@ -114,9 +124,9 @@ class World:
         self.meanings: dict[Cursor, bytes] = {}
         self.cancel_promised = False
         self.writer_lost = False
-        self.log_lost_at = -1  # when Redis lost something last
-        self.out_of_reach = False  # the log was, of all who came, or of a cancel
-        self.claims: dict[int, tuple[int, set[Cursor]]] = {}  # of each epoch: when, and what the stores had then
+        self.log_lost_at = -1  # the last step at which Redis lost entries
+        self.out_of_reach = False  # no worker that came could read the log
+        self.claims: dict[int, tuple[int, set[Cursor]]] = {}  # by epoch: step of the claim, stored positions
         self.seen: set[str] = set()  # coverage
 
     def _hear(self, generation_id: str, entry: Entry) -> None:
@@ -130,7 +140,7 @@ class World:
     # --- stores, as actors use them
 
     def postgres(self, transaction: Callable[[], T]) -> Steps[T]:
-        """A transaction. Raises Away: before it, or after it when only the reply is lost."""
+        """Run a transaction. Raises Away: before the transaction, or after it when only the reply is lost."""
         yield
         if not self.postgres_up:
             raise Away
@@ -141,7 +151,7 @@ class World:
         return result
 
     def redis(self, command: Callable[[], T], cut_off: bool = False) -> Steps[T]:
-        """A command or script. Raises Away likewise, and always for who is ``cut_off`` while there are faults."""
+        """Run a command or script. Raises Away before or after it, and always when ``cut_off`` while faults last."""
         yield
         if not self.redis_up or (cut_off and self.faulty):
             raise Away
@@ -225,7 +235,7 @@ class World:
         self.claims[self.row.epoch] = (self.now, {entry.cursor for entry in had})
 
     def may_take_back(self, cursor: Cursor, epoch: int) -> bool:
-        """Whether revision ``epoch`` may open with less than who was at ``cursor`` has seen: nobody has it any more."""
+        """True when revision ``epoch`` may open with less than a reader at ``cursor`` has seen: no store has it."""
         claimed_at, had = self.claims.get(epoch, (0, set()))
         lost = self.log_lost_at >= 0 and (cursor not in had or self.log_lost_at >= claimed_at)
         return self.writer_lost and (self.out_of_reach or lost)
@@ -238,7 +248,7 @@ class World:
 
 @dataclass
 class Draft:
-    """As in worker/outbox.py."""
+    """A draft as in worker/draft.py."""
 
     epoch: int
     said: Transcript
@@ -255,7 +265,7 @@ class Draft:
 
 
 class Writer:
-    """What worker and web have in common: a takeover and an end. ``cut_off``: its own way to Redis is a black hole."""
+    """The common part of worker and web: a takeover and an end. ``cut_off``: its way to Redis is a black hole."""
 
     def __init__(self, world: World, cut_off: bool = False) -> None:
         self.world = world
@@ -265,7 +275,7 @@ class Writer:
         return self.world.redis(command, self.cut_off)
 
     def freeze(self, epoch: int, patience: int) -> Steps[tuple[Transcript, bool, bool]]:
-        """Takeover.freeze: the transcript, whether the revision is open, whether the log was read."""
+        """Takeover.freeze. Returns the transcript, a flag of the open revision, a flag of the log that was read."""
         world = self.world
         opened, logged = False, None
         for _ in range(patience):
@@ -299,12 +309,12 @@ class Writer:
             except Away:
                 yield
 
-    def cancel(self, epoch: int) -> Steps[None]:
-        """Generations.finish_cancel."""
+    def cancel(self, epoch: int, patience: int, must_read: bool) -> Steps[bool]:
+        """Generations.finish_cancel. Returns True when this call ended the generation."""
         world = self.world
-        said, opened, read = yield from self.freeze(epoch, 2)
-        if not read:
-            world.out_of_reach = True  # a cancel waits for nobody: the checkpoints have to do
+        said, opened, read = yield from self.freeze(epoch, patience)
+        if not read and epoch > 1 and must_read:
+            return False
         snapshot = Snapshot(said.text, "cancel", said.attempt)
         done = Done("cancelled", "cancelled", None, digest(said.text))
         payloads = [encode(snapshot), encode(done)]
@@ -314,6 +324,7 @@ class Writer:
             raise Fenced
         if opened:
             yield from self.redis(lambda: world.log.append(GID, epoch, 0, payloads))
+        return True
 
 
 class Worker(Writer):
@@ -322,7 +333,7 @@ class Worker(Writer):
     others_first = False
 
     def run(self) -> Steps[None]:
-        """Once, or a second time behind others, when the log could not be read the first time."""
+        """Run once, or again after other workers when the log could not be read the first time."""
         world = self.world
         try:
             epoch = yield from world.postgres(lambda: world.claim(0))
@@ -341,7 +352,7 @@ class Worker(Writer):
             epoch = yield from world.postgres(lambda: world.claim(HESITATION))
             if epoch is not None:
                 self.others_first = False
-                world.out_of_reach = True  # nobody came who could read it: as good as lost
+                world.out_of_reach = True  # no worker could read the log: it counts as lost
                 yield from self.bring_to_end(epoch)
         except (Fenced, Away):
             world.seen.add("fence")
@@ -350,11 +361,12 @@ class Worker(Writer):
         world = self.world
         while True:
             if world.row.cancelled:
-                yield from self.repeat(lambda epoch=epoch: self.cancel(epoch))
+                if not (yield from self.repeat(lambda epoch=epoch: self.cancel(epoch, 5, self.others_first))):
+                    raise OutOfReach
                 return
             if (yield from self.revision(epoch)):
                 return
-            # Read back under one's own lease: after a lost reply the epoch has moved on already.
+            # The row is read again under the worker's own lease: after a lost reply the epoch has moved on.
             following = yield from self.insist(lambda epoch=epoch: world.advance(epoch))
             if following is None:
                 raise Fenced
@@ -382,7 +394,7 @@ class Worker(Writer):
         world.calls.append(first)
         for index in range(first, TOKENS):
             if index > first and world.chance(0.03):
-                # The provider broke off. The next revision is built from the stores: they must have this one.
+                # The provider broke off. The next revision is built from the stores, which must hold this one.
                 while draft.saved < len(draft.payloads):
                     yield from self.save(draft)
                     yield
@@ -393,7 +405,7 @@ class Worker(Writer):
         return (yield from self.end(draft))
 
     def send_some(self, draft: Draft) -> Steps[None]:
-        """Whatever the outbox and the checkpointer find time for."""
+        """Let the outbox and the checkpointer send a random part of the draft."""
         world = self.world
         for _ in range(world.rng.randrange(0, 4)):
             yield
@@ -468,14 +480,17 @@ class Canceller(Writer):
         world = self.world
         try:
             epoch = yield from world.postgres(world.claim_to_cancel)
-            if epoch is not None:
-                yield from self.cancel(epoch)
+            if epoch is None:
+                return
+            if not (yield from self.cancel(epoch, 1, "cancel from the checkpoints" not in world.bugs)):
+                world.seen.add("cancel left")
+                yield from world.postgres(lambda: world.leave(epoch))
         except (Fenced, Away):
             pass
 
 
 class Reader:
-    """The relay and its client: everything that comes is judged as it comes."""
+    """The relay and its client. The reader checks each entry as it arrives."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -540,9 +555,9 @@ class Reader:
         self.done = True
 
 
-def run(seed: int, bugs: frozenset[str] = frozenset()) -> set[str]:
-    """One schedule; what it came across. Raises Broken."""
-    world = World(seed, bugs)
+def run(seed: int, bugs: frozenset[str] = frozenset(), log: LogMaker = FaultyLog) -> set[str]:
+    """Run one schedule. Returns its coverage. Raises Broken. Only the log in memory has planted bugs."""
+    world = World(seed, bugs, log)
     world.readers = [Reader(world) for _ in range(2)]
     actors: list[Generator[None, None, None]] = [reader.run() for reader in world.readers]
     writers: list[Generator[None, None, None]] = []
@@ -581,20 +596,19 @@ def run(seed: int, bugs: frozenset[str] = frozenset()) -> set[str]:
 
 
 def _strike(world: World, writers: list[Generator[None, None, None]], stopped: dict[Any, int]) -> None:
-    """Perhaps something goes wrong now."""
+    """Cause a random fault, or none."""
     rng = world.rng
     dice = rng.random()
     if dice < 0.012 and writers:
         writers.remove(rng.choice(writers))
     elif dice < 0.022 and writers:
-        # A zombie: it wakes up when others have long taken over, and goes on where it was.
+        # A zombie: it wakes up long after the takeover, and continues.
         stopped[rng.choice(writers)] = world.now + rng.randrange(LEASE // 2, LEASE * 2)
-    elif dice < 0.030 and GID in world.log._states:
-        entries = world.log._states[GID].entries
-        world.log.forget(GID, rng.randrange(len(entries) + 1))
+    elif dice < 0.030 and (length := world.log.length(GID)) is not None:
+        world.log.forget(GID, rng.randrange(length + 1))
         world.log_lost_at = world.now
     elif dice < 0.036:
-        world.log.drop(GID)
+        world.log.unlink([GID])
         world.log_lost_at = world.now
     elif dice < 0.046:
         world.redis_up = not world.redis_up
@@ -607,7 +621,7 @@ def _strike(world: World, writers: list[Generator[None, None, None]], stopped: d
 
 
 def _ring(world: World, writers: list[Generator[None, None, None]]) -> None:
-    """Celery's messages, and the sweeper that needs none."""
+    """Deliver Celery's messages, and run the sweeper, which needs no message."""
     if world.messages:
         world.messages -= 1
         writers.append(Worker(world, world.chance(0.3)).run())
@@ -618,7 +632,7 @@ def _ring(world: World, writers: list[Generator[None, None, None]]) -> None:
 
 
 def _judge(world: World) -> None:
-    """What must hold when all is over."""
+    """Check the promises at the end. Raises Broken."""
     row = world.row
     for entry in [*row.archive, *[Entry(c, p) for c, p in row.chunks.items()], *world.log.read(GID)]:
         world.meaning(entry)

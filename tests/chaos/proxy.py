@@ -1,16 +1,16 @@
-"""Every hop of the rig: TCP proxies that cut, delay, stall, swallow, and lose replies, as a scenario tells them.
+"""The hops of the rig: TCP proxies that cut, delay, stall, swallow and lose replies under a scenario's control.
 
-tests/fakes/proxy.py is for tests with a hop or two; here many share one thread, what passes is counted, and a
-scenario can strike at an exact moment::
+tests/fakes/proxy.py is for tests with a hop or two. Here many proxies share one thread, count their traffic, and let a
+scenario strike at an exact moment::
 
     with Proxies(seed=7) as proxies:
         proxy = proxies.add("worker.redis", valkey.port)
         proxy.lose_replies = 0.05      # the request is executed, its reply never arrives, the connection breaks
-        proxy.cut()                    # every connection is reset, new ones are welcome
+        proxy.cut()                    # every connection is reset, new ones are accepted
         proxy.heal()
 
-It looks into the traffic only to count ``marks`` (such as ``FENCED`` in the replies of Redis), to know whether a
-lost reply belonged to a COMMIT, and where a scenario gives it a hook.
+A proxy looks into the traffic only to count ``marks`` (such as ``FENCED`` in the replies of Redis), to recognise the
+lost reply of a COMMIT, and for a scenario's hook.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-# With this a close is a reset, which the other side notices at once.
+# With this option a close is a reset, which the other side notices at once.
 _RESET = struct.pack("ii", 1, 0)
 _CHUNK = 65536
 LOST_COMMIT = "lost reply of a COMMIT"
@@ -50,7 +50,7 @@ class Link:
             writer.transport.abort()
 
 
-# Called in the proxies' thread with what is about to be forwarded; False swallows it and resets the connection.
+# Called in the proxies' thread with the bytes to forward; False swallows them and resets the connection.
 Hook = Callable[[Link, bytes], bool]
 
 
@@ -76,22 +76,35 @@ class Proxy:
         self.on_request: Hook | None = None
         self.on_reply: Hook | None = None
 
-    # --- told from any thread
+    # --- called from any thread
 
     def cut(self) -> None:
-        """Reset every connection there is."""
+        """Reset every open connection."""
         self._call(self._cut)
 
     def stall(self) -> None:
         """Forward nothing; both sides believe that all is well."""
         self._call(self._flowing.clear)
 
+    def hold(self, what: Callable[[bytes], bool]) -> threading.Event:
+        """Stall at the first request for which ``what`` is true. Returns an event of it. ``flow`` continues."""
+        held = threading.Event()
+
+        def request(link: Link, data: bytes) -> bool:
+            if not held.is_set() and what(data):
+                self._flowing.clear()
+                held.set()
+            return True
+
+        self.on_request = request
+        return held
+
     def flow(self) -> None:
-        """End a stall as if nothing had been."""
+        """End a stall; the connections continue."""
         self._call(self._flowing.set)
 
     def heal(self) -> None:
-        """Behave. Connections that were stalled turn out to be dead, as after a partition."""
+        """End all faults. Connections that were stalled are reset, as after a partition."""
         self._behave()
         self._call(self._heal)
 
@@ -123,14 +136,14 @@ class Proxy:
                 from_server, link.server = await asyncio.open_connection("127.0.0.1", self.target)
                 await self._forward(reader, from_server, link)
         except (OSError, asyncio.CancelledError):
-            # Cancelled: the rig is over.
+            # Cancelled: the rig has ended.
             pass
         finally:
             self._links.discard(link)
             link.reset()
 
     async def _forward(self, reader: asyncio.StreamReader, from_server: asyncio.StreamReader, link: Link) -> None:
-        """Until either side ends. What the server sent before an orderly close arrives before the close does."""
+        """Forward until either side ends. Bytes that the server sent before a clean close arrive before the close."""
         assert link.server
         ask = asyncio.ensure_future(self._pump(reader, link.server, link, self._may_ask))
         answer = asyncio.ensure_future(self._pump(from_server, link.client, link, self._may_answer))
@@ -144,7 +157,7 @@ class Proxy:
                 await asyncio.wait_for(link.client.wait_closed(), 5)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: Link, may: Hook) -> bool:
-        """Forward until the end; True when it was an orderly one."""
+        """Forward until the end. Returns True for a clean end."""
         while data := await source.read(_CHUNK):
             if self.delay:
                 await asyncio.sleep(self.delay)
@@ -153,6 +166,7 @@ class Proxy:
             if not may(link, data):
                 link.reset()
                 return False
+            await self._flowing.wait()
             sink.write(data)
             await sink.drain()
         return True
@@ -209,6 +223,6 @@ class Proxies:
         return proxy
 
     def counts(self) -> Counter[str]:
-        """What all of them have counted."""
-        # Copied in one go: they count on in their own thread.
+        """The counts of all proxies together."""
+        # Copied at once: the proxies' thread goes on counting.
         return sum((Counter(dict(proxy.counts)) for proxy in self.all.values()), Counter())

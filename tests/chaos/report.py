@@ -1,10 +1,11 @@
-"""The page that ``make chaos`` leaves: out/chaos/index.html, self-contained, and the same as JSON."""
+"""The report of ``make chaos``: out/chaos/index.html, a self-contained page, and out/chaos/report.json."""
 
 from __future__ import annotations
 
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from html import escape
@@ -28,7 +29,7 @@ reach the places it is meant to reach counts as none."""
 
 
 def write(out: Path, outcomes: list[Outcome], *, append: bool = False) -> list[Path]:
-    """Both files; with ``append`` the outcomes of the last report stay, where they were not run again."""
+    """Write both files. With ``append`` the last report's outcomes stay, except those that were run again."""
     data, page = out / "report.json", out / "index.html"
     rows = [asdict(outcome) for outcome in outcomes]
     if append and data.exists():
@@ -84,7 +85,7 @@ def _table(rows: Sequence[dict[str, Any]], title: str) -> str:
             _cell(f.get("generations", ""), "n"),
             _cell(f.get("frames", ""), "n"),
             _cell(f"{max(f['pauses']):.1f} s" if f.get("pauses") else "", "n"),
-            _cell(f.get("resets", ""), "n"),
+            _cell(counted(row["resets"])),
             _cell(f.get("resent_tokens", ""), "n"),
             _cell(calls),
             _cell(met),
@@ -104,6 +105,13 @@ def _plants(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     )
     return f"<h2>Planted bugs</h2><table><tr><th>bug<th>what<th><th>first evidence</tr>{lines}</table>"
+
+
+def counted(resets: Iterable[str]) -> str:
+    """The number of resets and of each reason: ``3: redis killed + worker killed (worker-1) 2, …``."""
+    reasons = Counter(resets)
+    named = ", ".join(f"{why} {count}" for why, count in reasons.most_common())
+    return f"{reasons.total()}: {named}" if reasons else "0"
 
 
 def _cell(value: Any, kind: str = "") -> str:
@@ -141,7 +149,7 @@ def _histogram(values: Sequence[float], title: str, bins: int = 24) -> str:
 
 
 def _pauses(rows: Iterable[dict[str, Any]]) -> str:
-    """The longest silence each stable reader went through, as a line of dots for each scenario."""
+    """The longest silence of each stable reader, as a line of dots for each scenario."""
     shown = [(row["scenario"], row["figures"]["pauses"]) for row in rows if row["figures"]["pauses"]]
     if not shown:
         return ""

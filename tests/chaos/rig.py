@@ -18,8 +18,8 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -28,33 +28,53 @@ import jwt
 import psycopg2
 import redis
 
-from dev.postgres import ADMINISTRATOR, Postgres
+from dev.postgres import ADMINISTRATOR, OWNER, WEB, WORKER, Postgres
 from dev.process import CannotRun, Process, Program, last_lines
 from dev.server import HOST, Server, free_port
 from dev.valkey import Valkey
-from tests.chaos.evidence import Footprint, footprint
+from tests.chaos import targets
+from tests.chaos.evidence import REQUEST_THREADS, Footprint, footprint
+from tests.chaos.exits import ExitWatch
 from tests.chaos.history import Fault, History
 from tests.chaos.load import USERS, Service
 from tests.chaos.proxy import Proxies, Proxy
+from tests.fakes.pgbouncer import PgBouncer
+from tests.fakes.rabbitmq import RabbitMQ
 
 T = TypeVar("T")
+# PgBouncer's sessions of PostgreSQL, for all processes together.
+POOLED_SESSIONS = 20
 
 DATABASE = "unbroken"
-# A store that is starting, or was frozen until now, is waited for so long.
+# Stands in a command line for the number of the process's life.
+LIFE = "{life}"
+# The model that has a tool.
+TOOLED = "fake-tooled"
+# Seconds to wait for a store that is starting or was frozen.
 STORE_SECONDS = 60.0
-# What a Redis reply looks like when a writer was refused.
-REFUSALS = {b"$6\r\nFENCED": "fenced", b"$3\r\nGAP": "gap", b"$4\r\nLOST": "lost", b"$8\r\nUNOPENED": "unopened"}
+# Replies of Redis that refuse a writer; the first one is for a replaced writer's plain XADD.
+REFUSALS = {
+    b"equal or smaller": "fenced",
+    b"$6\r\nFENCED": "fenced",
+    b"$3\r\nGAP": "gap",
+    b"$4\r\nLOST": "lost",
+    b"$8\r\nUNOPENED": "unopened",
+}
 LIMITS = dict.fromkeys(
-    ("RATELIMIT_NEW_CONVERSATIONS", "RATELIMIT_GENERATIONS", "RATELIMIT_READS"), "1000000/minute"
-) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000", "TITLES": "words"}
+    ("RATELIMIT_NEW_CONVERSATIONS", "RATELIMIT_GENERATIONS", "RATELIMIT_IMPORTS", "RATELIMIT_READS"),
+    "1000000/minute",
+) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000", "TITLES": "words", "MAX_QUEUED_PER_USER": "1000"}
 SHORT = {"LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "1", "KEEPALIVE_SECONDS": "3"}
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
 class Build:
-    """What to start. ``settings`` go over ours; ``plant`` is a bug of tests/chaos/plants; ``clocks``: hours by which
-    a member's clock is off; ``small_disks``: PostgreSQL and Valkey get file systems that can be filled."""
+    """The variant of the deployment. ``settings`` override the rig's; ``plant`` is a bug of tests/chaos/plants;
+    ``clocks``: hours by which a member's clock is off; ``small_disks``: PostgreSQL and Valkey get file systems that can
+    be filled; ``members``: settings of single members; ``pgbouncer``: PgBouncer in front of PostgreSQL; ``rabbitmq``:
+    RabbitMQ as the broker in place of Redis; ``two_targets``: a second provider, of another kind.
+    """
 
     settings: dict[str, str] = field(default_factory=dict)
     webs: int = 2
@@ -62,21 +82,30 @@ class Build:
     plant: str | None = None
     clocks: dict[str, int] = field(default_factory=dict)
     small_disks: bool = False
+    members: dict[str, dict[str, str]] = field(default_factory=dict)
+    pgbouncer: bool = False
+    rabbitmq: bool = False
+    two_targets: bool = False
 
 
 class Member:
-    """One of our processes: started, ended, and started again on the same port with the same connections."""
+    """A process of the service that can be ended and started again, on one port and with one set of hops."""
 
     def __init__(self, name: str, program: Program, port: int = 0) -> None:
         self.name = name
         self.port = port
         self.process: Process | None = None
         self._program = program
+        self.expected: set[int] = set()
+        self.lives = 0  # the number of starts
 
     def start(self) -> None:
+        self.expected.clear()
+        self.lives += 1
         self._program.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_from = self._program.log.stat().st_size if self._program.log.exists() else 0
-        self.process = self._program.start()
+        argv = tuple(word.replace(LIFE, str(self.lives)) for word in self._program.argv)
+        self.process = replace(self._program, argv=argv).start()
 
     @property
     def pid(self) -> int:
@@ -100,12 +129,22 @@ class Member:
     def kill(self) -> None:
         """kill -9 of the whole group."""
         if self.process:
+            self.expect_end()
             self.process.kill()
+
+    def expect_end(self) -> None:
+        """Expect the end of all present processes: the rig causes it."""
+        self.expected |= {self.pid, *self.children}
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while the process runs."""
+        return self.process.poll() if self.process else None
 
     @property
     def ready(self) -> bool:
         if self.port:
-            return answers(f"http://{HOST}:{self.port}/readyz")
+            return serves(f"http://{HOST}:{self.port}/readyz")
         with self._program.log.open("rb") as log:
             log.seek(self._log_from)
             return b" ready" in log.read()
@@ -115,7 +154,7 @@ class Member:
 
 
 class Rig:
-    """``async with Rig(directory, seed, build) as rig``. ``history`` is the run that faults are written into."""
+    """``async with Rig(directory, seed, build) as rig``. ``history`` is the run that records the faults."""
 
     def __init__(self, directory: Path, seed: int, build: Build) -> None:
         self.directory = directory
@@ -128,8 +167,13 @@ class Rig:
         self.webs: list[Member] = []
         self.workers: list[Member] = []
         self.disks: list[Path] = []
-        # What processes hold after their first scenario: pools and threads come with it.
+        self.pooler: PgBouncer | None = None
+        self.broker: RabbitMQ | None = None
+        self.second: Member | None = None  # the second provider
+        self.second_port = 0
+        # Footprints after the first scenario, which fills pools and starts threads.
         self.warm: dict[str, Footprint] = {}
+        self.exits = ExitWatch(lambda: self.members, lambda exit_: self.history.exits.append(exit_))
 
     # --- life
 
@@ -144,14 +188,18 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.exits.stop()
         self.resume_servers()
-        for member in [*self.webs, *self.workers, getattr(self, "provider", None)]:
+        for member in [*self.webs, *self.workers, getattr(self, "provider", None), self.second]:
             if member is not None:
                 member.kill()
         self.proxies.__exit__(None, None, None)
         for server in (getattr(self, "valkey", None), getattr(self, "postgres", None)):
             if server is not None:
                 server.kill()
+        for server in (self.pooler, self.broker):
+            if server is not None:
+                server.stop()
         for disk in reversed(self.disks):
             os.system(f"umount -l {disk}")
 
@@ -165,18 +213,30 @@ class Rig:
         self.postgres.start(timeout=120)
         self.postgres.ensure_database(DATABASE)
         self._migrate()
+        await asyncio.to_thread(self._start_variants)
         self.provider_log = self.directory / "provider.log"
         self._start_provider()
         for index in range(self.build.webs):
             self.webs.append(self._web(f"web-{'ab'[index]}"))
         for index in range(self.build.workers):
             self.workers.append(self._worker(f"worker-{index + 1}"))
+        self._give_tools()
         for member in self.members:
             member.start()
         await self.until_ready()
+        self.exits.start()
+
+    def _start_variants(self) -> None:
+        """Start PgBouncer and RabbitMQ, if the build has them. Raises CannotRun."""
+        if self.build.pgbouncer:
+            self.pooler = PgBouncer(self.directory / "pgbouncer", self.postgres, pool=POOLED_SESSIONS)
+            self.pooler.start()
+        if self.build.rabbitmq:
+            self.broker = RabbitMQ(self.directory / "rabbitmq")
+            self.broker.start()
 
     def _disk(self, name: str, megabytes: int) -> Path:
-        """A directory; of a file system of its own where it shall be possible to fill it."""
+        """Make a directory. With small disks the directory is a file system of its own."""
         path = self.directory / name
         path.mkdir(parents=True, exist_ok=True)
         if self.build.small_disks:
@@ -192,7 +252,7 @@ class Rig:
         return [*self.webs, *self.workers]
 
     async def until_ready(self, timeout: float = 180, *, again: bool = False) -> None:
-        """Raises CannotRun when a member is not ready in time, or has ended; ``again``: then it is started again."""
+        """Wait for every member. Raises CannotRun when one is late or has ended. ``again``: restart ended ones."""
         until = time.monotonic() + timeout
         for member in self.members:
             while not await asyncio.to_thread(lambda member=member: member.ready):
@@ -203,9 +263,25 @@ class Rig:
                 await asyncio.sleep(0.1)
 
     def _migrate(self) -> None:
-        environment = {**os.environ, "DATABASE_URL": self.postgres.url(DATABASE)}
-        argv = (sys.executable, "-m", "alembic", "upgrade", "head")
-        Program("alembic", argv, self.directory / "alembic.log", environment).run(120)
+        environment = {
+            **os.environ,
+            "MIGRATION_DATABASE_URL": self.postgres.url(DATABASE, OWNER),
+            "DATABASE_URL": self.postgres.url(DATABASE, WEB),
+            "WORKER_DATABASE_URL": self.postgres.url(DATABASE, WORKER),
+        }
+        argv = (sys.executable, "-m", "app.ops.migrate")
+        Program("migrate", argv, self.directory / "migrate.log", environment).run(120)
+
+    def _give_tools(self) -> None:
+        """Configure a model that may call a tool of the service."""
+        fields = ("provider=openai", "upstream_name=fake", 'tools=["word_count"]')
+        self._configure(TOOLED, *fields)
+        if self.second:
+            self._configure(targets.FALLBACK, f"targets={json.dumps(targets.TARGETS)}")
+
+    def _configure(self, model: str, *fields: str) -> None:
+        argv = (sys.executable, "-m", "app.ops.models", "set", model, *fields)
+        Program("models", argv, self.directory / "models.log", self._environment("operator", WEB)).run(60)
 
     def _start_provider(self) -> None:
         log = self.directory / "provider.out"
@@ -218,13 +294,21 @@ class Rig:
                 raise CannotRun(f"the provider is not ready:\n{self.provider.tail()}")
             time.sleep(0.05)
         self.provider_port = int(said[1])
+        if self.build.two_targets:
+            self.second = Member("second", targets.program(self.directory))
+            self.second.start()
+            self.second_port = targets.port_of(self.directory)
 
     # --- members
 
     def _web(self, name: str) -> Member:
         port = free_port()
         self.proxies.add(f"client.{name}", port)
-        environment = self._environment(name) | {"BIND": f"{HOST}:{port}", "WEB_CONCURRENCY": "2", "WEB_THREADS": "24"}
+        environment = self._environment(name, WEB) | {
+            "BIND": f"{HOST}:{port}",
+            "WEB_CONCURRENCY": "2",
+            "WEB_THREADS": str(REQUEST_THREADS),
+        }
         door = "tests.chaos.plants.web:app" if self.build.plant else "wsgi:app"
         argv = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", door)
         return Member(name, self._program(name, argv, environment), port)
@@ -234,21 +318,30 @@ class Rig:
         celery = ["celery", "--app", door, "worker", "--pool", "threads", "--concurrency", "50"]
         celery += [
             "--hostname",
-            f"{name}@{self.namespace}",
+            # Each start has a name of its own: the rows of a dead process keep the dead process's name.
+            f"{name}-{LIFE}@{self.namespace}",
             "--loglevel",
             "INFO",
             "--without-gossip",
             "--without-mingle",
         ]
         argv = (sys.executable, "-m", *celery)
-        environment = self._environment(name) | {"WORKER_CONCURRENCY": "50"}
+        environment = self._environment(name, WORKER) | {"WORKER_CONCURRENCY": "50"}
         environment["OPENAI_BASE_URL"] = f"http://{HOST}:{self.hop(f'{name}.provider').port}/v1"
+        if self.second:
+            hop = self.proxies.add(f"{name}.second", self.second_port)
+            environment["UPSTREAM_SECOND_BASE_URL"] = f"http://{HOST}:{hop.port}"
         return Member(name, self._program(name, argv, environment))
 
-    def _environment(self, name: str) -> dict[str, str]:
-        postgres = self.proxies.add(f"{name}.postgres", self.postgres.port)
+    def _environment(self, name: str, login: str) -> dict[str, str]:
+        pooled = self.postgres.port if self.pooler is None else self.pooler.port
+        postgres = self.proxies.add(f"{name}.postgres", pooled)
         valkey = self.proxies.add(f"{name}.redis", self.valkey.port, REFUSALS)
         self.proxies.add(f"{name}.provider", self.provider_port)
+        broker = {}
+        if self.broker is not None:
+            hop = self.proxies.add(f"{name}.broker", self.broker.port)
+            broker = {"CELERY_BROKER_URL": self.broker.url.replace(f":{self.broker.port}/", f":{hop.port}/")}
         return {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
@@ -256,11 +349,14 @@ class Rig:
             **LIMITS,
             "JWT_SECRET": self.secret,
             "REDIS_NAMESPACE": self.namespace,
-            "DATABASE_URL": self.postgres.url(DATABASE).replace(f":{self.postgres.port}/", f":{postgres.port}/"),
+            "DATABASE_URL": self.postgres.url(DATABASE, login).replace(f":{self.postgres.port}/", f":{postgres.port}/"),
             "REDIS_URL": self.valkey.url().replace(f":{self.valkey.port}/", f":{valkey.port}/"),
             "OPENAI_BASE_URL": f"http://{HOST}:{self.provider_port}/v1",
             "CHAOS_PLANT": self.build.plant or "",
+            **broker,
+            **(targets.settings(self.second_port) if self.second else {}),
             **self.build.settings,
+            **self.build.members.get(name, {}),
         }
 
     def _program(self, name: str, argv: tuple[str, ...], environment: dict[str, str]) -> Program:
@@ -278,10 +374,19 @@ class Rig:
     # --- faults
 
     def note(self, kind: str, detail: str = "") -> Fault:
-        """Write a fault into the history."""
+        """Record a fault in the history."""
         fault = Fault(time.time(), kind, detail)
         self.history.faults.append(fault)
         return fault
+
+    @contextmanager
+    def during(self, kind: str, detail: str = "") -> Iterator[Fault]:
+        """A fault that lasts as long as the block."""
+        fault = self.note(kind, detail)
+        try:
+            yield fault
+        finally:
+            fault.ended = time.time()
 
     def hop(self, name: str) -> Proxy:
         return self.proxies.all[name]
@@ -291,17 +396,18 @@ class Rig:
         return [p for p in self.proxies.all.values() if any(p.name.startswith(e) or p.name.endswith(e) for e in ends)]
 
     async def held_by(self, worker: Member) -> list[str]:
-        """The generations a worker holds."""
-        held = "SELECT id::text FROM generations WHERE status = 'running' AND worker LIKE %s"
-        return [row[0] for row in await self.insist(lambda: self.query(held, f"%:{worker.pid}"))]
+        """The ids of the generations that a worker holds."""
+        held = "SELECT id::text FROM generations WHERE status = 'running' AND worker = %s"
+        name = f"{worker.name}-{worker.lives}@{self.namespace}"
+        return [row[0] for row in await self.insist(lambda: self.query(held, name))]
 
     async def busiest(self, among: Sequence[Member] = ()) -> Member:
-        """The worker that holds most."""
+        """The worker with the most generations."""
         holding = [(len(await self.held_by(worker)), worker) for worker in among or self.workers if worker.alive]
         return max(holding, key=lambda pair: pair[0])[1]
 
     def stop_server(self, name: str) -> None:
-        """SIGSTOP all of a server's processes, parents before their children: a stopped one makes no new ones."""
+        """SIGSTOP all of a server's processes, parents first: a stopped parent starts no new child."""
         for pid in self._server_pids(name):
             with suppress(ProcessLookupError):  # a backend may end at any moment
                 os.kill(pid, signal.SIGSTOP)
@@ -313,7 +419,7 @@ class Rig:
                     os.kill(pid, signal.SIGCONT)
 
     def _server_pids(self, name: str) -> Iterator[int]:
-        """A server's process and all below it. Whose children they are is looked at after the parent was handed out."""
+        """Yields a server's pid and the pids of all descendants. Children are listed after the parent was yielded."""
         server = getattr(self, name, None)
         if server is None or server.process is None:
             return
@@ -324,7 +430,8 @@ class Rig:
                 pids.extend(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     async def heal(self) -> None:
-        """Make everything run again that can run, and wait until it does."""
+        """End all faults, start every server and member again, and wait until all are ready."""
+        self.exits.look()
         for proxy in self.proxies.all.values():
             proxy.heal()
         self.resume_servers()
@@ -336,13 +443,12 @@ class Rig:
             else:
                 member.start()
         await self.until_ready(again=True)
+        for fault in self.history.faults:
+            fault.ended = fault.ended or time.time()
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Whoever ends meanwhile is started again, as by every supervisor.
-
-        A worker whose broker refused it (a full disk) leaves in its own time: it may still be there when all is healed.
-        """
+        """Start a process again that ends inside the block, as a supervisor does, and record its end."""
         watch = asyncio.ensure_future(self._watch())
         try:
             yield
@@ -351,13 +457,14 @@ class Rig:
 
     async def _watch(self) -> None:
         while True:
+            self.exits.look()
             for member in self.members:
                 if not member.alive:
                     member.start()
             await asyncio.sleep(0.5)
 
     async def _revive(self, server: Server) -> None:
-        """Wait until a server answers; one that has ended, now or in the middle of its start, is started again."""
+        """Wait until a server replies. A server that has ended, also during its start, is started again."""
         until = time.monotonic() + 120
         while not await asyncio.to_thread(server.is_ready):
             if time.monotonic() > until:
@@ -370,7 +477,7 @@ class Rig:
     # --- looking
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Past every proxy, as the administrator."""
+        """Run a statement as the administrator, past every proxy."""
         with closing(self._connect()) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
             return list(cursor.fetchall()) if cursor.description else []
@@ -382,13 +489,13 @@ class Rig:
 
     @property
     def dsn(self) -> str:
-        postgres = self.postgres
-        return f"host={HOST} port={postgres.port} user={ADMINISTRATOR} password={postgres.password} dbname={DATABASE}"
+        port, password = self.postgres.port, self.postgres.passwords[ADMINISTRATOR]
+        return f"host={HOST} port={port} user={ADMINISTRATOR} password={password} dbname={DATABASE}"
 
     async def insist(self, ask: Callable[[], T]) -> T:
-        """What a store answers to ``ask``, as soon as it does: an earlier fault may not be over yet.
+        """Call ``ask`` until it succeeds: a store may still suffer from an earlier fault. Returns the result.
 
-        Raises what it raised last when the store is away for longer than STORE_SECONDS.
+        Raises the last error when the store is away for longer than STORE_SECONDS.
         """
         until = time.monotonic() + STORE_SECONDS
         while True:
@@ -399,28 +506,28 @@ class Rig:
                     raise
             await asyncio.sleep(0.1)
 
-    async def tell_redis(self, tell: Callable[[redis.Redis], T]) -> T:
-        """Past every proxy, on a connection of its own, and as soon as it listens."""
+    async def run_in_redis(self, command: Callable[[redis.Redis], T]) -> T:
+        """Send commands to Redis over a connection of their own, past every proxy, as soon as Redis accepts one."""
 
-        def told() -> T:
+        def run() -> T:
             with self.redis() as client:
-                return tell(client)
+                return command(client)
 
-        return await self.insist(told)
+        return await self.insist(run)
 
     def redis(self) -> redis.Redis:
-        """Past every proxy."""
+        """A client of Redis past every proxy."""
         return redis.Redis.from_url(self.valkey.url(), socket_timeout=3, socket_connect_timeout=2)
 
     def committed(self, generation: str) -> str | None:
-        """A generation's status right now; None when PostgreSQL does not say."""
+        """The present status of a generation; None when PostgreSQL does not reply."""
         with suppress(psycopg2.Error):
             rows = self.query("SELECT status FROM generations WHERE id = %s", generation)
             return rows[0][0] if rows else "missing"
         return None
 
     def service(self) -> Service:
-        """How clients reach it: through the proxies."""
+        """The service as clients reach it, through the proxies."""
         ports = [self.hop(f"client.{web.name}").port for web in self.webs]
         return Service(ports, {user: self.token(user) for user in USERS}, self.committed)
 
@@ -431,7 +538,7 @@ class Rig:
         return jwt.encode({**claims, "jti": uuid4().hex}, self.secret, algorithm="HS256")
 
     def footprints(self) -> dict[str, Footprint]:
-        """Of every worker process and web process, by name and process id."""
+        """The footprint of every worker process and web process, by name and pid."""
         found = {}
         stores = {proxy.port for proxy in self.hops(".redis", ".postgres")}
         for member in self.members:
@@ -442,11 +549,14 @@ class Rig:
         return found
 
 
-def answers(url: str) -> bool:
-    """Whether a URL answers 200."""
+def serves(url: str) -> bool:
+    """True when a web process can serve requests, by its /readyz. Workers are members of their own."""
     try:
-        with _NO_PROXY.open(url, timeout=2) as response:
-            json.loads(response.read())
-            return bool(response.status == 200)
-    except (OSError, ValueError, http.client.HTTPException):
+        try:
+            with _NO_PROXY.open(url, timeout=5) as response:
+                checks = json.load(response)["checks"]
+        except urllib.error.HTTPError as error:
+            checks = json.load(error)["checks"]
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
         return False
+    return bool(checks.get("database") == "ok" and checks.get("hub") == "ok")

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from tests.chaos import checker, figures
+from tests.chaos import checker, figures, targets
 from tests.chaos.evidence import Dump, Evidence, dump_postgres, dump_redis, forget_logs, read_provider_log
 from tests.chaos.faults import Strike
 from tests.chaos.history import History
@@ -24,7 +24,10 @@ from tests.chaos.scenarios import Scenario
 
 @dataclass
 class Outcome:
-    """What one run showed. ``verdict``: passed, failed, no coverage, or skipped."""
+    """The result of one run. ``verdict``: passed, failed, no coverage, or skipped; only a passed run held.
+
+    ``resets``: the faults that explain each reset of a reader.
+    """
 
     scenario: str
     number: int
@@ -37,15 +40,16 @@ class Outcome:
     coverage: dict[str, int] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    resets: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def good(self) -> bool:
-        return self.verdict in ("passed", "skipped")
+        return self.verdict == "passed"
 
 
 async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool = True, keep: bool = False) -> Outcome:
-    """Run one scenario on a healthy rig. The history is kept under ``out`` when something is wrong, or to ``keep``."""
+    """Run one scenario on a healthy rig. The history stays under ``out`` after a violation, or with ``keep``."""
     began = time.monotonic()
     history = rig.history = History(seed, scenario.name, int(time.time() * 10))
     rng = random.Random(f"{seed} {scenario.name}")
@@ -63,16 +67,19 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     speaking = scenario.plan.tokens / scenario.plan.rate + scenario.plan.ramp
     async with nullcontext() if scenario.lasting else rig.watched():
         await load.wait(speaking + scenario.patience)
+        await load.wait_for_feeds()
     if scenario.lasting:
         await _look(rig, load, dump, with_redis=False)
         await rig.heal()
     else:
         await _look(rig, load, dump, with_redis=True)
-    # One that was there all the time has done all kinds of work; one that has just started would seem to grow.
+    # An old process has done all kinds of work. A process that has just started would seem to grow.
     rig.warm = {name: held for name, held in dump.after.items() if name in there} | rig.warm
     calls = read_provider_log(rig.provider_log, history.run)
+    if rig.second:
+        calls += targets.calls(rig.second_port, history.run)
     counts = dict(rig.proxies.counts())
-    evidence = Evidence(history, calls, dump, scenario.allowed, counts)
+    evidence = Evidence(history, calls, dump, scenario.allowed, counts, strike.lease)
     outcome = _judge(evidence, scenario, seed, time.monotonic() - began)
     if keep or outcome.verdict != "passed":
         folder = out / f"{scenario.name}-{seed}"
@@ -82,7 +89,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
 
 
 async def _look(rig: Rig, load: Load, dump: Dump, *, with_redis: bool) -> None:
-    """Everything that can be seen when it is over; late readers too, with Redis and then without its logs."""
+    """Collect the evidence after the end. Late readers read once with Redis and once without its logs."""
     ids = {asked.generation for asked in load.history.asked if asked.generation}
     await load.read_again("after the end", 0.3)
     if with_redis:
@@ -92,7 +99,7 @@ async def _look(rig: Rig, load: Load, dump: Dump, *, with_redis: bool) -> None:
     await load.read_again("archive", 0.5)
     await load.read_again("archive from the middle", 0.5)
     await load.fetch_all()
-    # What was left open by a client that hung up is closed within this time, or soon after on a busy machine.
+    # Seconds until the streams of clients that hung up are closed; on a busy machine it takes a little longer.
     await asyncio.sleep(1.5)
     until = time.monotonic() + 20
     dump.after = rig.footprints()
@@ -108,6 +115,7 @@ def _judge(evidence: Evidence, scenario: Scenario, seed: int, seconds: float) ->
         violations.append(checker.Violation("promise", scenario.name, complaint))
     covered = checker.coverage(evidence)
     measured = figures.measure(evidence)
+    resets = [reset.why or "nothing" for reset in checker.resets(evidence)]
     late = [t for t in measured["recoveries"] if scenario.within is not None and t > scenario.within]
     if late:
         violations.append(checker.Violation("recovery", scenario.name, f"next token after {max(late):.1f} s"))
@@ -128,6 +136,7 @@ def _judge(evidence: Evidence, scenario: Scenario, seed: int, seconds: float) ->
             f"{fault.at - _origin(evidence):7.2f} {fault.kind} {fault.detail[:160]}"
             for fault in evidence.history.faults
         ],
+        resets=resets,
         seconds=round(seconds, 1),
     )
 

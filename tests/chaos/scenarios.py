@@ -1,4 +1,4 @@
-"""Faults as a table: number, name, what is done and what may happen. Forms of a fault share a number; 25 is the mix."""
+"""The table of scenarios: number, name, fault, exceptions. Forms of one fault share a number; 25 is the mix."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 import redis
 
-from tests.chaos import faults, figures
+from tests.chaos import doors, faults, figures, targets
 from tests.chaos.evidence import Allowed, Evidence
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
 from tests.chaos.proxy import LOST_COMMIT
-from tests.chaos.rig import Build
+from tests.chaos.rig import TOOLED, Build
+from tests.fakes import pgbouncer, rabbitmq
 
 Judge = Callable[[Evidence], str | None]
 Fault = Callable[[Strike], Awaitable[None]]
@@ -24,10 +25,10 @@ Fault = Callable[[Strike], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One fault under load. ``covers``: what must have happened at least once for the run to count.
+    """One fault under load. ``covers``: the places that the run must have reached at least once to count.
 
-    ``lasting``: the fault stays until the clients are done. ``judge``: one more thing that must hold.
-    ``within``: seconds in which an affected answer must go on; None: not measured.
+    ``lasting``: the fault stays until the clients are done. ``judge``: one more rule.
+    ``within``: seconds in which an affected answer must continue; None: not measured.
     """
 
     number: int
@@ -41,8 +42,8 @@ class Scenario:
     lasting: bool = False
     judge: Judge | None = None
     within: float | None = None
-    timed: bool = False  # its promise is about seconds: nothing else should run beside it
-    patience: float = 90.0  # seconds after healing in which everything must be over, beyond what the provider takes
+    timed: bool = False  # its promise is in seconds: no other rig should run beside it
+    patience: float = 90.0  # seconds from the healing to the last end, without the provider's own time
     needs: Callable[[], str | None] = lambda: None
 
 
@@ -59,7 +60,7 @@ def scenario(
     return add
 
 
-@scenario(0, "calm", "Without a fault nothing is taken over and nobody is disturbed", allowed=Allowed(calls=1))
+@scenario(0, "calm", "Without a fault nothing is taken over and nobody is disturbed")
 async def calm(strike: Strike) -> None:
     await strike.under_way(0.3)
 
@@ -92,15 +93,14 @@ async def worker_killed_early(strike: Strike) -> None:
     trouble = asyncio.ensure_future(_lose_messages(strike, 4))
     await asyncio.sleep(2.2)
     for worker in strike.rig.workers[:2]:
-        strike.rig.note("worker killed", " ".join([worker.name, *await strike.rig.held_by(worker)]))
-        worker.kill()
+        await faults.end_worker(strike, worker)
     await trouble
     for worker in strike.rig.workers[:2]:
         worker.start()
 
 
 async def _lose_messages(strike: Strike, seconds: float) -> None:
-    """What a crash between the pop and the record of it does: the message is nowhere."""
+    """Remove messages from the broker, as a crash between the pop and its record does."""
     strike.rig.note("messages lost", f"{seconds:g} s")
     with strike.rig.redis() as client:
         for _ in range(int(seconds / 0.05)):
@@ -120,7 +120,6 @@ def _asked_once(evidence: Evidence) -> str | None:
     "Dead between COMMIT and done: readers get the same end, the provider is not asked again",
     plan=Plan(generations=3, tokens=60, cancels=0),
     build=Build(workers=1),
-    allowed=Allowed(calls=2),
     judge=lambda evidence: (
         None if any("COMMIT" in f.detail for f in evidence.history.faults) else "the moment was never hit"
     ),
@@ -129,6 +128,7 @@ async def worker_killed_before_done(strike: Strike) -> None:
     worker = strike.rig.workers[0]
     struck = faults.kill_between_commit_and_done(strike.rig, worker)
     await asyncio.to_thread(struck.wait, 90)
+    await faults.name_answers(strike, strike.rig.history.faults[-1], worker)
     await asyncio.sleep(1)
     strike.rig.hop(f"{worker.name}.postgres").heal()
     worker.kill()
@@ -166,14 +166,13 @@ def _back_in_two_seconds(evidence: Evidence) -> str | None:
     "web-killed",
     "Readers go on elsewhere with their cursor, within two seconds",
     plan=Plan(tokens=360),
-    allowed=Allowed(calls=1),
     judge=_back_in_two_seconds,
     timed=True,
 )
 async def web_killed(strike: Strike) -> None:
     await strike.under_way(0.15)
     for fault in (faults.kill_web_process, faults.kill_web_process, faults.kill_web_master):
-        # One at a time: the next blow comes when all are back.
+        # One group at a time: the next one is restarted when all are ready again.
         await strike.within(60, lambda: all(len(web.children) == 2 for web in strike.rig.webs))
         await fault(strike)
         await strike.later(3, 4)
@@ -207,7 +206,6 @@ def _no_reset(evidence: Evidence) -> str | None:
     "rolling-restarts",
     "Every process replaced under load, again and again: no reset",
     plan=Plan(tokens=500),
-    allowed=Allowed(calls=12),
     covers=("takeover",),
     judge=_no_reset,
 )
@@ -215,8 +213,7 @@ async def rolling_restarts(strike: Strike) -> None:
     await strike.under_way(0.08)
     for _ in range(1 if strike.quick else 5):
         for worker in strike.rig.workers:
-            strike.rig.note("worker terminated", " ".join([worker.name, *await strike.rig.held_by(worker)]))
-            await faults.relieve(worker)
+            await faults.dismiss_worker(strike, worker)
             await faults.ready(worker)
         for web in strike.rig.webs:
             await faults.leave_web(strike, web)
@@ -243,14 +240,12 @@ async def redis_tail_lost(strike: Strike) -> None:
     9,
     "redis-tail-and-worker-lost",
     "Redis and the worker die together: what nobody has is taken back, with a snapshot that says so",
-    allowed=Allowed(rewind=True),
     covers=("takeover",),
 )
 async def redis_tail_and_worker_lost(strike: Strike) -> None:
     await strike.under_way()
     worker = await strike.rig.busiest()
-    strike.rig.note("worker killed", " ".join([worker.name, *await strike.rig.held_by(worker)]))
-    worker.kill()
+    await faults.end_worker(strike, worker)
     await faults.kill_redis(strike, away=0.2, lose_bytes=60_000)
     worker.start()
 
@@ -283,16 +278,16 @@ async def redis_gone(strike: Strike) -> None:
 async def redis_frozen(strike: Strike) -> None:
     await strike.under_way()
     seconds = 8 if strike.quick else 20
-    strike.rig.note("redis frozen", f"{seconds} s")
-    strike.rig.stop_server("valkey")
-    await asyncio.sleep(seconds)
-    strike.rig.resume_servers()
+    with strike.rig.during("redis frozen", f"{seconds} s"):
+        strike.rig.stop_server("valkey")
+        await asyncio.sleep(seconds)
+        strike.rig.resume_servers()
 
 
 # --- 13 to 15: the network ----------------------------------------------------------------------------------------
 
 
-@scenario(13, "connections-cut", "Every connection of every hop cut five times a second", allowed=Allowed(errors=True))
+@scenario(13, "connections-cut", "Every connection of every hop cut five times a second")
 async def connections_cut(strike: Strike) -> None:
     await strike.under_way()
     hops = strike.rig.hops(".redis", ".postgres", "client.")
@@ -407,13 +402,11 @@ _TROUBLES: tuple[dict[str, Any], ...] = (
     "Stall, end of file, errors before and in the middle, NUL, split UTF-8, single bytes",
     plan=Plan(behaviour=lambda i: _TROUBLES[i % len(_TROUBLES)], tokens=80),
     build=Build(settings={"TOKEN_TIMEOUT": "3", "FIRST_TOKEN_TIMEOUT": "6"}),
-    allowed=Allowed(strange=True, calls=4),
+    allowed=Allowed(strange=True),
 )
 async def provider_troubled(strike: Strike) -> None:
     await strike.under_way(0.3)
-    strike.rig.note("provider cut")
-    for proxy in strike.rig.hops(".provider"):
-        proxy.cut()
+    await faults.cut_provider(strike)
 
 
 @scenario(
@@ -444,7 +437,7 @@ async def broker_troubled(strike: Strike) -> None:
 
 
 def _until_met(fault: Fault, *marks: str) -> Fault:
-    """A fault again, at most three times, until what it is for was seen on the wire: one of these counts."""
+    """The fault, repeated at most three times, until one of the ``marks`` was counted on the wire."""
 
     async def strike_until_met(strike: Strike) -> None:
         for _ in range(3):
@@ -456,7 +449,7 @@ def _until_met(fault: Fault, *marks: str) -> Fault:
     return strike_until_met
 
 
-# What a mix has to come across to count, whatever the dice say afterwards.
+# The places that every mix must reach; random faults follow.
 _FIRST: tuple[Fault, ...] = (
     faults.kill_worker,
     _until_met(lambda s: faults.freeze_worker(s, s.lease + 2), "fenced"),
@@ -475,14 +468,24 @@ _MIX: tuple[Fault, ...] = (
     lambda s: faults.stop_postgres(s, s.rng.uniform(1, 7)),
     lambda s: faults.freeze_postgres(s, s.rng.uniform(1, 7)),
     lambda s: faults.terminate_backends(s, 2),
-    lambda s: faults.cut_everything(s, 2, hops=s.rig.hops(".redis", ".postgres", "client.")),
-    lambda s: faults.black_hole(s, 6, s.rng.sample(s.rig.hops(".redis", ".postgres"), 3)),
+    lambda s: faults.cut_everything(s, 2, hops=s.rig.hops(".redis", ".postgres", ".broker", "client.")),
+    lambda s: faults.black_hole(s, 6, s.rng.sample(s.rig.hops(".redis", ".postgres", ".broker"), 3)),
     lambda s: faults.trouble_broker(s, 3),
+    faults.cut_provider,
 )
 
 
-def mix(seconds: float) -> Scenario:
-    """Random faults, one after the other, for so long; then everything has to come to its end."""
+def _behaviour(number: int) -> dict[str, Any]:
+    """The provider's behaviour: one message of six with reasoning, another one of six with a call of a tool."""
+    if number % 6 == 2:
+        return {"reasoning": 15}
+    if number % 6 == 4:
+        return {"tool_call": {"name": "word_count", "arguments": {"text": "one two"}}, "tool_rounds": 1, "tokens": 90}
+    return {}
+
+
+def mix(seconds: float, name: str = "mix") -> Scenario:
+    """Random faults, one after the other, for ``seconds``; every answer must end afterwards."""
 
     async def strike_at_random(strike: Strike) -> None:
         loop = asyncio.get_running_loop()
@@ -495,24 +498,104 @@ def mix(seconds: float) -> Scenario:
             await deck.pop()(strike)
             struck += 1
             await strike.later(0.5, 3)
-            # What was broken is repaired before the next thing breaks, as operators do; most of the time.
+            # Most faults are repaired before the next one strikes, as operators do.
             if strike.rng.random() < 0.7:
                 await strike.rig.heal()
 
-    generations = max(12, int(seconds / 4))
+    build, needs = MIXES[name]
+    if build.two_targets:
+        return _failover_mix(seconds, name, build)
+    plan = Plan(
+        generations=max(12, int(seconds / 4)),
+        ramp=max(2.0, seconds - 10),
+        tokens=240,
+        behaviour=_behaviour,
+        models=lambda i: TOOLED if "tool_call" in _behaviour(i) else None,
+        others=doors.OTHERS,
+        chat_client=doors.ChatAsker,
+        chats=0.25,
+        feeds=doors.FeedReader,
+    )
     return Scenario(
         25,
-        "mix",
+        name,
         f"A seeded mix of everything for {seconds:g} s, then healing: all ends, everybody is told",
         strike_at_random,
-        plan=Plan(generations=generations, ramp=max(2.0, seconds - 10), tokens=240),
-        allowed=Allowed(rewind=True, restart=True, errors=True, calls=12, footprint=False),
+        plan=plan,
+        build=build,
         covers=("takeover", "fence", "gap", "lost", "ambiguous commit", "archive"),
+        needs=needs,
     )
 
 
+# Faults of a mix with two targets: each of these once, and others at random.
+_TARGETS: tuple[Fault, ...] = (
+    targets.cut,
+    lambda s: targets.refuse(s, 9),
+    lambda s: targets.slow(s, targets.SILENCE + 3),
+    faults.kill_worker,
+    lambda s: faults.freeze_worker(s, s.lease + 2),
+    faults.flush_redis,
+)
+
+
+def _failover_mix(seconds: float, name: str, build: Build) -> Scenario:
+    """A mix in which every answer has two targets, and the first one is troubled."""
+
+    async def strike_at_random(strike: Strike) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        deck = strike.rng.sample(_TARGETS, len(_TARGETS))
+        await strike.under_way(0.02)
+        struck = 0
+        while struck < len(_TARGETS) or loop.time() < until:
+            deck = deck or strike.rng.sample(_TARGETS, len(_TARGETS))
+            await deck.pop()(strike)
+            struck += 1
+            await strike.later(1, 3)
+
+    plan = Plan(
+        # One round of the faults takes about 50 s: messages arrive during each of them.
+        generations=max(48, int(seconds)),
+        ramp=max(55.0, seconds),
+        tokens=200,
+        models=lambda i: targets.FALLBACK,
+    )
+    return Scenario(
+        25,
+        name,
+        f"A seeded mix of {seconds:g} s with two targets of two kinds: the second answers when the first fails",
+        strike_at_random,
+        plan=plan,
+        build=build,
+        covers=("takeover", "failover", "breaker"),
+    )
+
+
+# Titles come from a model, and one worker of three runs with STRICT_DURABILITY.
+_MIXED = Build(settings={"TITLES": "model"}, members={"worker-3": {"STRICT_DURABILITY": "1"}})
+MIXES: dict[str, tuple[Build, Callable[[], str | None]]] = {
+    "mix": (_MIXED, lambda: None),
+    "mix-pgbouncer": (
+        replace(_MIXED, pgbouncer=True),
+        lambda: None if pgbouncer.binary() else "pgbouncer is not installed",
+    ),
+    "mix-rabbitmq": (replace(_MIXED, rabbitmq=True), rabbitmq.missing),
+    "mix-failover": (Build(two_targets=True), lambda: None),
+}
+# The variants take this share of the seconds of the mix.
+VARIANT_SHARE = 1 / 3
+
+
+def find(name: str, seconds: float) -> Scenario:
+    """A scenario by its name; ``seconds`` are those of the mix."""
+    if name in MIXES:
+        return mix(seconds if name == "mix" else max(20.0, seconds * VARIANT_SHARE), name)
+    return SCENARIOS[name]
+
+
 def sized(chosen: Scenario, generations: int | None, tokens: int | None, rate: float | None) -> Scenario:
-    """The same under another load."""
+    """The scenario under another load."""
     given = {"generations": generations, "tokens": tokens, "rate": rate}
     plan = replace(chosen.plan, **{name: value for name, value in given.items() if value is not None})
     return replace(chosen, plan=plan)

@@ -1,8 +1,8 @@
-"""A real instance: web processes, a worker, and an upstream that does as it is told."""
+"""A real instance: web processes, a worker, and an upstream that a test controls."""
 
 from __future__ import annotations
 
-import time
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.services.catalogue import FRESH_SECONDS
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, Web, Worker
 
+# A key of signed requests, for every user.
+KEY_ID, KEY = "example", b64encode(b"signed" * 8).decode()
+
 
 @dataclass
 class Site:
-    """What a client needs to know, and what a test does behind its back."""
+    """The address and the tokens for clients, and the faults that a test causes."""
 
     stack: Stack
     web: Web
@@ -26,12 +28,12 @@ class Site:
     worker: Worker
 
     def kill_worker(self) -> None:
-        """kill -9 to the only worker, and a new one in its place."""
+        """Kill the only worker with SIGKILL, and start a new one."""
         self.worker.kill()
         self.worker = self.stack.worker()
 
     def add_model(self, name: str, upstream_name: str, on_interruption: str) -> None:
-        """A model of the upstream with a policy of its own, once every process knows it."""
+        """Add a model of the upstream with this policy after an interruption."""
         with self.stack.resources.database.system() as tx:
             tx.execute(
                 text(
@@ -40,8 +42,6 @@ class Site:
                 ),
                 {"name": name, "upstream_name": upstream_name, "policy": on_interruption},
             )
-        # Until then its name is passed to the upstream like any other; a look at the table may have been under way.
-        time.sleep(FRESH_SECONDS + 1)
 
     @property
     def base_url(self) -> str:
@@ -57,13 +57,18 @@ def site(tmp_path_factory: pytest.TempPathFactory, module_database_url: str, val
     with FakeUpstream() as upstream:
         directory: Path = tmp_path_factory.mktemp("site")
         limits = {"MAX_STREAMS_PER_USER": 50, "TOKEN_TIMEOUT": 20}
+        receivers = {
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "WEBHOOK_ALLOW_HTTP": 1, "WEBHOOK_PORTS": "1024-65535",
+        }  # fmt: skip
         stack = Stack(
             directory,
             module_database_url,
             valkey.url(),
             OPENAI_BASE_URL=upstream.base_url,
             DEFAULT_MODEL="offline",
+            HMAC_KEYS=f"{KEY_ID}:{KEY}",
             **limits,
+            **receivers,
         )
         try:
             worker = stack.worker()

@@ -32,14 +32,14 @@ def node(script: Path, *arguments: str, **variables: str) -> subprocess.Popen[st
 
 
 def installed() -> None:
-    """Make sure the packages are there as the lock file has them. Skips the test when they cannot be had."""
+    """Install the packages of the lock file. Skips the test when that fails."""
     if reason := _why_not():
         pytest.skip(reason)
 
 
 @cache
 def _why_not() -> str | None:
-    """Install once; why that is impossible, asked once and not again by every test."""
+    """Install once for all tests. Returns the reason of a failure."""
     binary, npm = binaries()
     with (HERE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,7 +58,7 @@ def _why_not() -> str | None:
 
 
 def _is_current() -> bool:
-    """Whether what is installed is what the lock file names."""
+    """Tells whether the installed packages are those of the lock file."""
     wanted = json.loads((HERE / "package-lock.json").read_text())["packages"]
     for place, package in wanted.items():
         if not place or package.get("optional"):

@@ -1,4 +1,4 @@
-"""The Vercel AI SDK, unmodified, against a real instance. What each scenario does is in node/aisdk.mjs."""
+"""The Vercel AI SDK, unmodified, against a real instance. node/aisdk.mjs has the scenarios."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIR = "user assistant"
 
 
 def run(site: Site, scenario: str, at: Callable[[], None] = lambda: None, **variables: str) -> Any:
-    """What a scenario says it saw. ``at`` is called when it says that its moment has come."""
+    """The result that a scenario prints. ``at`` is called when the scenario prints its mark."""
     installed()
     given = {"URL_": site.web.url, "TOKEN": site.key(), "OTHER": site.key("bob"), **variables}
     process = node(SCRIPT, scenario, **given)

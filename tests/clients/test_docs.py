@@ -1,28 +1,32 @@
-"""The pages of docs/clients: every block marked `run` is run as it stands there, against a real instance."""
+"""README and the pages of docs/clients: each block with the mark `run` is run unchanged against a real instance."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Site
+from tests.clients.conftest import KEY, KEY_ID, Site
 from tests.clients.node import HERE, installed, node
 
 pytestmark = pytest.mark.slow
 
-PAGES = Path(__file__).resolve().parents[2] / "docs" / "clients"
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "clients"
 SECONDS = 300
 _BLOCK = re.compile(r"^```(\w+) run\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # What each block must say at its end, by page, in order. Several patterns: of the last lines.
 EXPECTED = {
+    "README": [r'^data: {"type":"done",.*"status":"completed"', r"\w+ \w+"],
     "ai-sdk": [r"^\d{3,} characters, then all \d{4,}: true$"],
     "eventsource": [r"^completed: \d{4,} characters$"],
     "feed": [r"^conversation.updated\nreplay.end\n(presence\n)*1$", r"^[1-9]\d*\n2$"],
+    "signed-requests": [r"^queued\ncompleted \d{3,}$", r"^200 true$"],
     "curl": [
         r'^data: {"type":"done",.*"status":"completed".*\nid: 1-\d+\n$',
         # Fewer events on a busy machine, where pieces share one.
@@ -35,7 +39,8 @@ EXPECTED = {
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    return _BLOCK.findall((PAGES / f"{page}.md").read_text())
+    folder = ROOT if page == "README" else PAGES
+    return _BLOCK.findall((folder / f"{page}.md").read_text())
 
 
 @pytest.mark.parametrize(
@@ -45,13 +50,14 @@ def test_what_a_page_says_works(site: Site, page: str, number: int, tmp_path: Pa
     found = blocks(page)
     assert len(found) == len(EXPECTED[page]), "every example is expected to say something"
     language, code = found[number]
-    told = _run(language, code, {"URL": site.web.url, "TOKEN": site.key()}, tmp_path)
+    variables = {"URL": site.web.url, "TOKEN": site.key(), "KEY_ID": KEY_ID, "KEY": KEY}
+    told = _run(language, code, variables, tmp_path)
     assert re.search(EXPECTED[page][number], told, re.MULTILINE), told[-2000:]
 
 
 def _run(language: str, code: str, variables: dict[str, str], directory: Path) -> str:
-    if language == "sh":
-        command = ["sh", "-eu", "-c", code]
+    if language in ("sh", "python"):
+        command = ["sh", "-eu", "-c", code] if language == "sh" else [sys.executable, "-c", code]
         ran = subprocess.run(
             command, cwd=directory, env={**os.environ, **variables}, capture_output=True, text=True, timeout=SECONDS
         )

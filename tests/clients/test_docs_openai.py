@@ -1,4 +1,4 @@
-"""The examples of docs/clients, each run as a reader would run it."""
+"""The examples of docs/clients, run unchanged."""
 
 from __future__ import annotations
 

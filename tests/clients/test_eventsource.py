@@ -1,4 +1,4 @@
-"""npm's eventsource, unmodified, with tickets against a real instance. What it does is in node/eventsource.mjs."""
+"""npm's eventsource, unmodified, with tickets against a real instance. node/eventsource.mjs has the scenarios."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 300
 
 
 def run(site: Site, scenario: str, at: Callable[[], None] = lambda: None, **variables: str) -> Any:
-    """What a scenario says it saw. ``at`` is called when it says that its moment has come."""
+    """The result that a scenario prints. ``at`` is called when the scenario prints its mark."""
     installed()
     process = node(SCRIPT, scenario, **{"URL_": site.web.url, "TOKEN": site.key(), **variables})
     try:

@@ -1,4 +1,4 @@
-"""OpenAI's Node SDK, unmodified, against a real instance. What each scenario does is in node/openai.mjs."""
+"""OpenAI's Node SDK, unmodified, against a real instance. node/openai.mjs has the scenarios."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 300
 
 
 def run(site: Site, scenario: str, at: Callable[[], None] = lambda: None, **variables: str) -> Any:
-    """What a scenario says it saw. ``at`` is called when it says that its moment has come."""
+    """The result that a scenario prints. ``at`` is called when the scenario prints its mark."""
     installed()
     given = {"BASE_URL": site.base_url, "API_KEY": site.key(), "OTHER_KEY": site.key("bob"), **variables}
     process = node(SCRIPT, scenario, **given)
@@ -76,14 +76,14 @@ def test_the_same_idempotency_key_is_the_same_response(site: Site) -> None:
 def test_refusals_become_the_sdks_exceptions(site: Site) -> None:
     assert run(site, "errors") == {
         "invalid": ["BadRequestError", 400, True, True],
-        "unknown": ["BadRequestError", 400, True, True],
+        "unoffered": ["BadRequestError", 400, True, True],
         "key": ["AuthenticationError", 401, True, True],
         "missing": ["NotFoundError", 404, True, True],
         "others": ["NotFoundError", 404, True, True],
         "others_stream": ["NotFoundError", 404, True, True],
         "busy": ["ConflictError", 409, True, True],
         "route": ["NotFoundError", 404, True, True],
-        "failed": ["InternalServerError", 500, True, True],
+        "failed": ["InternalServerError", 502, True, True],
     }
 
 

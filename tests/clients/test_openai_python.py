@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK, unmodified and strict about every field, against a real instance."""
+"""OpenAI's Python SDK, unmodified and with strict types, against a real instance."""
 
 from __future__ import annotations
 
@@ -199,7 +199,11 @@ def test_a_lost_answer_is_found_by_the_sdks_own_retry_with_the_key(site: Site) -
 
 ERRORS: list[tuple[type[openai.APIStatusError], int, Callable[[OpenAI], Any]]] = [
     (openai.BadRequestError, 400, lambda c: c.responses.create(model=QUICK, input="x", temperature=9)),
-    (openai.BadRequestError, 400, lambda c: c.responses.create(model=QUICK, input="x", extra_body={"colour": "red"})),
+    (
+        openai.BadRequestError,
+        400,
+        lambda c: c.chat.completions.create(model=QUICK, n=2, messages=[{"role": "user", "content": "x"}]),
+    ),
     (openai.BadRequestError, 400, lambda c: c.responses.create(model=QUICK, input=[])),
     (openai.BadRequestError, 400, lambda c: c.responses.create(input="x")),
     (openai.BadRequestError, 400, lambda c: c.responses.create(model=QUICK, input=[{"type": "computer_call"}])),  # type: ignore[list-item]
@@ -215,12 +219,11 @@ ERRORS: list[tuple[type[openai.APIStatusError], int, Callable[[OpenAI], Any]]] =
         404,
         lambda c: c.responses.create(model=QUICK, input="x", conversation=f"conv_{uuid4().hex}"),
     ),
-    (openai.NotFoundError, 404, lambda c: c.models.retrieve("nobody/knows")),
     (openai.NotFoundError, 404, lambda c: c.get("/nowhere", cast_to=object)),
     (openai.APIStatusError, 405, lambda c: c.put("/responses", cast_to=object)),
     (
         openai.InternalServerError,
-        500,
+        502,
         lambda c: c.chat.completions.create(model="fake?status=401", messages=[{"role": "user", "content": "x"}]),
     ),
 ]
@@ -237,10 +240,17 @@ def test_refusals_become_the_sdks_exceptions(client: OpenAI, kind: Any, status: 
     assert caught.value.type
 
 
-def test_a_name_nobody_knows_is_named_in_the_refusal(client: OpenAI) -> None:
+def test_a_value_that_is_not_offered_is_named_in_the_refusal(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.responses.create(model=QUICK, input="x", extra_body={"colour": "red"})
-    assert (caught.value.param, caught.value.code) == ("colour", "unknown_parameter")
+        client.chat.completions.create(model=QUICK, n=2, messages=[{"role": "user", "content": "x"}])
+    assert caught.value.param == "n"
+
+
+def test_a_field_that_openai_lacks_reaches_the_upstream(site: Site, client: OpenAI) -> None:
+    said = [{"role": "user", "content": "x"}]
+    client.chat.completions.create(model="fake?tokens=2&rate=0", messages=said, extra_body={"top_k": 7, "min_p": 0.1})  # type: ignore[arg-type]
+    body = site.upstream.calls[-1].body
+    assert (body["top_k"], body["min_p"]) == (7, 0.1)
 
 
 def test_a_wrong_key_is_an_authentication_error_before_anything_else(site: Site) -> None:
@@ -360,7 +370,8 @@ def test_functions_are_the_clients_own(site: Site, client: OpenAI) -> None:
     )
     assert second.status == "completed"
     messages = site.upstream.calls[-1].body["messages"]
-    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "user"]
+    # The strictest templates want an assistant's message between a tool's and a user's.
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "assistant", "user"]
     assert messages[1]["tool_calls"][0]["id"] == messages[2]["tool_call_id"] == call_id
     assert messages[2]["content"] == "2"
     # The whole output may also be sent back by a client that keeps no state here.
@@ -424,8 +435,14 @@ def test_an_answer_cut_by_its_limit_is_incomplete(client: OpenAI) -> None:
     assert response.output_text
 
 
-def test_a_failure_upstream_is_a_failed_response(client: OpenAI) -> None:
-    events = list(client.responses.create(model="fake?status=401", input="x", stream=True))
+def test_a_refusal_upstream_before_the_first_token_is_the_sdks_exception(client: OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.responses.create(model="fake?status=401", input="x", stream=True)
+    assert (caught.value.status_code, caught.value.code) == (502, "upstream_unauthorized")
+
+
+def test_a_background_response_that_fails_upstream_is_a_failed_response(client: OpenAI) -> None:
+    events = list(client.responses.create(model="fake?status=401", input="x", stream=True, background=True))
     assert events[-1].type == "response.failed"
     assert events[-1].response.error.message
 
@@ -548,7 +565,7 @@ def test_native_and_openai_are_one(site: Site, client: OpenAI) -> None:
 
 
 def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site, client: OpenAI) -> None:
-    """The upstream loses its connection, and this model's policy is to begin anew: every token is another one."""
+    """The upstream loses its connection, and the policy of this model is a restart: each token differs."""
     site.add_model("anew", "fake?tokens=30&rate=20&cut_after=15&once=true", "restart")
     with client.responses.stream(model="anew", input=f"Begin {uuid4().hex}", background=True) as stream:
         seen = list(stream)
@@ -565,7 +582,7 @@ def test_an_answer_begun_anew_goes_on_in_a_new_item(site: Site, client: OpenAI) 
 
 
 def test_a_worker_killed_in_the_middle_is_not_noticed(site: Site) -> None:
-    """The SDK's loop just goes on: another worker continues, the text is whole, no number is missing."""
+    """The loop of the SDK goes on: another worker continues, the text is complete, and no number is missing."""
     client = connect(site)
     seen: list[Any] = []
     with client.responses.create(model=SLOW, input=f"Survive {uuid4().hex}", background=True, stream=True) as stream:

@@ -1,4 +1,4 @@
-"""One law for every event log. The twin in memory earns its trust here: it passes what Redis passes."""
+"""One contract for both event logs: the log in memory passes every test that the log in Redis passes."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ from app.domain.events import Entry
 from app.eventlog.log import (
     FINISHED_TTL_MS,
     RUNNING_TTL_MS,
-    Answer,
+    AppendResult,
     EventLog,
+    FastAppend,
     RedisLog,
-    ShortWay,
-    adding,
     is_out_of_step,
-    telling,
+    publish_command,
+    xadd_command,
 )
 from app.eventlog.memory import MemoryLog
 from app.wiring import redis_client
 from dev.server import free_port
+from tests.redis_log import forget
 
 ID = "0199f0f0-0000-7000-8000-000000000001"
 
 
 class Rig(Protocol):
-    """A log, and what only the server can do to it."""
+    """A log, with its publications and with losses that only a server can cause."""
 
     log: EventLog
 
     def heard(self) -> list[Entry]:
-        """What was published so far."""
+        """The entries published so far."""
 
     def forget(self, kept: int) -> None:
-        """Lose every entry but the first ``kept``: a server whose last seconds were not on disk."""
+        """Lose every entry but the first ``kept``, as a server does whose last seconds were not on disk."""
 
 
 class MemoryRig:
@@ -82,7 +83,7 @@ class RedisRig:
         return bool(count)
 
     def heard(self) -> list[Entry]:
-        """All of it: a marker sent behind it comes back last."""
+        """All entries published so far: a marker published behind them arrives last."""
         self.client.publish(self.keys.channel, b"marker")
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -96,27 +97,16 @@ class RedisRig:
         raise AssertionError("the marker did not come back")
 
     def forget(self, kept: int) -> None:
-        """As after loading an append-only file that was cut: log and meta both end earlier, and consistently."""
-        log, meta = self.keys.log, self.keys.meta
-        state = self.client.hgetall(meta)
-        ttl = self.client.pttl(meta)
-        ids = [row[0] for row in self.client.execute_command("XRANGE", log, "-", "+")]
-        rows = self.client.execute_command("XRANGE", log, "-", "+")[:kept]
-        self.client.delete(log)
-        for row in rows:
-            self.client.execute_command("XADD", log, row[0], "e", row[1][1])
-        epoch = state[b"epoch"]
-        self.client.hset(meta, "before", sum(1 for i in ids[:kept] if i.split(b"-")[0] != epoch))
-        self.client.pexpire(log, ttl)
+        forget(self.client, self.keys, kept)
 
     def add(self, epoch: int, n: int, payload: bytes) -> Any:
-        """The next event the short way; published when it is there. The raw reply, or the error."""
+        """Append the next event by a bare XADD and publish it when it is appended. The raw reply, or the error."""
         try:
-            reply = self.client.execute_command(*adding(self.keys, epoch, n, payload))
+            reply = self.client.execute_command(*xadd_command(self.keys, epoch, n, payload))
         except redis.ResponseError as error:
             return error
         if reply is not None:
-            self.client.execute_command(*telling(self.keys, reply, payload))
+            self.client.execute_command(*publish_command(self.keys, reply, payload))
         return reply
 
     def keys_without_expiry(self) -> list[bytes]:
@@ -156,9 +146,9 @@ def at(epoch: int, first: int, *names: str) -> list[Entry]:
 
 
 def test_what_was_appended_is_read_in_order(rig: Rig) -> None:
-    assert rig.log.open(ID, 1) == Answer("OK", -1)
-    assert rig.log.append(ID, 1, 0, payloads("a", "b")) == Answer("OK", 1)
-    assert rig.log.append(ID, 1, 2, payloads("c")) == Answer("OK", 2)
+    assert rig.log.open(ID, 1) == AppendResult("OK", -1)
+    assert rig.log.append(ID, 1, 0, payloads("a", "b")) == AppendResult("OK", 1)
+    assert rig.log.append(ID, 1, 2, payloads("c")) == AppendResult("OK", 2)
     assert rig.log.read(ID) == at(1, 0, "a", "b", "c")
 
 
@@ -170,31 +160,31 @@ def test_a_log_that_was_never_opened_is_lost(rig: Rig) -> None:
 def test_a_dropped_log_is_lost_until_it_is_opened_again(rig: Rig) -> None:
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads("a", "b"))
-    rig.log.drop(ID)
+    rig.log.unlink([ID])
     assert rig.log.read(ID) == []
     assert rig.log.append(ID, 1, 2, payloads("c")).verdict == "LOST"
-    assert rig.log.open(ID, 1) == Answer("OK", -1)
-    assert rig.log.append(ID, 1, 2, payloads("c")) == Answer("GAP", -1)
-    assert rig.log.append(ID, 1, 0, payloads("a", "b", "c")) == Answer("OK", 2)
+    assert rig.log.open(ID, 1) == AppendResult("OK", -1)
+    assert rig.log.append(ID, 1, 2, payloads("c")) == AppendResult("GAP", -1)
+    assert rig.log.append(ID, 1, 0, payloads("a", "b", "c")) == AppendResult("OK", 2)
     assert rig.log.read(ID) == at(1, 0, "a", "b", "c")
 
 
 def test_opening_a_later_revision_fences_the_earlier_one(rig: Rig) -> None:
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads("a"))
-    assert rig.log.open(ID, 3) == Answer("OK", -1)
-    assert rig.log.append(ID, 1, 1, payloads("b")) == Answer("FENCED", 3)
-    assert rig.log.append(ID, 1, 0, payloads("a")) == Answer("FENCED", 3)
-    assert rig.log.append(ID, 1, 0, []) == Answer("FENCED", 3)
-    assert rig.log.open(ID, 1) == Answer("FENCED", 3)
-    assert rig.log.open(ID, 2) == Answer("FENCED", 3)
+    assert rig.log.open(ID, 3) == AppendResult("OK", -1)
+    assert rig.log.append(ID, 1, 1, payloads("b")) == AppendResult("FENCED", 3)
+    assert rig.log.append(ID, 1, 0, payloads("a")) == AppendResult("FENCED", 3)
+    assert rig.log.append(ID, 1, 0, []) == AppendResult("FENCED", 3)
+    assert rig.log.open(ID, 1) == AppendResult("FENCED", 3)
+    assert rig.log.open(ID, 2) == AppendResult("FENCED", 3)
     assert rig.log.read(ID) == at(1, 0, "a")
 
 
 def test_a_revision_that_was_not_opened_cannot_be_written(rig: Rig) -> None:
     rig.log.open(ID, 1)
-    assert rig.log.append(ID, 2, 0, payloads("x")) == Answer("UNOPENED", 1)
-    assert rig.log.append(ID, 2, 0, []) == Answer("UNOPENED", 1)
+    assert rig.log.append(ID, 2, 0, payloads("x")) == AppendResult("UNOPENED", 1)
+    assert rig.log.append(ID, 2, 0, []) == AppendResult("UNOPENED", 1)
     assert rig.log.read(ID) == []
 
 
@@ -202,8 +192,8 @@ def test_a_lost_suffix_is_a_gap_and_is_filled_by_resending(rig: Rig) -> None:
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads("a", "b", "c", "d"))
     rig.forget(2)
-    assert rig.log.append(ID, 1, 4, payloads("e")) == Answer("GAP", 1)
-    assert rig.log.append(ID, 1, 2, payloads("c", "d", "e")) == Answer("OK", 4)
+    assert rig.log.append(ID, 1, 4, payloads("e")) == AppendResult("GAP", 1)
+    assert rig.log.append(ID, 1, 2, payloads("c", "d", "e")) == AppendResult("OK", 4)
     assert rig.log.read(ID) == at(1, 0, "a", "b", "c", "d", "e")
 
 
@@ -211,7 +201,7 @@ def test_a_question_without_events_notices_a_lost_suffix(rig: Rig) -> None:
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads("a", "b", "c"))
     rig.forget(1)
-    assert rig.log.append(ID, 1, 3, []) == Answer("OK", 0)
+    assert rig.log.append(ID, 1, 3, []) == AppendResult("OK", 0)
 
 
 def test_a_whole_revision_that_was_lost_is_written_again(rig: Rig) -> None:
@@ -220,8 +210,8 @@ def test_a_whole_revision_that_was_lost_is_written_again(rig: Rig) -> None:
     rig.log.open(ID, 2)
     rig.log.append(ID, 2, 0, payloads("s", "t"))
     rig.forget(1)
-    assert rig.log.append(ID, 2, 2, payloads("u")) == Answer("GAP", -1)
-    assert rig.log.append(ID, 2, 0, payloads("s", "t", "u")) == Answer("OK", 2)
+    assert rig.log.append(ID, 2, 2, payloads("u")) == AppendResult("GAP", -1)
+    assert rig.log.append(ID, 2, 0, payloads("s", "t", "u")) == AppendResult("OK", 2)
     assert rig.log.read(ID) == at(1, 0, "a") + at(2, 0, "s", "t", "u")
 
 
@@ -233,8 +223,8 @@ def test_resending_any_part_adds_only_what_is_missing(rig: Rig, first: int) -> N
     names = ["a", "b", "c", "d", "e", "f"]
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads(*names[:5]))
-    assert rig.log.append(ID, 1, first, payloads(*names[first:])) == Answer("OK", 5)
-    assert rig.log.append(ID, 1, first, payloads(*names[first:5])) == Answer("OK", 5)
+    assert rig.log.append(ID, 1, first, payloads(*names[first:])) == AppendResult("OK", 5)
+    assert rig.log.append(ID, 1, first, payloads(*names[first:5])) == AppendResult("OK", 5)
     assert rig.log.read(ID) == at(1, 0, *names)
     assert rig.heard() == at(1, 0, *names)
 
@@ -242,15 +232,15 @@ def test_resending_any_part_adds_only_what_is_missing(rig: Rig, first: int) -> N
 def test_an_id_keeps_its_first_meaning(rig: Rig) -> None:
     rig.log.open(ID, 1)
     rig.log.append(ID, 1, 0, payloads("a", "b"))
-    assert rig.log.append(ID, 1, 0, payloads("X", "Y", "c")) == Answer("OK", 2)
+    assert rig.log.append(ID, 1, 0, payloads("X", "Y", "c")) == AppendResult("OK", 2)
     assert rig.log.read(ID) == at(1, 0, "a", "b", "c")
 
 
 def test_opening_twice_is_opening_once(rig: Rig) -> None:
     rig.log.open(ID, 2)
     rig.log.append(ID, 2, 0, payloads("a", "b"))
-    assert rig.log.open(ID, 2) == Answer("OK", 1)
-    assert rig.log.append(ID, 2, 2, payloads("c")) == Answer("OK", 2)
+    assert rig.log.open(ID, 2) == AppendResult("OK", 1)
+    assert rig.log.append(ID, 2, 2, payloads("c")) == AppendResult("OK", 2)
     assert rig.log.read(ID) == at(2, 0, "a", "b", "c")
 
 
@@ -293,7 +283,7 @@ def test_many_events_at_once_are_as_good_as_one_by_one(rig: Rig) -> None:
     many = [b"%d" % n for n in range(7000)]
     rig.log.open(ID, 1)
     for first in range(0, 7000, 3500):
-        assert rig.log.append(ID, 1, first, many[first : first + 3500]) == Answer("OK", first + 3499)
+        assert rig.log.append(ID, 1, first, many[first : first + 3500]) == AppendResult("OK", first + 3499)
     first_page = rig.log.read(ID)
     rest = rig.log.read(ID, first_page[-1].cursor)
     assert [entry.payload for entry in first_page + rest] == many
@@ -305,16 +295,18 @@ def test_generations_do_not_touch_each_other(rig: Rig) -> None:
     rig.log.open(other, 5)
     rig.log.append(ID, 1, 0, payloads("a"))
     rig.log.append(other, 5, 0, payloads("b"))
-    rig.log.drop(other)
+    rig.log.unlink([other])
     assert rig.log.read(ID) == at(1, 0, "a")
 
 
 def test_the_short_way_is_packed_as_any_command_is() -> None:
     keys = RedisLog(redis_client("redis://127.0.0.1"), "contract").keys(ID)
     for n, payload in ((0, b""), (12, b'{"a":"b"}'), (1000, "é\r\n".encode() * 99)):
-        short = ShortWay(keys, 17)
-        assert short.adding(n, payload) == hiredis.pack_command(adding(keys, 17, n, payload))
-        assert short.telling(b"17-%d" % n, payload) == hiredis.pack_command(telling(keys, b"17-%d" % n, payload))
+        short = FastAppend(keys, 17)
+        assert short.xadd(n, payload) == hiredis.pack_command(xadd_command(keys, 17, n, payload))
+        assert short.publish(b"17-%d" % n, payload) == hiredis.pack_command(
+            publish_command(keys, b"17-%d" % n, payload)
+        )
 
 
 # --- Redis only -----------------------------------------------------------------------------------------------------
@@ -366,16 +358,16 @@ def test_the_keys_of_a_generation_share_a_slot_and_begin_with_the_namespace(redi
 def test_scripts_that_the_server_forgot_are_sent_again(redis_rig: RedisRig) -> None:
     redis_rig.redis.open(ID, 1)
     redis_rig.client.script_flush()
-    assert redis_rig.redis.append(ID, 1, 0, payloads("a")) == Answer("OK", 0)
+    assert redis_rig.redis.append(ID, 1, 0, payloads("a")) == AppendResult("OK", 0)
     redis_rig.client.script_flush()
-    assert redis_rig.redis.open(ID, 2) == Answer("OK", -1)
+    assert redis_rig.redis.open(ID, 2) == AppendResult("OK", -1)
 
 
 def test_the_next_event_may_be_added_by_a_plain_command(redis_rig: RedisRig) -> None:
     redis_rig.log.open(ID, 1)
     redis_rig.log.append(ID, 1, 0, payloads("a"))
     assert redis_rig.add(1, 1, b"b") == b"1-1"
-    assert redis_rig.log.append(ID, 1, 2, payloads("c")) == Answer("OK", 2)
+    assert redis_rig.log.append(ID, 1, 2, payloads("c")) == AppendResult("OK", 2)
     assert redis_rig.log.read(ID) == redis_rig.heard() == at(1, 0, "a", "b", "c")
 
 
@@ -386,7 +378,7 @@ def test_a_plain_command_does_not_pass_the_fence_not_even_before_the_next_revisi
     redis_rig.log.append(ID, 1, 0, payloads("a"))
     redis_rig.log.open(ID, 2)
     assert is_out_of_step(redis_rig.add(1, 1, b"zombie"))
-    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == Answer("OK", 0)
+    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == AppendResult("OK", 0)
     assert is_out_of_step(redis_rig.add(1, 1, b"zombie"))
     assert redis_rig.log.read(ID) == at(1, 0, "a") + at(2, 0, "s")
 
@@ -413,7 +405,7 @@ def test_a_server_full_of_memory_is_not_a_writer_out_of_step(redis_rig: RedisRig
 
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_a_hole_that_nobody_was_told_of_is_found_and_the_log_written_anew(redis_rig: RedisRig, kept: int) -> None:
-    """A proxy may hide from a writer that its server is another one now, which lacks the last moments."""
+    """A proxy can hide a failover from a writer; the new server then lacks the newest entries."""
     redis_rig.log.open(ID, 1)
     redis_rig.log.append(ID, 1, 0, payloads("a"))
     redis_rig.log.open(ID, 2)
@@ -423,19 +415,19 @@ def test_a_hole_that_nobody_was_told_of_is_found_and_the_log_written_anew(redis_
     answer = redis_rig.log.append(ID, 2, 4, payloads("w"))
     assert answer.verdict == "LOST" or (kept == 0 and answer.verdict == "GAP")
     redis_rig.log.open(ID, 2)
-    assert redis_rig.log.append(ID, 2, 0, payloads("s", "t", "u", "v", "w")) == Answer("OK", 4)
+    assert redis_rig.log.append(ID, 2, 0, payloads("s", "t", "u", "v", "w")) == AppendResult("OK", 4)
     assert redis_rig.log.read(ID)[-5:] == at(2, 0, "s", "t", "u", "v", "w")
     assert redis_rig.keys_without_expiry() == []
 
 
 def test_a_log_with_events_of_a_revision_that_was_not_open_is_begun_anew(redis_rig: RedisRig) -> None:
-    """Everything was lost, and a writer of the past opened its revision again before the present one came back."""
+    """The whole log was lost, and a writer of an earlier epoch opened its revision before the present writer did."""
     redis_rig.log.open(ID, 1)
     redis_rig.log.append(ID, 1, 0, payloads("a"))
     assert redis_rig.add(2, 7, b"ahead") == b"2-7"
-    assert redis_rig.log.append(ID, 2, 8, payloads("b")) == Answer("UNOPENED", 1)
-    assert redis_rig.log.open(ID, 2) == Answer("OK", -1)
-    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == Answer("OK", 0)
+    assert redis_rig.log.append(ID, 2, 8, payloads("b")) == AppendResult("UNOPENED", 1)
+    assert redis_rig.log.open(ID, 2) == AppendResult("OK", -1)
+    assert redis_rig.log.append(ID, 2, 0, payloads("s")) == AppendResult("OK", 0)
     assert redis_rig.log.read(ID) == at(2, 0, "s")
     assert redis_rig.keys_without_expiry() == []
 
@@ -446,7 +438,7 @@ def test_a_server_that_is_not_there_is_a_log_that_is_down() -> None:
         lambda: log.open(ID, 1),
         lambda: log.append(ID, 1, 0, [b"a"]),
         lambda: log.read(ID),
-        lambda: log.drop(ID),
+        lambda: log.unlink([ID]),
     ):
         with pytest.raises(LogDown):
             ask()
@@ -456,7 +448,7 @@ def test_a_server_that_is_not_there_is_a_log_that_is_down() -> None:
 
 
 class BothLogs(RuleBasedStateMachine):
-    """Writers with different epochs, some of them zombies, over a server that loses things. The twins must agree."""
+    """Writers with different epochs, some of them fenced, over a server that loses entries. Both logs must agree."""
 
     url = ""
 
@@ -465,21 +457,21 @@ class BothLogs(RuleBasedStateMachine):
         self.client = redis_client(self.url)
         self.client.flushall()
         self.both = [MemoryRig(), RedisRig(self.url)]
-        # What each id was the first time it was seen anywhere, and the highest epoch opened since the log was lost.
+        # The payload of each id as it was first seen, and the highest epoch opened since the log was lost.
         self.meanings: dict[Cursor, bytes] = {}
         self.opened: int | None = None
-        # By epoch: the top its writer was told with an OK, on a connection that has not ended since.
+        # By epoch: the top of the last OK to its writer, on a connection that has not ended since.
         self.in_step: dict[int, int] = {}
 
     epochs = st.integers(1, 4)
 
-    def ask(self, question: Callable[[EventLog], Answer]) -> Answer:
+    def ask(self, question: Callable[[EventLog], AppendResult]) -> AppendResult:
         memory, real = (question(rig.log) for rig in self.both)
         assert memory == real
         return real
 
     def said(self, epoch: int, n: int) -> bytes:
-        """A writer's event is a function of its id: that is what a draft in memory is."""
+        """The payload of an id. It depends on the id only, because a draft in memory never changes an event."""
         return b"%d.%d" % (epoch, n)
 
     @rule(epoch=epochs)
@@ -489,7 +481,7 @@ class BothLogs(RuleBasedStateMachine):
         assert answer.verdict == expected
         if expected == "OK":
             self.opened = epoch
-            # After a loss of everything; found within a second, by a test of its own.
+            # After a loss of the whole log; a test of its own shows that this is found within a second.
             self.in_step = {each: top for each, top in self.in_step.items() if each <= epoch}
 
     @rule(epoch=epochs, first=st.integers(0, 8), count=st.integers(0, 5))
@@ -506,13 +498,13 @@ class BothLogs(RuleBasedStateMachine):
             assert (answer.verdict == "UNOPENED") == (epoch > self.opened)
             assert (answer.verdict in ("OK", "GAP")) == (epoch == self.opened)
         self.in_step.pop(epoch, None)
-        # Who has appended nothing does not know whether there is a stream yet; a draft begins with its snapshot.
+        # A writer without an append knows no stream to add to; a draft begins with its snapshot.
         if answer.verdict == "OK" and events:
             self.in_step[epoch] = answer.top
 
     @rule(epoch=epochs)
     def add_the_next(self, epoch: int) -> None:
-        """The short way, which a zombie takes too until it is refused."""
+        """Append by a bare XADD, which a fenced writer sends too until it is refused."""
         if epoch not in self.in_step:
             return
         n = self.in_step[epoch] + 1
@@ -529,7 +521,7 @@ class BothLogs(RuleBasedStateMachine):
 
     @rule(epoch=epochs)
     def resend(self, epoch: int) -> None:
-        """What a writer does with a gap: everything from the top it was told."""
+        """Send every event behind the top that the last reply named, as a writer does after a gap."""
         answer = self.ask(lambda log: log.append(ID, epoch, 99, [b"far"]))
         if answer.verdict == "GAP":
             events = [self.said(epoch, n) for n in range(answer.top + 1, answer.top + 4)]
@@ -541,7 +533,7 @@ class BothLogs(RuleBasedStateMachine):
     def lose_a_suffix(self, share: float) -> None:
         if self.opened is None:
             return
-        self.in_step.clear()  # no connection outlives its server
+        self.in_step.clear()  # each connection ends with its server
         kept = int(len(self.both[1].log.read(ID)) * share)
         for rig in self.both:
             rig.forget(kept)
@@ -549,7 +541,7 @@ class BothLogs(RuleBasedStateMachine):
     @rule()
     def drop(self) -> None:
         for rig in self.both:
-            rig.log.drop(ID)
+            rig.log.unlink([ID])
         self.opened = None
 
     @rule(after=st.builds(Cursor, st.integers(0, 5), st.integers(0, 9)), limit=st.integers(1, 6))

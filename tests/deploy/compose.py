@@ -20,13 +20,13 @@ class Missing(Exception):
 
 
 def load(variables: Mapping[str, str], file: Path = FILE) -> dict[str, Any]:
-    """The file with all variables put in."""
+    """The content of the file with all variables interpolated. Raises Missing."""
     resolved: dict[str, Any] = _resolve(yaml.safe_load(file.read_text()), variables)
     return resolved
 
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
-    """One string of the file. Raises Missing."""
+    """A string of the file with its variables replaced. Raises Missing."""
 
     def value(match: re.Match[str]) -> str:
         if match["dollar"]:
@@ -42,7 +42,7 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
 
 
 def environment(service: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
-    """What a container sees; a name without a value is passed on when it is set, and otherwise not there."""
+    """The variables of a container. A name without a value is passed on when it is set, and left out otherwise."""
     return {
         name: str(variables[name] if value is None else value)
         for name, value in service.get("environment", {}).items()

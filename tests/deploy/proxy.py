@@ -20,7 +20,7 @@ MOUNTED = "/etc/nginx/unbroken"
 
 
 def binary() -> str | None:
-    """Where nginx is, None when it is not installed. Debian keeps it outside an ordinary user's PATH."""
+    """The path of nginx, None when it is not installed. Debian keeps it outside an ordinary user's PATH."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -29,8 +29,9 @@ class Proxy:
 
     def __init__(self, groups: dict[str, list[str]], command: list[str] | None = None) -> None:
         self.port = free_port()
+        self.operators_port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="unbroken-nginx-"))
-        # The workers of an nginx started by root belong to somebody else.
+        # The workers of an nginx started by root run as another user, who must be able to read the files.
         self._directory.chmod(0o755)
         self._output = self._directory / "output.log"
         self._write(groups)
@@ -52,11 +53,11 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def output(self) -> str:
-        """Everything nginx has written, to both of its logs."""
+        """The content of both of nginx's logs."""
         return self._output.read_text()
 
     def accesses(self, count: int, patience: float = 30.0) -> list[dict[str, Any]]:
-        """The access log, once it has at least `count` lines."""
+        """The access log, once it has at least `count` lines or `patience` seconds have passed."""
         deadline = time.monotonic() + patience
         while True:
             lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
@@ -75,10 +76,13 @@ class Proxy:
         text = file.read_text()
         assert text.count("listen 8080 ") == 1
         text = text.replace("listen 8080 ", f"listen 127.0.0.1:{self.port} ")
+        assert text.count("listen 8081 ") == 1
+        text = text.replace("listen 8081 ", f"listen 127.0.0.1:{self.operators_port} ")
+        text = text.replace("        8081    open;", f"        {self.operators_port}    open;")
         text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {self._directory}/", text)
         file.write_text(text)
         for upstream in (self._directory / "upstreams").iterdir():
-            # Addresses instead of names, for which Debian's nginx could not ask again.
+            # Addresses instead of names, because Debian's nginx cannot resolve a name again.
             text = re.sub(r"(?m)^resolver .*;$", "", upstream.read_text())
             upstream.write_text(
                 re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text)

@@ -1,6 +1,6 @@
-"""The services of docker-compose.yml as processes: their commands, variables and health checks as they stand there.
+"""The services of docker-compose.yml as processes, with the commands, variables and health checks of that file.
 
-Only what containers would give is put in: addresses, ports, and the places of files.
+Only the parts that containers would give are replaced: addresses, ports, and the places of files.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import redis
 
-from dev.postgres import Postgres
+from dev.postgres import ADMINISTRATOR, Postgres
 from dev.postgres import binaries as postgres_binaries
 from dev.process import Process, Program, last_lines, wait_until
 from dev.server import free_port
@@ -25,6 +27,8 @@ GIVEN = {
     "JWT_SECRET": "of-this-test-only-" + "j" * 32,
     "POSTGRES_PASSWORD": "administrator",
     "DATABASE_PASSWORD": "application",
+    "WEB_DATABASE_PASSWORD": "of-the-web",
+    "WORKER_DATABASE_PASSWORD": "of-the-worker",
     "VALKEY_PASSWORD": "valkey",
     "FLOWER_BASIC_AUTH": "operator:flower",
     # Beside other tests, on a small machine.
@@ -36,15 +40,22 @@ OPENED = {"web": 8000, "streams": 8000, "flower": 5555, "valkey": 6379, "postgre
 
 
 class Stack:
-    """Start the services one by one, in the order of their `depends_on`."""
+    """The services of one deployment. A test starts them one by one, in the order of their `depends_on`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **given: str) -> None:
         self.directory = directory
-        self.services = compose.load(GIVEN)["services"]
+        # A worker shows its metrics on all addresses, in a container of its own: here several runs share the machine.
+        self.given = {**GIVEN, "WORKER_METRICS_PORT": str(free_port()), **given}
+        self.services = compose.load(self.given)["services"]
         self.ports = {name: free_port() for name in OPENED}
         self.processes: dict[str, Process] = {}
         self.database: Postgres | None = None
         self.proxy: Proxy | None = None
+
+    def change(self, **given: str) -> None:
+        """Change lines of `.env`. Running services keep what they were started with."""
+        self.given |= given
+        self.services = compose.load(self.given)["services"]
 
     def stop(self) -> None:
         for process in reversed(self.processes.values()):
@@ -54,43 +65,43 @@ class Stack:
         if self.database:
             self.database.stop()
 
-    def start_postgres(self) -> None:
-        """The image makes the cluster, the command's arguments configure it, the mounted script fills it."""
+    def start_postgres(self, volume: str = "postgres") -> None:
+        """Make the cluster, configure it by the command's arguments, and run the mounted scripts, as the image does."""
         service = self.services["postgres"]
         program, *arguments = service["command"]
         assert program == "postgres"
         settings = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-        self.database = Postgres(self.directory / "postgres", settings=settings)
-        self.ports["postgres"] = self.database.port
+        self.database = Postgres(self.directory / volume, settings=settings)
         self.database.start()
+        self.ports["postgres"] = self.database.port
         [folder] = (self._mounted(volume) for volume in service["volumes"] if volume.startswith("./"))
         for script in sorted(folder.glob("*.sh")):
             environment = {
-                **compose.environment(service, GIVEN),
+                **compose.environment(service, self.given),
                 "PATH": f"{postgres_binaries()}:/usr/bin:/bin",
                 "PGHOST": "127.0.0.1",
                 "PGPORT": str(self.database.port),
-                "PGPASSWORD": self.database.password,
+                "PGPASSWORD": self.database.passwords[ADMINISTRATOR],
             }
             subprocess.run([str(script)], env=environment, check=True)
 
-    def start(self, name: str) -> None:
-        """Start a service and wait for its health check, as `depends_on` does."""
+    def start(self, name: str, is_ready: Callable[[], bool] | None = None) -> None:
+        """Start a service and wait for ``is_ready``, or for its health check, as `depends_on` does."""
         self.processes[name] = self._program(name).start()
-        log = self._log(name)
-        healthy = wait_until(lambda: self.ended(name) or self.is_healthy(name), 180, step=0.5)
+        log, is_ready = self._log(name), is_ready or partial(self.is_healthy, name)
+        healthy = wait_until(lambda: self.ended(name) or is_ready(), 180, step=0.2)
         assert healthy, f"{name} is not healthy:\n{last_lines(log, 40)}"
         assert not self.ended(name), f"{name} has ended:\n{last_lines(log, 40)}"
 
     def start_valkey(self) -> None:
-        """Its health check needs valkey-cli, which the embedded server comes without: here it is asked directly."""
+        """Start Valkey and wait for its PONG: the health check needs valkey-cli, which the embedded server lacks."""
         self.processes["valkey"] = self._program("valkey").start()
-        url = f"redis://:{GIVEN['VALKEY_PASSWORD']}@127.0.0.1:{self.ports['valkey']}"
+        url = f"redis://:{self.given['VALKEY_PASSWORD']}@127.0.0.1:{self.ports['valkey']}"
         with redis.Redis.from_url(url, socket_timeout=1) as client:
             assert wait_until(lambda: _answers(client), 60), self.log("valkey")
 
     def run(self, name: str) -> None:
-        """A service that ends by itself."""
+        """Run a service that ends by itself. Raises CannotRun when it fails or runs for more than 180 s."""
         self._program(name).run(timeout=180)
 
     def start_nginx(self) -> None:
@@ -103,8 +114,8 @@ class Stack:
         return self.processes[name].poll() is not None
 
     def is_healthy(self, name: str) -> bool:
-        """Run the health check of the service."""
-        environment = self._environment(name)
+        """True when the health check of the service passes within its timeout."""
+        environment = self.environment(name)
         command = [self._place(name, word) for word in compose.check(self.services[name])]
         seconds = int(self.services[name]["healthcheck"]["timeout"].removesuffix("s"))
         try:
@@ -116,7 +127,7 @@ class Stack:
         return result.returncode == 0
 
     def grace(self, name: str) -> int:
-        """Seconds between SIGTERM and SIGKILL."""
+        """The service's `stop_grace_period`: the seconds between SIGTERM and SIGKILL."""
         return int(self.services[name]["stop_grace_period"].removesuffix("s"))
 
     def log(self, name: str) -> str:
@@ -126,17 +137,17 @@ class Stack:
         command = [self._place(name, word) for word in self.services[name]["command"]]
         if name == "valkey":
             data = self.directory / "valkey"
-            data.mkdir()
+            data.mkdir(exist_ok=True)
             command[0] = str(valkey_binary())
             command += ["--port", str(self.ports["valkey"]), "--bind", "127.0.0.1", "--dir", str(data)]
         else:
             command[0] = str(Path(sys.executable).with_name(command[0]))
-        return Program(name, tuple(command), self._log(name), self._environment(name))
+        return Program(name, tuple(command), self._log(name), self.environment(name))
 
-    def _environment(self, name: str) -> dict[str, str]:
-        """Nothing but what the container would have."""
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables of the service's container with places of this machine, and PATH and HOME."""
         service = self.services[name]
-        container = {key: self._place(name, value) for key, value in compose.environment(service, GIVEN).items()}
+        container = {key: self._place(name, value) for key, value in compose.environment(service, self.given).items()}
         if name == "flower":
             container |= {"FLOWER_ADDRESS": "127.0.0.1", "FLOWER_PORT": str(self.ports["flower"])}
         places = {"/run/prometheus": f"prometheus-{name}", "/var/lib/flower": "flower"}
@@ -154,7 +165,7 @@ class Stack:
         }
 
     def _place(self, name: str, text: str) -> str:
-        """Addresses of the containers' network, and those of a container to itself, become some of this machine."""
+        """Replace addresses of the containers' network, and a container's own ones, by addresses of this machine."""
         text = re.sub(r"@(postgres|valkey):\d+", lambda found: f"@127.0.0.1:{self.ports[found[1]]}", text)
         return re.sub(rf"(127\.0\.0\.1|0\.0\.0\.0):{OPENED.get(name)}\b", f"127.0.0.1:{self.ports.get(name)}", text)
 

@@ -1,4 +1,4 @@
-"""The Compose file is valid, complete, and keeps no secret. Its commands are run in test_services.py."""
+"""The Compose file is valid, complete, and contains no secret. tests/operating/test_services.py runs its commands."""
 
 from __future__ import annotations
 
@@ -11,16 +11,58 @@ from typing import Any
 import pytest
 import yaml
 
-from app.api.transfer import LARGEST_IMPORT
-from app.config import Settings
+from app.config import Settings, WorkerSettings
 from tests.deploy.compose import FILE, ROOT, Missing, environment, interpolate, load
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq.compose.yml"
-SECRETS = ("JWT_SECRET", "POSTGRES_PASSWORD", "DATABASE_PASSWORD", "VALKEY_PASSWORD", "FLOWER_BASIC_AUTH")
+MONITORING = ROOT / "deploy" / "prometheus" / "monitoring.compose.yml"
+SECRETS = (
+    "JWT_SECRET",
+    "POSTGRES_PASSWORD",
+    "DATABASE_PASSWORD",
+    "WEB_DATABASE_PASSWORD",
+    "WORKER_DATABASE_PASSWORD",
+    "VALKEY_PASSWORD",
+    "FLOWER_BASIC_AUTH",
+)
+# The secrets of each service, and no others. Those of OPTIONAL and a broker's address may be set.
+OPTIONAL = {
+    "OPENAI_API_KEY": "given-openai",
+    "JWT_SECRET_PREVIOUS": "given-previous",
+    "OIDC_CLIENT_SECRET": "given-client-secret",
+    "HMAC_KEYS": "given-keys",
+}
+OF_HTTP = {
+    "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
+    "HMAC_KEYS",
+    "OIDC_CLIENT_SECRET",
+    "WEB_DATABASE_PASSWORD",
+    "VALKEY_PASSWORD",
+}
+HELD = {
+    "nginx": set[str](),
+    "web": OF_HTTP,
+    "streams": OF_HTTP,
+    "worker": {"WORKER_DATABASE_PASSWORD", "VALKEY_PASSWORD", "OPENAI_API_KEY"},
+    "flower": {"VALKEY_PASSWORD", "FLOWER_BASIC_AUTH"},
+    "migrate": {"DATABASE_PASSWORD", "WEB_DATABASE_PASSWORD", "WORKER_DATABASE_PASSWORD"},
+    "postgres": {"POSTGRES_PASSWORD", "DATABASE_PASSWORD"},
+    "valkey": {"VALKEY_PASSWORD"},
+}
 GIVEN = {name: f"given-{name.lower()}-{'0' * 32}" for name in SECRETS}
 OURS = ("web", "streams", "worker", "flower", "migrate")
-# Of programs that are not ours, or of gunicorn.conf.py.
-OTHERS = {"BIND", "WEB_CONCURRENCY", "WEB_THREADS", "FORWARDED_ALLOW_IPS", "PROMETHEUS_MULTIPROC_DIR"}
+SERVING = ("web", "streams", "worker")
+# Variables of other projects' programs, of gunicorn.conf.py, or of app/ops/migrate.py.
+OTHERS = {
+    "BIND",
+    "WEB_CONCURRENCY",
+    "WEB_THREADS",
+    "FORWARDED_ALLOW_IPS",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "MIGRATION_DATABASE_URL",
+    "WORKER_DATABASE_URL",
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +113,16 @@ def test_nothing_starts_without_a_secret(name: str, value: str | None) -> None:
 
 
 def test_no_secret_stands_in_the_files() -> None:
-    """Whatever is called a secret is a reference, and the examples cannot be mistaken for one."""
+    """Every variable named as a secret is a reference, and no example looks like a real secret."""
     secret = re.compile(r"(?i)^\s*#?\s*-?\s*\w*(secret|password|auth|api_key|requirepass)\w*\s*[:=]\s*(?P<value>\S.*)$")
-    for file in (FILE, RABBITMQ, ROOT / ".env.example"):
-        for line in file.read_text().splitlines():
-            if found := secret.match(line):
-                assert re.match(r"\$\{\w+:\?|<|\*", found["value"]), f"{file.name}: {line}"
-    for url in re.findall(r"\w+://\S*@", FILE.read_text() + RABBITMQ.read_text()):
+    lines = [line for file in (FILE, RABBITMQ, ROOT / ".env.example") for line in file.read_text().splitlines()]
+    values = {line: found["value"] for line in lines if (found := secret.match(line))}
+    assert len(values) > 5, "the names of secrets have changed"
+    for line, value in values.items():
+        assert re.match(r"\$\{\w+:\?|<|\*", value), line
+    urls = re.findall(r"\w+://\w*:.*?@", FILE.read_text() + RABBITMQ.read_text())
+    assert urls
+    for url in urls:
         assert re.search(r":\$\{\w+:\?", url), url
 
 
@@ -97,24 +142,69 @@ def test_the_image_holds_no_secret() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_application_knows_every_variable_it_is_given(services: dict[str, Any], name: str) -> None:
     names = {variable for variable in services[name]["environment"] if not variable.startswith("FLOWER_")}
-    assert names - OTHERS <= {field.upper() for field in Settings.model_fields}
+    settings = WorkerSettings if name == "worker" else Settings
+    assert names - OTHERS <= {field.upper() for field in settings.model_fields}
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", SERVING)
 def test_every_setting_can_be_given(services: dict[str, Any], name: str) -> None:
-    assert {field.upper() for field in Settings.model_fields} <= set(services[name]["environment"])
+    wanted = {field.upper() for field in (WorkerSettings if name == "worker" else Settings).model_fields}
+    # Those of the upstreams stand in a file that only workers are given.
+    wanted -= {"UPSTREAM_SETTINGS"}
+    if name == "worker":
+        wanted = {field for field in wanted if not field.startswith(("JWT_", "OIDC_", "HMAC_"))}
+    assert wanted <= set(services[name]["environment"])
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", sorted(HELD))
+def test_each_service_has_its_own_secrets_and_no_others(services: dict[str, Any], name: str) -> None:
+    values = {**GIVEN, **OPTIONAL}
+    seen = [*environment(services[name], values).values(), *services[name].get("command", [])]
+    assert {secret for secret, value in values.items() if any(value in text for text in seen)} == HELD[name]
+
+
+def test_every_service_has_its_row_of_secrets(services: dict[str, Any]) -> None:
+    assert set(HELD) == set(services)
+
+
+def test_web_worker_and_migrations_log_in_as_three(services: dict[str, Any]) -> None:
+    names = {
+        name: re.match(r"postgresql\+psycopg2://(\w+):", services[service]["environment"][variable])[1]  # type: ignore[index]
+        for name, service, variable in (
+            ("web", "web", "DATABASE_URL"),
+            ("streams", "streams", "DATABASE_URL"),
+            ("worker", "worker", "DATABASE_URL"),
+            ("owner", "migrate", "MIGRATION_DATABASE_URL"),
+        )
+    }
+    assert names == {
+        "web": "unbroken_web",
+        "streams": "unbroken_web",
+        "worker": "unbroken_worker",
+        "owner": "unbroken",
+    }
+    assert services["migrate"]["environment"]["DATABASE_URL"] == services["web"]["environment"]["DATABASE_URL"]
+    assert (
+        services["migrate"]["environment"]["WORKER_DATABASE_URL"] == services["worker"]["environment"]["DATABASE_URL"]
+    )
+
+
+@pytest.mark.parametrize("name", SERVING)
 def test_the_settings_can_be_used(services: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields:
+    for field in WorkerSettings.model_fields:
         monkeypatch.delenv(field.upper(), raising=False)
     for variable, value in environment(services[name], {}).items():
         monkeypatch.setenv(variable, value)
 
-    settings = Settings.load()
+    settings = (WorkerSettings if name == "worker" else Settings).load()
 
     assert settings.broker_url == settings.redis_url
+
+
+def test_only_workers_are_given_the_file_of_the_upstreams(services: dict[str, Any]) -> None:
+    files = {name: service["env_file"] for name, service in services.items() if "env_file" in service}
+    assert files == {"worker": [{"path": "upstreams.env", "required": False}]}
+    assert "upstreams.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_what_is_set_in_the_shell_is_passed_on(services: dict[str, Any]) -> None:
@@ -124,7 +214,7 @@ def test_what_is_set_in_the_shell_is_passed_on(services: dict[str, Any]) -> None
 
 def test_only_the_proxy_is_open_to_the_world(services: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert ports == {"nginx": ["0.0.0.0:8000:8080"], "flower": ["127.0.0.1:5555:5555"]}
+    assert ports == {"nginx": ["0.0.0.0:8000:8080", "127.0.0.1:8001:8081"], "flower": ["127.0.0.1:5555:5555"]}
 
 
 def test_the_stores_are_reached_from_inside_only(services: dict[str, Any]) -> None:
@@ -183,7 +273,7 @@ def test_the_proxy_lets_pass_what_the_application_would_refuse() -> None:
     assert int(found[1]) << 20 > Settings.model_fields["max_body_bytes"].default
     imports = re.search(r"location = /api/v1/conversations/import \{\s+client_max_body_size (\d+)m;", text)
     assert imports
-    assert int(imports[1]) << 20 > LARGEST_IMPORT
+    assert int(imports[1]) << 20 > Settings.model_fields["max_import_bytes"].default
 
 
 def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:
@@ -223,6 +313,21 @@ def test_rabbitmq_reaches_everybody_who_speaks_to_the_broker() -> None:
 )
 def test_variables_are_put_in_as_compose_does(text: str, value: str) -> None:
     assert interpolate(text, {"A": "a", "E": ""}) == value
+
+
+def test_prometheus_and_grafana_find_their_files_and_listen_on_loopback() -> None:
+    services = load({"GRAFANA_PASSWORD": "x"}, MONITORING)["services"]
+    for service in services.values():
+        mounted = [volume.split(":")[0] for volume in service["volumes"] if volume.startswith("./")]
+        assert mounted
+        assert [path for path in mounted if not (ROOT / path).exists()] == []
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    found = {name: one["dns_sd_configs"][0] for one in scraped for name in one["dns_sd_configs"][0]["names"]}
+    whole = load(GIVEN)["services"]
+    assert {name: one["port"] for name, one in found.items()} == {"web": 8000, "streams": 8000, "worker": 9100}
+    assert {"outside"} <= set(whole["worker"]["networks"]) & set(whole["web"]["networks"])
+    assert whole["worker"]["environment"]["WORKER_METRICS_PORT"] == "9100"
 
 
 def test_the_files_are_yaml_without_surprises() -> None:

@@ -1,4 +1,4 @@
-"""The proxy's configuration, run by a real nginx in front of a small server of the test's own."""
+"""The proxy's configuration, run by a real nginx in front of a small server that belongs to the tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ ORDINARY = [
     "/v1/models",
     "/v1/conversations/conv_1/items",
     "/api/chat/some-id/stop",
-    "/ops",
 ]
 
 
@@ -62,7 +61,7 @@ def proxy(groups: dict[str, Upstream]) -> Iterator[Proxy]:
 def call(
     proxy: Proxy, path: str, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> http.client.HTTPResponse:
-    """The answer, its body unread."""
+    """The response to one request, its body unread."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     return connection.getresponse()
@@ -74,7 +73,7 @@ def described(proxy: Proxy, path: str, **more: Any) -> dict[str, Any]:
 
 
 def heard(response: http.client.HTTPResponse, upstream: Upstream) -> list[int]:
-    """The numbers of the events; the server, which waits for that, is told of each that it was heard."""
+    """The numbers of the events. Each one received is reported to the server, which waits for that."""
     numbers = []
     buffer = b""
     while data := response.read1(65536):
@@ -96,7 +95,7 @@ def heard(response: http.client.HTTPResponse, upstream: Upstream) -> list[int]:
         ("/api/v1/generations/0199-a/stream", {}),
         ("/api/v1/generations/0199-a/stream", {"X_Without_Hint": "1"}),
         ("/v1/responses", {"X_Without_Hint": "1", "Accept_Encoding": "gzip, deflate"}),
-        # Asked for in the body only: by way of `web`, where the application's own header switches buffering off.
+        # Requested in the body only: through `web`, where the application's own header switches buffering off.
         ("/api/v1/generations", {"Accept": "application/json", "Accept_Encoding": "gzip, deflate"}),
     ],
 )
@@ -108,7 +107,7 @@ def test_every_event_is_handed_on_at_once(
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert response.headers["Content-Encoding"] is None
-    # The next one is sent when this one was heard: what is held back is never followed by anything.
+    # The server sends an event when the one before it has been received: a held-back event would be the last one.
     served = groups["web" if path.endswith("/generations") else "streams"]
     assert heard(response, served) == list(range(EVENTS))
 
@@ -178,7 +177,7 @@ def test_an_encoded_path_arrives_as_it_was_sent(proxy: Proxy) -> None:
     assert described(proxy, path)["path"] == path
 
 
-# -- who is asking --------------------------------------------------------------------------------------
+# -- request ids and addresses --------------------------------------------------------------------------
 
 
 def test_a_request_without_an_id_gets_one_and_it_is_in_the_log(proxy: Proxy) -> None:
@@ -186,7 +185,10 @@ def test_a_request_without_an_id_gets_one_and_it_is_in_the_log(proxy: Proxy) -> 
     reference = described(proxy, "/api/v1/me")["headers"]["x-request-id"]
 
     assert re.fullmatch("[0-9a-f]{32}", reference)
-    assert proxy.accesses(seen + 1)[-1]["request_id"] == reference
+    line = proxy.accesses(seen + 1)[-1]
+    assert line["request_id"] == reference
+    # docs/operate/logs.md promises these fields of every line.
+    assert (line["event"], line["level"], line["action"]) == ("request proxied", "info", "proxy")
 
 
 @pytest.mark.parametrize(("given", "kept"), [("req-4711.a_b:c", True), ('x" or 1', False), ("a" * 129, False)])
@@ -230,6 +232,19 @@ def test_no_secret_in_a_query_is_logged(proxy: Proxy, query: str) -> None:
     call(proxy, f"{path}?{query}", Referer="http://here/?ticket=SECRET", Authorization="Bearer SECRET").read()
 
     assert proxy.accesses(seen + 1)[-1]["uri"] == f"{path}?[redacted]"
+    assert "SECRET" not in proxy.output()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/signin/once/SECRET", "/signin/once/SECRET?after=1", "/signin/%6Fnce/SECRET", "//signin//once/SECRET",
+     "/x/../signin/once/SECRET"],
+)  # fmt: skip
+def test_no_code_of_a_link_is_logged(proxy: Proxy, path: str) -> None:
+    seen = len(proxy.accesses(0))
+    call(proxy, path, Referer="http://here/signin/once/SECRET").read()
+
+    assert proxy.accesses(seen + 1)[-1]["uri"] == "/signin/once/[redacted]"
     assert "SECRET" not in proxy.output()
 
 
@@ -318,6 +333,25 @@ def test_a_header_that_is_too_large_is_refused_with_a_problem(proxy: Proxy) -> N
     assert json.loads(response.read())["status"] == 431
 
 
+@pytest.mark.parametrize("path", ["/ops", "/ops/", "/ops/generations/0199-a?status=error", "//ops", "/%6fps/users"])
+def test_the_operators_page_is_on_the_operators_port_alone(
+    proxy: Proxy, groups: dict[str, Upstream], path: str
+) -> None:
+    before = len(groups["web"].received)
+    refused = call(proxy, path)
+    assert (refused.status, refused.headers["Content-Type"]) == (404, "application/problem+json")
+    assert len(groups["web"].received) == before
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.operators_port, timeout=60)
+    connection.request("GET", path)
+    assert connection.getresponse().status == 200
+    assert groups["web"].received[-1].headers["x-operators-page"] == "open"
+
+
+def test_a_client_cannot_open_the_link_to_the_operators_page(proxy: Proxy, groups: dict[str, Upstream]) -> None:
+    assert call(proxy, "/", X_Operators_Page="open").status == 200
+    assert groups["web"].received[-1].headers["x-operators-page"] == "closed"
+
+
 def test_metrics_are_not_public(proxy: Proxy, groups: dict[str, Upstream]) -> None:
     response = call(proxy, "/metrics")
 
@@ -330,12 +364,12 @@ def test_the_proxy_says_that_it_lives(proxy: Proxy) -> None:
     assert call(proxy, "/-/proxy").read() == b"ok\n"
 
 
-# -- an application that is away ------------------------------------------------------------------------
+# -- an application that is down ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def lonely() -> Iterator[Proxy]:
-    """A proxy with nobody behind it."""
+    """A proxy without any container behind it."""
     nobody = [f"127.0.0.1:{free_port()}"]
     proxy = Proxy({"web": nobody, "streams": nobody})
     yield proxy
@@ -363,6 +397,19 @@ def test_an_event_source_meets_a_broken_connection_and_not_a_final_answer(lonely
     for path in ("/api/v1/generations/0199-a/stream", "/api/v1/feed", "/v1/responses/resp_1?stream=true"):
         with pytest.raises(http.client.RemoteDisconnected):
             call(lonely, path, Accept="text/event-stream")
+
+
+def test_what_nginx_itself_refuses_is_a_problem(proxy: Proxy) -> None:
+    fields = {
+        "a long address": ("/" + "x" * 20_000, {}, 414),
+        "a long field": ("/healthz", {"X_Long": "y" * 20_000}, 431),
+    }
+    for path, headers, status in fields.values():
+        response = call(proxy, path, **headers)
+        assert response.status == status
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert json.loads(response.read())["status"] == status
+    assert call(proxy, "/healthz", Authorization="Bearer " + "t" * 16_384).status == 200
 
 
 # -- attempts -------------------------------------------------------------------------------------------
@@ -432,7 +479,7 @@ def test_a_process_that_is_gone_is_passed_over(method: str) -> None:
         upstream.stop()
 
 
-# -- what cannot be run here ----------------------------------------------------------------------------
+# -- settings read from the files -----------------------------------------------------------------------
 
 
 def test_events_are_never_compressed() -> None:

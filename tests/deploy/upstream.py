@@ -1,4 +1,4 @@
-"""A small HTTP server that behaves as a request's `X-Behave` header says and remembers what reached it."""
+"""A small HTTP server that behaves as a request's `X-Behave` header demands and records every request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 EVENTS = 6
-# How long the server waits to be told that an event was heard, before it gives up.
+# Seconds that the server waits for the report that an event was received, before it ends the stream.
 HEARD_SECONDS = 20
 
 
@@ -23,7 +23,7 @@ class Received:
 
 
 class Upstream:
-    """Answers 200 with a JSON description of the request, unless told otherwise."""
+    """Answers 200 with a JSON description of the request, unless the request has an `X-Behave` header."""
 
     def __init__(self, group: str, port: int = 0) -> None:
         self.group = group
@@ -61,16 +61,16 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             self._answer(413, {"title": "the application's own words"})
 
         def _leave(self, received: Received) -> None:
-            """Go away after the request has been read, without a word."""
+            """Close the connection after the request has been read, without a response."""
             self.close_connection = True
 
         def _silence(self, received: Received) -> None:
-            """A stream that has begun and says nothing."""
+            """Begin a stream and send no event for 30 s."""
             self._begin()
             time.sleep(30)
 
         def _events(self, received: Received) -> None:
-            """Each event when the one before it was heard; without its end when one was not."""
+            """Send each event when the one before it was received. Without that report the stream is cut."""
             self._begin()
             for number in range(EVENTS):
                 self._send_event(number)
@@ -80,11 +80,11 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(b"0\r\n\r\n")
 
         def _truncate(self, received: Received) -> None:
-            """The stream of a process that goes away: no last chunk."""
+            """Send the events without a last chunk, as a process does that is killed."""
             self._begin()
             for number in range(EVENTS):
                 self._send_event(number)
-            # A reset would take along what has not been read yet.
+            # A reset would discard data that the proxy has not read yet.
             time.sleep(0.5)
             self.close_connection = True
 

@@ -1,4 +1,4 @@
-"""Another way in to a TCP server: by TLS, or by a socket in the file system. What comes in is passed on as it is.
+"""A second entrance to a TCP server: by TLS, or by a socket in the file system. Bytes are passed on unchanged.
 
 with Front.encrypted(port, directory) as front:      # front.port, front.certificate
 with Front.by_path(port, directory / "socket"):
@@ -38,7 +38,7 @@ class Front:
 
     @classmethod
     def encrypted(cls, port: int, directory: Path) -> Front:
-        """On a free port of 127.0.0.1, with a certificate that only whoever is given ``certificate`` believes."""
+        """A front on a free port of 127.0.0.1. Only a client that is given ``certificate`` trusts its certificate."""
         certificate, key = directory / "front.pem", directory / "front.key"
         _certify("127.0.0.1", certificate, key)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -49,7 +49,7 @@ class Front:
 
     @classmethod
     def by_path(cls, port: int, path: Path) -> Front:
-        """At a path of the file system."""
+        """A front at a UNIX socket with this path."""
         return cls(port, lambda met: asyncio.start_unix_server(met, path))
 
     def __enter__(self) -> Front:

@@ -1,7 +1,7 @@
 """A TCP proxy that misbehaves on command: in front of PostgreSQL, Redis, an upstream or the web server.
 
     with TcpProxy("127.0.0.1", 5432) as proxy:          # or TcpProxy.before(url), and proxy.url(url)
-        proxy.pass_()                                    # as if it were not there (the beginning)
+        proxy.pass_()                                    # everything passes unchanged (the state at the beginning)
         proxy.cut()                                      # reset every connection now; new ones are accepted
         proxy.refuse()                                   # reset every connection, and each new one at once
         proxy.delay(0.2)                                 # every chunk waits, in both directions
@@ -36,15 +36,15 @@ _CHUNK = 64 * 1024
 
 @dataclass
 class Rules:
-    """What is done to traffic just now."""
+    """The proxy's present treatment of traffic."""
 
     refusing: bool = False
     seconds: float = 0.0
     holed: bool = False
     predicate: Predicate | None = None  # of a request whose reply is lost
-    forwarded: bool = True  # whether the server gets such a request
+    forwarded: bool = True  # the server gets such a request
     swallowing: bool = False  # such a request makes a black hole
-    remaining: int = 0  # how many such requests more
+    remaining: int = 0  # number of such requests still to come
     reply_bytes: int | None = None
     loss: float = 0.0
 
@@ -65,7 +65,7 @@ class _Link:
 
 
 class TcpProxy:
-    """Stands before the server at ``host`` and ``port``; its own port is ``port``, on 127.0.0.1."""
+    """A proxy before the server at ``host`` and ``port``. Its attribute ``port`` is its own port, on 127.0.0.1."""
 
     def __init__(self, host: str, port: int, listen: int = 0) -> None:
         self.target = (host, port)
@@ -80,14 +80,14 @@ class TcpProxy:
 
     @classmethod
     def before(cls, url: str) -> TcpProxy:
-        """A proxy in front of what a URL points to."""
+        """A proxy in front of the server of a URL."""
         parts = urlsplit(url)
         assert parts.hostname
         assert parts.port
         return cls(parts.hostname, parts.port)
 
     def url(self, url: str) -> str:
-        """The same URL through this proxy."""
+        """The URL with this proxy's address in the place of the server's."""
         parts = urlsplit(url)
         user, at, _ = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
@@ -95,7 +95,7 @@ class TcpProxy:
     # --- commands -----------------------------------------------------------------------------------------------
 
     def pass_(self) -> None:
-        """No misbehaviour any more; what was held up goes on."""
+        """End all misbehaviour; data that was held up goes on."""
         self._do(lambda: self._set(Rules()))
 
     def cut(self) -> None:
@@ -115,15 +115,15 @@ class TcpProxy:
         self._do(lambda: self._set(Rules(holed=True)))
 
     def drop_reply_to(self, predicate: Predicate, times: int = 1) -> None:
-        """The next ``times`` requests that match reach the server; their replies, and their connections, are lost."""
+        """Lose the replies to the next ``times`` requests that match, and their connections. The server gets them."""
         self._do(lambda: self._set(Rules(predicate=predicate, remaining=times)))
 
     def drop_request(self, predicate: Predicate, times: int = 1) -> None:
-        """The next ``times`` requests that match are lost, and their connections with them."""
+        """Lose the next ``times`` requests that match, and their connections."""
         self._do(lambda: self._set(Rules(predicate=predicate, remaining=times, forwarded=False)))
 
     def black_hole_at(self, predicate: Predicate) -> None:
-        """From the first request that matches nothing moves; it is the first that is held up."""
+        """Become a black hole at the first request that matches; that request is held up, too."""
         self._do(lambda: self._set(Rules(predicate=predicate, remaining=1, swallowing=True)))
 
     def cut_reply_after(self, count: int) -> None:
@@ -138,7 +138,7 @@ class TcpProxy:
 
     @property
     def open(self) -> int:
-        """Connections open just now."""
+        """The number of connections open now."""
         return len(self._links)
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class TcpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _do(self, act: Callable[[], None]) -> None:
-        """Run on the loop; returns when it is done."""
+        """Run ``act`` on the loop; return when it is done."""
         done = threading.Event()
 
         def run() -> None:
@@ -280,7 +280,7 @@ class TcpProxy:
 
 
 def _linger(writer: asyncio.StreamWriter) -> None:
-    """Closing sends a reset instead of an orderly end."""
+    """Make a close send a reset instead of an orderly end."""
     sock = writer.get_extra_info("socket")
     if sock is not None:
         with suppress(OSError):

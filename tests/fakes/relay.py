@@ -1,4 +1,4 @@
-"""For tests of the relay: a writer, a second store in files instead of PostgreSQL, and an independent client."""
+"""A writer, a second store in files instead of PostgreSQL, and an independent client, for tests of the relay."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NAMESPACE = "test"
 
 
 def client_of(url: str, seconds: float = 10) -> redis.Redis:
-    """A client that never asks twice, and takes a server for away that says nothing for so many seconds."""
+    """A Redis client without retries. It raises TimeoutError after ``seconds`` without a reply."""
     return redis.Redis.from_url(
         url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
     )
 
 
 class Shelf:
-    """The second store: a file for each log, a line for each event. ``open`` ones may be shown as queued."""
+    """The second store: a file for each log, a line for each event. ``queue`` gives a log a place in the queue."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -55,7 +55,7 @@ class Shelf:
 
 
 class TestSource:
-    """Redis first, the shelf for what it does not have: as services/reading.py does."""
+    """Reads Redis first and takes entries that Redis lacks from the shelf, as services/log_reader.py does."""
 
     __test__ = False
 
@@ -88,7 +88,7 @@ class TestSource:
 
 
 class Writer:
-    """A worker's side: to the shelf first, then to the log, sending again what Redis has lost."""
+    """A worker's side: it writes to the shelf first, then to the log, and sends lost entries again."""
 
     def __init__(self, url: str, shelf: Shelf, key: str) -> None:
         self._log = RedisLog(client_of(url), NAMESPACE)
@@ -138,7 +138,7 @@ class Writer:
 
 
 class Watcher:
-    """A client on a raw socket: its own reading of HTTP chunks, sseclient for the events."""
+    """A client on a raw socket. It reads HTTP chunks by its own code and events by sseclient."""
 
     def __init__(self, sock: socket.socket, body: bytes = b"", timeout: float = 60) -> None:
         self.sock = sock
@@ -148,7 +148,7 @@ class Watcher:
         self.raw: list[bytes] = []
 
     def chunks(self) -> Iterator[bytes]:
-        """The body's chunks until it ends, one way or the other; ``complete`` tells which."""
+        """The body's chunks until its end. ``complete`` is true behind a last chunk, and false behind a cut."""
         while True:
             head, found, rest = self._buffer.partition(b"\r\n")
             size = int(head, 16) if found else -1
@@ -182,5 +182,5 @@ class Watcher:
         return ids
 
     def rest(self) -> list[str]:
-        """The ids of everything up to the end."""
+        """The ids of all events up to the end of the body."""
         return [event.id for event in self.events() if event.id]

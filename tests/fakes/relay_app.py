@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
 
+from app.connections.parking import ParkedBody
 from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.domain.errors import Overloaded
+from app.eventlog.expiring_members import ExpiringMembers
 from app.eventlog.log import RedisLog
-from app.eventlog.places import PlaceBook
-from app.relay.book import Book
+from app.relay.event_stream import EventStream, Streams
 from app.relay.hub import Hub
-from app.relay.places import Places
-from app.relay.reader import Closed
-from app.relay.stream import Streams
+from app.relay.log_type import LogType
+from app.relay.stream_connection import Closed, StreamRequest
+from app.relay.stream_quota import StreamQuota
+from app.relay.stream_wait import SILENCE, StreamWait, mark
 from tests.fakes.relay import NAMESPACE, Shelf, TestSource, client_of
 
 app = Flask(__name__)
@@ -29,9 +32,9 @@ def build() -> Streams:
     url = os.environ["REDIS_URL"]
     client = client_of(url)
     source = TestSource(RedisLog(client, NAMESPACE), Shelf(Path(os.environ["SHELF"])))
-    hub = Hub(Book(source, lambda key: f"{NAMESPACE}:{{{key}}}:live".encode()), url, NAMESPACE, client.publish)
+    hub = Hub(LogType(source, lambda key: f"{NAMESPACE}:{{{key}}}:live".encode()), url, NAMESPACE, client.publish)
     limits = int(os.environ.get("MAX_STREAMS", "10000")), int(os.environ.get("MAX_STREAMS_PER_USER", "100000"))
-    return Streams(hub, Places(PlaceBook(client, NAMESPACE), *limits))
+    return Streams(hub, StreamQuota(ExpiringMembers.of_streams(client, NAMESPACE), *limits))
 
 
 streams = build()
@@ -43,7 +46,7 @@ def too_many(error: Overloaded) -> tuple[str, int]:
 
 
 @app.after_request
-def mark(response: Response) -> Response:
+def name(response: Response) -> Response:
     response.headers["X-Request-ID"] = "r-1"
     return response
 
@@ -53,14 +56,22 @@ def stream(key: str) -> Response:
     after = Cursor.parse(request.args["after"]) if "after" in request.args else START
     user = request.args.get("user", "u")
     opening = sse.notice({"type": "open"})
-    body = streams.open(key, after, user=user, opening=opening, on_close=closed.append)
+    body = streams.open(StreamRequest(key, after, on_close=closed.append), user=user, opening=opening)
     return Response(body, headers=body.headers, direct_passthrough=True)
 
 
 @app.get("/wait/<key>")
-def wait(key: str) -> dict[str, bool]:
-    after = Cursor.parse(request.args["after"])
-    return {"there": streams.wait(key, after, float(request.args.get("seconds", "40")))}
+def wait(key: str) -> Response:
+    stream = EventStream(
+        streams.hub, StreamRequest(key, Cursor.parse(request.args["after"]), render=mark, heartbeat=SILENCE)
+    )
+    wait = StreamWait(stream, "event", monotonic() + float(request.args.get("seconds", "40")))
+
+    def resume(environ: dict[str, Any], start_response: Any) -> Any:
+        with app.request_context(environ):
+            return jsonify(there=wait.has_event)(environ, start_response)
+
+    return Response(ParkedBody(wait, resume), direct_passthrough=True)
 
 
 @app.route("/plain", methods=["GET", "POST"])
@@ -74,7 +85,7 @@ def stats() -> Response:
     return jsonify(
         pid=os.getpid(),
         open=hub.streams_open,
-        frames=hub.frames_sent,
+        frames=hub.stats.frames_sent,
         threads=threading.active_count(),
         descriptors=len(os.listdir("/proc/self/fd")),
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * 4096,

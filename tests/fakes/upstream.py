@@ -1,6 +1,6 @@
-"""A real HTTP server that behaves like an OpenAI-compatible upstream, well or badly, as it is told.
+"""A real HTTP server that behaves like an OpenAI-compatible upstream, well or badly, as its caller chooses.
 
-It speaks ``POST /v1/chat/completions`` (streaming or not) and ``GET /v1/models``. It knows nothing of our code.
+It serves ``POST /v1/chat/completions`` (streaming or not) and ``GET /v1/models``. It imports no code of the service.
 
 In a test::
 
@@ -9,14 +9,13 @@ In a test::
 
 As a process: ``python -m tests.fakes.upstream --port 0 --log FILE`` prints ``port N``; then
 ``GET /fake/calls``, ``PUT /fake/defaults`` (a behaviour object), ``DELETE /fake/attempts`` (so that ``once``
-counts anew) and ``PUT /fake/enough`` (what is being said comes to its end, what is asked from now on is short) serve
-the test's side.
+counts anew) and ``PUT /fake/enough`` (running calls end in order, later calls are short) serve the test's side.
 
 **Behaviour** of a call, later ones win: the server's defaults · the model name's query (``fake?tokens=80&rate=60``) ·
-the object ``{"fake": {…}}`` in the latest user message that has one. All fields are described at ``Behaviour``.
+the last object ``{"fake": {…}}`` in the latest user message that has one. All fields are described at ``Behaviour``.
 
-**Tokens tell where they come from**: token 12 of this server's call 7 is ``k7.12 ``; now and then there are other
-signs behind the number, and the last character is a space or a line feed. ``TOKEN`` finds them.
+**Tokens carry their origin**: token 12 of this server's call 7 is ``k7.12 ``. Some have other characters behind the
+number, and the last character is a space or a line feed. ``TOKEN`` finds them.
 """
 
 from __future__ import annotations
@@ -27,23 +26,24 @@ import hashlib
 import json
 import re
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import islice, takewhile
-from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
 
+from tests.fakes import strict
+from tests.fakes.serving import ThreadedServer, serve_for_ever
+
 TOKEN = re.compile(r"k(\d+)\.(\d+)[^\sk]*\s")
 MODELS = ("fake", "fake-large", "fake/with-slash")
-# What a call says, at most, that begins after it was told that it is enough.
+# The most tokens of a call that begins after ``PUT /fake/enough``.
 ENOUGH = 20
 # Signs that break careless code: two to four bytes in UTF-8, outside the BMP, joined, right-to-left, combining.
 DECORATIONS = ("é", "日本", "🙂", "👩\u200d🚀", "שלום", "n\u0303", "<b>&amp;", '"\\"')
@@ -64,13 +64,15 @@ _FAULTS = frozenset(
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How one call goes. "After n" counts the tokens of this call. None and False switch a thing off."""
+    """The course of one call. "After n" counts the tokens of this call. None and False switch a fault off."""
 
     tokens: int = 80
     rate: float = 50.0  # tokens a second; 0 = as fast as the socket takes them
     batch: int = 1  # tokens per write
     text: str | None = None  # send this, in chunks of `piece` characters, instead of tokens
     piece: int = 4
+    refuse: bool = False  # the text is sent as a refusal
+    corrected: str | None = None  # in the place of `text` when messages follow the one with this behaviour
     # before the first token
     header_delay: float = 0.0  # seconds until the status line
     first_delay: float = 0.0  # seconds between headers and first token
@@ -82,7 +84,7 @@ class Behaviour:
     echo_key: bool = False  # the refusal quotes the Authorization header
     # in the middle
     cut_after: int | None = None  # reset the connection
-    stall_after: int | None = None  # say nothing more, keep the connection (for `stall_for` seconds)
+    stall_after: int | None = None  # send nothing more, keep the connection (for `stall_for` seconds)
     stall_for: float | None = None
     error_after: int | None = None  # report an error inside the stream, in this form:
     error_form: str = "object"  # object · text · line · event · openrouter
@@ -92,11 +94,12 @@ class Behaviour:
     linger: float = 0.3  # seconds before a reset, which takes along what the client has not read yet
     # shape
     finish: str = "stop"
-    usage: bool | str = True  # True: own chunk, when the request asks · "choices": in the finish chunk · False: never
+    usage: bool | str = True  # True: own chunk, if the request wants it · "choices": in the finish chunk · False: never
     done: bool = True  # send [DONE]
     reasoning: int = 0  # reasoning tokens before the answer
     reasoning_field: str = "reasoning_content"  # reasoning_content · reasoning · both · details
-    tool_call: dict[str, Any] | None = None  # {"name", "arguments" (object), "id"?} after the text, in four deltas
+    # {"name", "arguments" (object or text), "id"?, "extra_content"?} after the text, in four deltas
+    tool_call: dict[str, Any] | None = None
     tool_rounds: int | None = None  # it is made while the request has fewer results of tools than this
     keepalive: bool = False  # comments between the tokens, and empty choices
     crlf: bool = False
@@ -106,8 +109,13 @@ class Behaviour:
     bad_utf8_at: int | None = None  # this token carries a byte that is not UTF-8
     split_utf8: bool = False  # writes end inside characters
     drip_bytes_per_s: float | None = None
+    # what it demands of the prompt
+    strict: bool = False  # refuse messages that break the rules of `strict.py`
+    wants_back: str | None = None  # refuse tool calls that come back without this field
+    knows_not: str | None = None  # refuse messages that have this field
     # going on
     continue_: str = "right"  # given a prefix: right · restart (from token 0) · overlap (repeats three tokens first)
+    # exact (a `text` goes on behind the prefix; otherwise it is sent whole)
     once: bool = False  # faults only in the first call of this conversation
     times: int | None = None  # faults only in the first so many calls of this conversation
 
@@ -131,18 +139,18 @@ _NAMES = {("continue" if f.name == "continue_" else f.name): f.name for f in fie
 
 @dataclass
 class Call:
-    """What happened to one request. ``end`` is None while it runs, then ``finished``, ``truncated``, ``error``,
+    """The record of one request. ``end`` is None while it runs, then ``finished``, ``truncated``, ``error``,
     ``refused``, ``cut`` or ``client_disconnected``. Times are time.time(); ``first_index`` is above 0 for a call
     that continued a prefix of ``prefix_chars`` characters."""
 
     number: int
-    conversation: str  # the same for all attempts at one answer
+    conversation: str  # equal for all attempts at one answer
     attempt: int
     model: str
     body: dict[str, Any]
     headers: dict[str, str]
     authorized: bool
-    peer: str  # address and port of the client's end: the same one means the same connection
+    peer: str  # address and port of the client's end, which identify the connection
     started: float
     first_index: int = 0
     prefix_chars: int = 0
@@ -152,16 +160,16 @@ class Call:
     ended: float | None = None
     end: str | None = None
     status: int = 200
-    enough: bool = False  # no token more: it comes to its end in order
+    enough: bool = False  # no more tokens: the call ends in order
 
     @property
     def text(self) -> str:
-        """The tokens sent, undecorated faults aside."""
+        """The text of the tokens that were sent; faults in their bytes are no part of it."""
         return "".join(token(self.number, i) for i in range(self.first_index, self.first_index + self.tokens_sent))
 
 
 def token(call: int, index: int) -> str:
-    """Token ``index`` of call ``call``: the same for ever."""
+    """Token ``index`` of call ``call``. It depends on these two numbers only."""
     decoration = DECORATIONS[index // 9 % len(DECORATIONS)] if index % 9 == 8 else ""
     return f"k{call}.{index}{decoration}" + ("\n" if index % 16 == 15 else " ")
 
@@ -182,17 +190,19 @@ class Request(NamedTuple):
 
 
 def understand(body: dict[str, Any], defaults: Behaviour) -> Request:
-    """What the request asks for. Raises ValueError for an unknown field of a behaviour."""
+    """The request as a value, read from its body. Raises ValueError for an unknown field of a behaviour."""
     messages, prefix = _without_continuation(list(body["messages"]))
     wishes = dict(_from_model(str(body.get("model", ""))))
     wishes.update(_from_messages(messages))
     behaviour = _apply(defaults, wishes)
+    if behaviour.corrected is not None and not any(_text(m).find('{"fake"') >= 0 for m in messages[-1:]):
+        behaviour = replace(behaviour, text=behaviour.corrected)
     identity = json.dumps([body.get("model"), messages], sort_keys=True).encode()
     return Request(body, prefix, behaviour, hashlib.sha256(identity).hexdigest()[:16])
 
 
 def _without_continuation(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """The conversation proper and the prefix, which comes as a last assistant message, perhaps with an instruction."""
+    """The conversation proper and the prefix: a last assistant message, perhaps with an instruction behind it."""
     if len(messages) > 1 and messages[-1]["role"] == "assistant":
         return messages[:-1], messages[-1].get("content") or ""
     if len(messages) > 2 and messages[-1]["role"] == "user" and messages[-2]["role"] == "assistant":
@@ -212,7 +222,7 @@ def _from_model(model: str) -> Iterator[tuple[str, Any]]:
 
 def _from_messages(messages: list[dict[str, Any]]) -> dict[str, Any]:
     for message in reversed(messages):
-        at = _text(message).find('{"fake"') if message["role"] == "user" else -1
+        at = _text(message).rfind('{"fake"') if message["role"] == "user" else -1
         if at >= 0:
             wishes: dict[str, Any] = json.JSONDecoder().raw_decode(_text(message)[at:])[0]["fake"]
             return wishes
@@ -233,7 +243,7 @@ def _apply(defaults: Behaviour, wishes: dict[str, Any]) -> Behaviour:
     return replace(defaults, **{_NAMES[name]: value for name, value in wishes.items() if name != "key"})
 
 
-# --- what is sent: a script of steps, pure ---------------------------------------------------------------------
+# --- the response as a script of steps, without side effects ---------------------------------------------------
 
 
 class Step(NamedTuple):
@@ -293,7 +303,7 @@ def _shape(call: Call, wish: Behaviour) -> Iterator[Step]:
 
 
 def _until_fault(wish: Behaviour, sent: int) -> int:
-    """How many tokens fit into the next write."""
+    """The number of tokens of the next write, so that it ends at the next fault."""
     limits = [
         n - sent for n in (wish.cut_after, wish.stall_after, wish.error_after, wish.garbage_after) if n is not None
     ]
@@ -316,7 +326,8 @@ def _fault(wish: Behaviour, sent: int, chunk: _Chunks) -> list[Step] | None:
 
 def _pieces(call: Call, wish: Behaviour) -> Iterator[str]:
     if wish.text is not None:
-        pieces = (wish.text[i : i + wish.piece] for i in range(0, len(wish.text), wish.piece))
+        text = wish.text[call.prefix_chars :] if wish.continue_ == "exact" else wish.text
+        pieces = (text[i : i + wish.piece] for i in range(0, len(text), wish.piece))
     else:
         indexes = range(call.first_index, max(wish.tokens, call.first_index))
         pieces = (token(call.number, index) for index in indexes)
@@ -340,16 +351,22 @@ def _wants_tools(call: Call, wish: Behaviour) -> bool:
 
 
 def _tool_deltas(tool: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    arguments = json.dumps(tool.get("arguments", {}))
+    arguments = _arguments(tool)
     head = {"name": tool["name"], "arguments": ""}
-    yield {"index": 0, "id": tool.get("id", "call_fake"), "type": "function", "function": head}
+    extra = {"extra_content": tool["extra_content"]} if "extra_content" in tool else {}
+    yield {"index": 0, "id": tool.get("id", "call_fake"), "type": "function", "function": head, **extra}
     third = max(1, len(arguments) // 3)
     for part in (arguments[:third], arguments[third : 2 * third], arguments[2 * third :]):
         yield {"index": 0, "function": {"arguments": part}}
 
 
+def _arguments(tool: dict[str, Any]) -> str:
+    arguments = tool.get("arguments", {})
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
 class _Chunks:
-    """The data lines of one call; what is the same in all of them is built once."""
+    """The data lines of one call. Their common parts are built once."""
 
     def __init__(self, call: Call, wish: Behaviour) -> None:
         self._call = call
@@ -367,6 +384,8 @@ class _Chunks:
         return b"data: " + data + self._newline * 2
 
     def content(self, text: str) -> bytes:
+        if self._wish.refuse:
+            return self.delta({"refusal": text})
         encoded = orjson.dumps(text)
         wish, index = self._wish, self._index
         self._index += 1
@@ -430,7 +449,7 @@ def usage(call: Call, sent: int) -> dict[str, Any]:
 
 
 def _split_inside_characters(steps: Iterator[Step]) -> Iterator[Step]:
-    """Every write that has a character of several bytes ends inside it; the rest comes a moment later."""
+    """The steps with every write cut inside its character of several bytes; the rest follows a moment later."""
     for step in steps:
         at = next((i + 1 for i, byte in enumerate(step.data) if byte >= 0xC0), None)
         if at is None:
@@ -476,13 +495,13 @@ class _Sender:
             self._timer.cancel()
 
     def _play(self) -> None:
-        """All steps that are due, but not more than fifty in one go."""
+        """Play all steps that are due, at most fifty in one turn of the loop."""
         now = self._loop.time()
         for _ in range(50):
             step = self._step or next(self._steps)
             self._step = None
             if step.wait:
-                # What is late is made up for, but not the time the client is given before an end.
+                # A late step is made up for by the next ones; the time that a client has before an end is kept.
                 self._due = max(self._due, now if step.end else now - 1.0) + step.wait
             if self._due > now + 0.0005:
                 self._step = step._replace(wait=0.0)
@@ -523,6 +542,7 @@ class Server:
         app.add_routes(
             [
                 web.post("/v1/chat/completions", self._completions),
+                web.post("/v1/embeddings", self._embeddings),
                 web.get("/v1/models", self._models),
                 web.get("/fake/calls", self._list_calls),
                 web.delete("/fake/attempts", self._forget_attempts),
@@ -531,6 +551,30 @@ class Server:
             ]
         )
         return app
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        """One vector a text; its first number is the length of the text. The model's query says what goes wrong."""
+        body = orjson.loads(await request.read())
+        wish = _apply(self.defaults, dict(_from_model(str(body["model"]))))
+        if not self._may(request):
+            return _refusal(401, "Incorrect API key provided", "invalid_api_key")
+        await asyncio.sleep(wish.header_delay)
+        if wish.status is not None:
+            return _refusal(wish.status, wish.error_message, wish.error_code)
+        if wish.text is not None:
+            return web.Response(text=wish.text)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        size = body.get("dimensions") or 3
+        vectors = [
+            {"object": "embedding", "index": n, "embedding": [float(len(str(text))), *[0.25] * size]}
+            for n, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 7 * len(texts), "total_tokens": 7 * len(texts)}
+        sent = {key: value for key, value in body.items() if key != "input"}
+        made = {"object": "list", "data": vectors, "model": body["model"], "sent": sent}
+        if wish.usage:
+            made["usage"] = usage
+        return web.json_response(made)
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         if not self._may(request):
@@ -552,6 +596,12 @@ class Server:
         return response
 
     async def _answer(self, request: web.Request, call: Call, wish: Behaviour) -> web.StreamResponse:
+        try:
+            _check_prompt(call, wish)
+        except strict.Refused as reason:
+            call.status = 400
+            self._end(call, "refused")
+            return _refusal(400, str(reason), None)
         if wish.header_delay:
             await asyncio.sleep(wish.header_delay)
         if wish.status is not None:
@@ -586,7 +636,7 @@ class Server:
         call.tokens_sent = len(pieces)
         message: dict[str, Any] = {"role": "assistant", "content": "".join(pieces), "refusal": None}
         if wish.tool_call:
-            function = {"name": wish.tool_call["name"], "arguments": json.dumps(wish.tool_call.get("arguments", {}))}
+            function = {"name": wish.tool_call["name"], "arguments": _arguments(wish.tool_call)}
             message["tool_calls"] = [{"id": "call_fake", "type": "function", "function": function}]
         self._end(call, "finished")
         return web.json_response(
@@ -670,8 +720,18 @@ class Server:
             self._log = None
 
 
+def _check_prompt(call: Call, wish: Behaviour) -> None:
+    """Raise Refused for a prompt that this call does not take."""
+    if wish.strict:
+        strict.check(call.body["messages"])
+    if wish.wants_back is not None:
+        strict.check_returned(call.body["messages"], wish.wants_back)
+    if wish.knows_not is not None:
+        strict.check_unknown(call.body["messages"], wish.knows_not)
+
+
 def _first_index(wanted: Request) -> int:
-    """Where a call begins to count: behind the prefix when it is asked to continue, and does it right."""
+    """The first token's index: behind the prefix (``right``), three tokens before that (``overlap``), or 0."""
     wish = wanted.behaviour
     if not wanted.prefix or wish.continue_ == "restart":
         return 0
@@ -697,84 +757,22 @@ def _refusal(status: int, message: str, code: str | None, headers: dict[str, str
     return web.json_response({"error": {**error, "param": None}}, status=status, headers=headers)
 
 
-async def _serve(server: Server, host: str, port: int) -> tuple[web.AppRunner, int]:
-    # Cancelling the handler is how it learns of a client that left.
-    runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=1024, reuse_address=True)
-    await site.start()
-    return runner, runner.addresses[0][1]
-
-
-def _run(main: Any) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
-
-
 @dataclass
-class FakeUpstream:
+class FakeUpstream(ThreadedServer):
     """The server in a thread of its own. ``defaults`` are fields of a behaviour; with ``api_key`` it demands one."""
 
     defaults: dict[str, Any] = field(default_factory=dict)
     api_key: str | None = None
     log: str | None = None
     port: int = 0
+    prefix = "/v1"
 
-    def __enter__(self) -> FakeUpstream:
-        self._server = Server(defaults=self.defaults, api_key=self.api_key, log=self.log)
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: _run(self._main()), name="fake-upstream", daemon=True)
-        self._thread.start()
-        if not self._ready.wait(60):
-            raise RuntimeError("the fake upstream did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    start = __enter__
-
-    def stop(self) -> None:
-        self.__exit__(None, None, None)
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+    def service(self) -> Server:
+        return Server(defaults=self.defaults, api_key=self.api_key, log=self.log)
 
     @property
     def calls(self) -> list[Call]:
-        return self._server.calls
-
-    def wait_until(self, condition: Callable[[], Any], timeout: float = 20.0) -> None:
-        """Raises TimeoutError when it does not come true."""
-        end = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError("the fake upstream did not see it in time")
-            time.sleep(0.002)
-
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        runner, self.port = await _serve(self._server, "127.0.0.1", self.port)
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-        self._server.close()
-
-
-async def _serve_forever(server: Server, host: str, port: int) -> None:
-    _, bound = await _serve(server, host, port)
-    print(f"port {bound}", flush=True)
-    await asyncio.Event().wait()
+        return self.server.calls
 
 
 def main() -> None:
@@ -786,10 +784,7 @@ def main() -> None:
     parser.add_argument("--api-key")
     arguments = parser.parse_args()
     server = Server(defaults=arguments.defaults, api_key=arguments.api_key, log=arguments.log)
-    try:
-        _run(_serve_forever(server, arguments.host, arguments.port))
-    except KeyboardInterrupt:
-        server.close()
+    serve_for_ever(server, arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checkpoints that follow each other share rows: what is added is written once, and what was there is not again."""
+"""Consecutive checkpoints share rows: a checkpoint writes the bytes of its new events, and no earlier byte again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from app.domain.cursor import Cursor
 from app.domain.events import Entry, pack
 from app.services.leases import Leases
 from app.store import checkpoints
+from app.store.checkpoints import ROW_BYTES, Checkpoint
 from app.store.database import fetch
-from app.store.leases import ROW_BYTES, Checkpoint
 from tests.actors import Hand, claim, start
 from tests.factories import owner
 from tests.stack import Stack, until
 
-# Events of one checkpoint, and how many there are.
+# Events of each checkpoint, and the number of checkpoints.
 EACH, MANY = 5, 40
 
 
@@ -23,14 +23,14 @@ def save(stack: Stack, hand: Hand, first: int, end: int) -> None:
 
 
 def spoken(stack: Stack) -> Hand:
-    """An answer with all its events said, and none of them saved."""
+    """An answer whose events are all appended to the log, and none of them is in a checkpoint."""
     hand = claim(stack.resources, start(stack.resources, stack.user).generation.id).speak(EACH * MANY)
     assert len(hand.payloads) >= EACH * MANY
     return hand
 
 
 def rows(stack: Stack, hand: Hand) -> list[tuple[int, int, int]]:
-    """First and last event of each row, and its bytes."""
+    """For each row: the numbers of its first and last event, and its size in bytes."""
     with stack.resources.database.system() as tx:
         sql = """SELECT first_n, last_n, octet_length(body) FROM generation_chunks
                  WHERE generation_id = :id ORDER BY first_n"""
@@ -62,7 +62,7 @@ def test_whoever_comes_back_reads_on_in_the_midst_of_a_row(module_stack: Stack) 
 
 
 def test_what_comes_again_after_a_row_has_grown_is_there_once(module_stack: Stack) -> None:
-    """The reply to a COMMIT can be lost: then the same events come again, and more behind them."""
+    """The reply to a COMMIT can be lost. The worker then saves those events again, with later ones behind them."""
     hand = spoken(module_stack)
     for first, end in ((0, 5), (5, 10), (5, 10), (5, 12), (12, 15), (0, 15), (15, 16), (14, 18), (18, 20)):
         save(module_stack, hand, first, end)
@@ -87,7 +87,7 @@ def test_a_row_that_grows_touches_no_index(stack: Stack) -> None:
     for first in (0, 5, 10):
         save(stack, hand, first, first + EACH)
     assert len(rows(stack, hand)) == 1
-    stack.resources.database.close()  # a backend tells its numbers at the latest when it leaves
+    stack.resources.database.close()  # a backend publishes its statistics when it exits, if not before
 
     def counted() -> tuple[int, int] | None:
         with owner(stack.variables["DATABASE_URL"]) as cursor:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -14,17 +17,19 @@ from app.domain.commands import User
 from app.domain.cursor import Cursor
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import Entry, Token, decode
+from app.domain.lease import Claimed
 from app.domain.transcript import Transcript
 from app.services.leases import Leases
 from app.store import checkpoints
 from app.store.database import Database, fetch_one
-from app.store.leases import Claimed
 from app.wiring import Resources
 from tests.actors import release, start
 from tests.fakes.proxy import TcpProxy
 from tests.stack import Stack
+from worker.blocking import Blocking, LeaseKeeper
 from worker.checkpoint import Checkpointer, Policy
-from worker.outbox import Draft, Outbox
+from worker.draft import Draft
+from worker.outbox import Outbox
 
 NEVER = 1000.0
 
@@ -93,7 +98,7 @@ def at_bench(module_stack: Stack, proxy: TcpProxy) -> Callable[..., None]:
         lease: float = 30,
     ) -> None:
         resources = module_stack.resources
-        alice = resources.accounts.user(f"alice {uuid4()}", None)
+        alice = resources.users.user(f"alice {uuid4()}", None)
         url = proxy.url(module_stack.settings.database_url)
 
         async def life() -> None:
@@ -146,12 +151,12 @@ def test_so_much_time_makes_a_checkpoint(at_bench: Callable[..., None]) -> None:
 
 
 def test_what_waits_for_its_tick_is_saved_too(at_bench: Callable[..., None]) -> None:
-    """However long Redis keeps the tick waiting."""
+    """An event that waits for its tick is in the next checkpoint, even when Redis delays the tick."""
 
     async def work(bench: Bench) -> None:
         draft = bench.draft()
-        draft.say("a", False)
-        draft.say("b", False)
+        draft.add_text("a", False)
+        draft.add_text("b", False)
         await until(lambda: draft.saved == 1)
         assert [decode(entry.payload) for entry in bench.saved(draft)] == [Token("ab")]
 
@@ -214,6 +219,22 @@ def test_a_draft_whose_lease_has_gone_is_told_and_saves_nothing(at_bench: Callab
         assert bench.saved(draft) == []
 
     at_bench(work, seconds=0.1)
+
+
+def test_a_save_ends_when_the_lease_has_gone(at_bench: Callable[..., None]) -> None:
+    """A save before a tool call, or of a leaving worker, raises LeaseLost; it does not repeat itself for ever."""
+
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        generation = draft.claimed.lease.generation_id
+        bench.resources.generations.cancel(bench.user, generation)
+        add(draft, 1)
+        with pytest.raises(LeaseLost):
+            await asyncio.wait_for(bench.checkpointer.save(draft), 10)
+        assert bench.lost == [generation]
+        assert bench.saved(draft) == []
+
+    at_bench(work)
 
 
 def test_a_draft_that_left_is_not_told_what_its_successor_caused(
@@ -307,3 +328,33 @@ def test_a_process_that_takes_over_from_itself_saves_the_new_revision_only(at_be
         assert [entry.cursor for entry in bench.saved(new)] == [Cursor(2, n) for n in range(3)]
 
     at_bench(work, seconds=0.2)
+
+
+def test_a_renewal_that_is_on_its_way_does_not_renew_a_lease_that_was_left(
+    at_bench: Callable[..., None], proxy: TcpProxy
+) -> None:
+    async def work(bench: Bench) -> None:
+        draft = bench.draft()
+        bench.checkpointer.leave(draft)
+        direct = Leases(bench.resources.database, "bench", 30, 1800)
+        keeper = LeaseKeeper(bench.leases, bench.executor, 0.05)
+        blocking = Blocking(bench.executor, bench.executor, keeper)
+        held_up = Event()
+
+        def is_renewal(data: bytes) -> bool:
+            if b"SET lease_until" in data:
+                held_up.set()
+            return held_up.is_set()
+
+        proxy.black_hole_at(is_renewal)
+        keeper.start()
+        with keeper.keeping(draft.claimed):
+            await until(held_up.is_set)
+        leaving = asyncio.ensure_future(blocking.run_after_renewals(partial(direct.leave, draft.claimed.lease)))
+        await asyncio.wait({leaving}, timeout=0.5)  # time for one that does not wait for the renewal
+        proxy.pass_()
+        await leaving
+        await keeper.settle()
+        assert bench.lease_until(draft) <= time.time() + 1
+
+    at_bench(work)

@@ -1,4 +1,4 @@
-"""Connections and transactions: few round trips, and nothing of one is left for the next."""
+"""Connections and transactions: few round trips, and a transaction leaves no state on its connection."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import pytest
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from app.domain.errors import DatabaseDown
-from app.services.accounts import new_id
+from app.services.users import new_id
 from app.store import generations
 from app.store.database import Database, Tx, execute, fetch, fetch_one
+from dev.postgres import WORKER
 from tests.fakes.proxy import TcpProxy
 from tests.stack import Stack
 
 
 @pytest.fixture
 def one(stack: Stack) -> Iterator[Database]:
-    """A pool of one connection: what is left on it, the next transaction finds."""
+    """A pool of one connection: the next transaction would see any state that is left on it."""
     database = Database(stack.settings.database_url, 1)
     yield database
     database.close()
@@ -27,6 +28,17 @@ def rows(tx: Tx, table: str = "generations") -> int:
     found = fetch_one(tx, f"SELECT count(*) AS n FROM {table}")
     assert found is not None
     return int(found.n)
+
+
+def left(database: Database) -> tuple[str, str | None, str]:
+    """Role, user and statement timeout of a pooled connection, outside the transactions of the service."""
+    with database.engine.connect() as tx:
+        row = tx.exec_driver_sql(
+            "SELECT current_user, current_setting('app.user_id', true), current_setting('statement_timeout')"
+        ).one()
+        with pytest.raises(DBAPIError, match="permission denied"):
+            tx.exec_driver_sql("SELECT 1 FROM generations")
+    return row[0], row[1] or None, row[2]
 
 
 ALL = "SELECT count(*) AS n, current_setting('app.user_id', true) AS name, current_user AS role FROM generations g"
@@ -44,13 +56,10 @@ def test_a_question_is_asked_in_the_users_name_and_sees_nothing_of_others(stack:
 def test_nothing_of_a_question_is_left_on_its_connection(stack: Stack, one: Database) -> None:
     stack.start()
     one.ask(stack.user.id, ALL)
-    with one.engine.connect() as tx:
-        assert not tx.exec_driver_sql("SELECT current_setting('app.user_id', true)").scalar_one()
-        assert rows(tx) == 0
+    assert left(one) == (WORKER, None, "0")
     with pytest.raises(DBAPIError):
         one.ask(stack.user.id, "SELECT 1 / 0")
-    with one.engine.connect() as tx:
-        assert rows(tx) == 0
+    assert left(one) == (WORKER, None, "0")
 
 
 @pytest.mark.parametrize("whose", ["user", "system"])
@@ -66,10 +75,8 @@ def test_nothing_of_a_block_that_ended_badly_is_left(stack: Stack, one: Database
         change(lambda tx: {}["nothing"])
     with pytest.raises(DBAPIError):
         change(lambda tx: fetch(tx, "SELECT 1 / 0"))
-    with one.engine.connect() as tx:
-        row = fetch_one(tx, "SELECT current_user AS role, current_setting('app.user_id', true) AS name")
-        assert row is not None
-        assert (row.role, row.name or None) == ("unbroken_app", None)
+    assert left(one) == (WORKER, None, "0")
+    with one.without_user() as tx:
         assert rows(tx) == 0
     assert stack.generation(made.id).model == made.model
 
@@ -78,6 +85,14 @@ def test_a_question_with_quotes_and_signs_of_the_driver_is_asked_as_it_is(stack:
     said = "it's 100 % :sure \\ %(user)s"
     row = one.ask(stack.user.id, "SELECT CAST(:said AS text) AS said, '100 %' AS same, 7 % 4 AS rest", said=said)
     assert row == {"said": said, "same": "100 %", "rest": 3}
+
+
+def test_the_error_of_a_statement_does_not_quote_its_parameters(one: Database) -> None:
+    """An unexpected error is logged with its traceback, and no log line has texts of users."""
+    with pytest.raises(DBAPIError) as raised, one.without_user() as tx:
+        execute(tx, "SELECT 1 / 0 FROM (SELECT CAST(:content AS text)) said", content="private words")
+    assert "division by zero" in str(raised.value)
+    assert "private words" not in str(raised.value)
 
 
 def test_a_connection_that_died_in_the_pool_is_replaced_unseen(stack: Stack) -> None:
@@ -126,7 +141,7 @@ def test_what_a_transaction_costs_in_round_trips(stack: Stack) -> None:
     with TcpProxy.before(url) as proxy:
         database = Database(proxy.url(url), 1)
         _count(database, None)
-        proxy.drop_request(lambda data: bool(sent.append(data)))  # it sees them, and drops none
+        proxy.drop_request(lambda data: bool(sent.append(data)))  # the condition records each message and drops none
         assert generations.of_user(database, stack.user.id, made.id)
         assert len(sent) == 1
         sent.clear()

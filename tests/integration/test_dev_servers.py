@@ -1,9 +1,10 @@
-"""The embedded servers for real: killed, started again, nothing lost; as root, and as somebody who is not."""
+"""The embedded servers as real processes: they are killed, start again and have lost nothing; as root and without."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ import redis
 
 from dev.postgres import OWNER, Postgres
 from dev.process import ROOT, CannotRun
+from dev.server import HOST
 from dev.valkey import Valkey
+from tests.stack import until
 
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    # Deep and with a blank: longer than a socket's path may be.
+    # A deep path with blanks: longer than the path of a socket may be.
     server = Postgres(tmp_path / ("deep " * 12) / ("er" * 40))
     server.start()
     yield server
@@ -36,8 +39,13 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.stop()
 
 
+def listening(port: int) -> socket.socket:
+    """A foreign server that listens on the port."""
+    return socket.create_server((HOST, port))
+
+
 def query(server: Postgres, statement: str) -> list[tuple[object, ...]]:
-    connection = psycopg2.connect(server.url().replace("+psycopg2", ""))
+    connection = psycopg2.connect(server.url(login=OWNER).replace("+psycopg2", ""))
     with closing(connection), connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []
@@ -95,6 +103,24 @@ def test_nobody_gets_in_without_the_password(own_postgres: Postgres, own_valkey:
         client.ping()
 
 
+@pytest.mark.parametrize("kind", [Postgres, Valkey])
+def test_a_first_start_evades_a_port_that_was_bound_meanwhile(tmp_path: Path, kind: type[Postgres | Valkey]):
+    """A first start chooses another port. A server that has served keeps its port, because its clients know it."""
+    server = kind(tmp_path)
+    chosen = server.port
+    with listening(chosen):
+        server.start()
+    served = server.port
+    assert served != chosen
+    assert f":{served}/" in server.url()
+    server.stop()
+    with listening(served), pytest.raises(CannotRun, match="Address already in use"):
+        server.start()
+    server.start()
+    assert server.port == served
+    server.stop()
+
+
 def test_valkey_keeps_its_data_through_kill_9_on_the_same_address(own_valkey: Valkey):
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.set("k", "v")
@@ -111,8 +137,10 @@ def test_valkey_starts_with_a_log_cut_in_the_middle_of_a_command(own_valkey: Val
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.set("k", "v")
         client.set("cut", "x" * 1000)
-        own_valkey.kill()
         [log] = (own_valkey.directory / "appendonlydir").glob("*.incr.aof")
+        # While a disk is slow, Valkey delays its writes to the file for up to two seconds.
+        until(lambda: log.stat().st_size > 1000)
+        own_valkey.kill()
         with log.open("r+b") as file:
             file.truncate(log.stat().st_size - 500)
         own_valkey.start()

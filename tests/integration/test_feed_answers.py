@@ -16,12 +16,12 @@ from app.store.generations import Generation
 from tests.stack import Stack, Web, until
 
 ANSWERS = 4
-# Long enough for what is done to the web meanwhile, also on a busy machine.
+# Long enough to kill web processes meanwhile, also on a busy machine.
 LONG = {"tokens": 300, "rate": 20}
 
 
 class Follower:
-    """A client as docs/clients/feed.md tells to write one: it remembers a number and a cursor for each answer."""
+    """A client by the rules of `docs/clients/feed.md`: it keeps the feed's last number and a cursor for each answer."""
 
     def __init__(self, token: str, web: Web) -> None:
         self.token = token
@@ -37,7 +37,7 @@ class Follower:
         return sum(events[-1]["type"] == "done" for events in self.events.values())
 
     def follow(self) -> None:
-        """Until all answers have ended; a connection that is lost is made again."""
+        """Follow the feed until all answers have ended. A lost connection is made again."""
         while self.ended < ANSWERS:
             with suppress(OSError, HTTPException, ValueError):
                 for fields in self._connection():
@@ -47,7 +47,7 @@ class Follower:
 
     def _connection(self) -> Iterator[dict[str, str]]:
         where = urlsplit(self.web.url)
-        # A cursor is worth keeping until its answer has ended.
+        # The request names the cursor of each answer.
         positions = ",".join(f"{key}:{cursor}" for key, cursor in self.cursors.items())
         path = f"/api/v1/feed?generations=live&from_seq={self.last}" + (f"&after={positions}" if positions else "")
         connection = HTTPConnection(where.hostname or "", where.port, timeout=60)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.domain.commands import ChangeConversation
-from app.services.starting import Started
+from app.services.generation_start import Started
 from tests.stack import Stack, Web, until
 
 READERS = 500
@@ -22,7 +22,7 @@ GENERATIONS = 50
 
 @dataclass
 class Crowd:
-    """Readers of one feed. ``web`` is where those go who have lost their connection; ``top`` is the last number."""
+    """Readers of one feed. A reader that lost its connection goes to ``web``. ``top`` is the feed's last number."""
 
     token: str
     conversation_id: str
@@ -32,7 +32,7 @@ class Crowd:
     said: dict[int, set[str]] = field(default_factory=dict)
 
     async def follow(self) -> list[int]:
-        """The numbers one reader got, in order, over all its connections."""
+        """The numbers that one reader received, in order, over all its connections."""
         ids: list[int] = []
         while not ids or ids[-1] < self.top:
             with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -54,7 +54,7 @@ class Crowd:
             self.connects += 1
             async for number, data in events(reader):
                 ids.append(number)
-                # The true name is in the data, so that what was replayed and what was live can be compared.
+                # The data of a replayed and of a live event of one number have to be equal.
                 self.said.setdefault(number, set()).add(data)
                 if number >= self.top:
                     return
@@ -77,7 +77,7 @@ async def events(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, str]]
 
 
 def run(stack: Stack, crowd: Crowd, play: Callable[[], Awaitable[None]]) -> list[list[int]]:
-    """Have everybody follow while ``play`` runs, until they have ``crowd.top``."""
+    """Run ``play`` while all readers follow, until each of them has received ``crowd.top``."""
 
     async def all_of_it() -> list[list[int]]:
         async with asyncio.timeout(400):
@@ -104,7 +104,7 @@ def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_ha
             await asyncio.sleep(0.05)
 
     def ask_one(n: int) -> Started:
-        # Some elsewhere: what happens there must not appear here.
+        # One in five begins another conversation, whose changes must not appear in this feed.
         where: dict[str, Any] = {"conversation_id": begun.conversation.id, "on_busy": "enqueue"} if n % 5 else {}
         return stack.start(f"And then? {n}", model="offline-fast", **where)
 
@@ -123,7 +123,7 @@ def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_ha
         await asyncio.to_thread(name_it)
 
     def name_it() -> None:
-        """The last event of all: everybody knows beforehand that it is."""
+        """Make the last change. ``crowd.top`` has its number before the change is made."""
         conversations, conversation_id = stack.resources.conversations, begun.conversation.id
         until(lambda: conversations.get(stack.user, conversation_id).title, what="a title")
         crowd.top = conversations.get(stack.user, conversation_id).feed_seq + 1
@@ -132,7 +132,7 @@ def test_five_hundred_readers_of_fifty_answers_get_every_number_once_whatever_ha
     read = run(stack, crowd, play)
     here = [one for one in started if one.conversation.id == begun.conversation.id]
     assert len(started) == GENERATIONS
-    # Question, answer, its end; and two titles.
+    # Question, answer and its end for each generation, and two titles.
     assert crowd.top == 3 * len(here) + 2
     assert [ids for ids in read if ids != list(range(1, crowd.top + 1))] == []
     assert crowd.connects >= 3 * READERS

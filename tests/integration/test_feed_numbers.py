@@ -1,4 +1,4 @@
-"""Numbers of feeds: given in the transaction that changes something, without gaps, in the order of the commits."""
+"""Numbers of feeds: a transaction that makes a change takes its number; without gaps, in the order of the commits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from app.store.database import Tx, defer, fetch
 from app.store.feed import Change
 from tests.stack import Stack
 
-# So many wait for one row: each of them at most three seconds, also where a transaction takes a tenth of one.
+# This many threads wait for one row: each waits 3 s at most, also where a transaction takes 0.1 s.
 THREADS = 8
 
 
 class Undone(Exception):
-    """Something goes wrong before the commit."""
+    """Raised before the commit, so that a transaction is rolled back."""
 
 
 def undo(tx: Tx, items: list[Any]) -> None:
@@ -49,7 +49,7 @@ def gapless(changes: list[Change]) -> bool:
 
 
 class Watcher:
-    """Looks at a feed again and again, as a reader would, and takes what has come since."""
+    """Reads a feed again and again like a client, each time behind the last change it has."""
 
     def __init__(self, look: Callable[[int], list[Change]]) -> None:
         self.seen: list[Change] = []
@@ -72,7 +72,7 @@ class Watcher:
 def test_many_threads_that_change_one_conversation_leave_no_gap_and_no_reader_ever_sees_one(
     stack: Stack, seed: int
 ) -> None:
-    """What a reader saw at any moment is a prefix: a smaller number never appears behind a larger one."""
+    """A reader sees a prefix of the feed at any moment: a smaller number never appears behind a larger one."""
     services = stack.resources
     begun = stack.start("one")
     conversation_id = begun.conversation.id
@@ -83,7 +83,9 @@ def test_many_threads_that_change_one_conversation_leave_no_gap_and_no_reader_ev
 
     def add(n: int) -> None:
         try:
-            services.dialogues.add(stack.user, conversation_id, [Said("user", f"message {n}"), Said("user", "and")])
+            services.openai_conversations.add(
+                stack.user, conversation_id, [Said("user", f"message {n}"), Said("user", "and")]
+            )
         except ConversationBusy:
             rename(n)
 
@@ -97,7 +99,7 @@ def test_many_threads_that_change_one_conversation_leave_no_gap_and_no_reader_ev
         services.starter.start(stack.user, command)
 
     def fail(n: int) -> None:
-        """A transaction that was given a number and does not commit."""
+        """Roll back a transaction that has taken a number."""
         with suppress(Undone), services.database.user(stack.user.id) as tx:
             conversations.change(tx, conversation_id, ChangeConversation(title="never"))
             defer(tx, undo, None)
@@ -138,7 +140,7 @@ def test_every_message_is_told_once_and_every_answers_end_once(stack: Stack) -> 
 
 
 def test_conversations_of_one_user_do_not_wait_for_each_other_for_ever(stack: Stack) -> None:
-    """Each holds its own conversation and then the one counter of their user: no circle is possible."""
+    """Each transaction locks its conversation and then the counter of its user, so no circle is possible."""
     begun = [stack.start(f"chat {n}") for n in range(10)]
 
     def work(n: int) -> None:
@@ -161,11 +163,12 @@ def test_the_numbers_of_a_user_grow_with_those_of_each_conversation(stack: Stack
     for one in (first, second):
         own = [c.conversation_seq for c in user_feed(stack) if c.conversation_id == one.conversation.id]
         numbered = [seq for seq in own if seq is not None]
+        assert len(numbered) > 1
         assert all(later == earlier + 1 for earlier, later in pairwise(numbered))
 
 
 def test_a_transaction_is_rung_for_after_its_commit_and_only_then(stack: Stack) -> None:
-    """A ring that came too early would have readers look when there is nothing yet, and then no more."""
+    """A notification before the commit would make readers read too early, and not again afterwards."""
     services, rung = stack.resources, []
     conversation_id = stack.start("one").conversation.id
     services.database._announced = lambda keys: rung.append(keys)

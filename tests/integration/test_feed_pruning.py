@@ -1,4 +1,4 @@
-"""Old changes nobody is told of any more leave the feeds; who comes back later is told that he missed something."""
+"""Changes that are too old to be replayed are deleted. A client that returns later is informed of the gap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.commands import ChangeConversation, User
 from app.services import feeds
-from app.services.dispatch import Sweeper
+from app.services.sweeper import Chore, DueGenerations, Sweeper
 from app.store.database import execute, fetch
 from app.wiring import Resources
 from tests.actors import claim, start
@@ -31,7 +31,7 @@ def rename(resources: Resources, user: User, conversation_id: str, times: int) -
 
 
 def let_pass(resources: Resources, days: float) -> None:
-    """As if so many days had passed since everything happened."""
+    """Move every change of the feeds into the past by this many days."""
     with resources.database.system() as tx:
         execute(tx, "UPDATE feed_events SET created_at = created_at - make_interval(secs => :secs)", secs=days * DAY)
 
@@ -163,7 +163,8 @@ def test_the_sweeper_tidies_up_now_and_then_and_survives_when_that_fails(resourc
         if len(tidied) == 1:
             raise RuntimeError("a store stumbled")
 
-    sweeper = Sweeper(resources.database, 5, 0.02, lambda _: None, tidy=tidy, tidy_period=0.1)
+    due = DueGenerations(resources.database, 5, lambda: 1)
+    sweeper = Sweeper(due, lambda _: None, 0.02, [Chore("tidy", tidy, 0.1)])
     sweeper.start()
     until(lambda: len(tidied) >= 3)
     sweeper.stop()

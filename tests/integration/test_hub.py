@@ -1,71 +1,33 @@
-"""The hub with a real Valkey: what reaches the sockets, whatever happens to Redis."""
+"""The hub with a real Valkey: sockets receive every event once and in order, also while Redis fails."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from math import inf
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
-from typing import Any
 
 import pytest
 
 from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.domain.events import Token, encode
-from app.eventlog.log import RedisLog
-from app.relay import shelf
-from app.relay.book import Book
-from app.relay.follow import Render
-from app.relay.hub import DRAIN_SECONDS, PIECE, TICK_SECONDS, Hub
-from app.relay.reader import Closed, Reader
-from app.relay.strands import Strands
+from app.relay import backfill, topics
+from app.relay.connections import DRAIN_SECONDS
+from app.relay.fan_out import PIECE
+from app.relay.housekeeping import TICK_SECONDS
+from app.relay.hub import Hub
+from app.relay.log_cursor import Render
+from app.relay.stream_connection import Closed, ConnectionState, StreamConnection
+from app.relay.substreams import Multiplexer
 from dev.valkey import Valkey
-from tests.fakes.relay import NAMESPACE, Shelf, TestSource, Watcher, Writer, client_of
+from tests.fakes.hub import Place
+from tests.fakes.relay import client_of
 from tests.stack import until
-
-
-class Place:
-    """A hub, its stores, and the watchers of one test."""
-
-    def __init__(self, url: str, directory: Path, stack: ExitStack) -> None:
-        self.url = url
-        self.shelf = Shelf(directory)
-        # Who serves readers does not wait long for Redis; what he then lacks is on the shelf.
-        self.source = TestSource(RedisLog(client_of(url, 1), NAMESPACE), self.shelf)
-        self._stack = stack
-
-    def hub(self, **options: Any) -> Hub:
-        client = client_of(self.url)
-        book = Book(self.source, lambda key: f"{NAMESPACE}:{{{key}}}:live".encode())
-        hub = Hub(book, self.url, NAMESPACE, client.publish, **options)
-        self._stack.callback(hub.close)
-        return hub
-
-    def writer(self, key: str = "g") -> Writer:
-        return Writer(self.url, self.shelf, key)
-
-    def settled(self, hub: Hub) -> bool:
-        """Whether every log is only listened to: subscribed, read, nothing planned."""
-        return all(
-            topic.live and topic.channel not in hub._ear._asked and not topic.schedule.reading
-            and topic.schedule.due == inf for topic in list(hub._topics.values())
-        )  # fmt: skip
-
-    def watch(self, hub: Hub, key: str = "g", after: Cursor = START, **options: Any) -> Watcher:
-        """A stream over TCP, as in life."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            ours = socket.create_connection(listener.getsockname())
-            theirs, _ = listener.accept()
-        self._stack.callback(ours.close)
-        hub.adopt(theirs, key, after, **options)
-        return Watcher(ours)
 
 
 @pytest.fixture
@@ -76,7 +38,7 @@ def place(redis_url: str, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A server that may be hurt."""
+    """A Valkey of this module's own: its tests kill, empty and freeze it."""
     server = Valkey(tmp_path_factory.mktemp("own"))
     server.start()
     yield server
@@ -157,18 +119,23 @@ def test_a_takeover_shows_the_end_of_the_old_revision_to_every_reader(place: Pla
         assert watcher.rest() == ["2-0", "2-1", "2-2", "2-3", "2-4"]
 
 
-def test_a_lost_notification_is_read_from_the_log(place: Place) -> None:
+def test_a_lost_notification_is_read_from_the_log(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
     assert watcher.take(1) == ["1-0"]
     until(lambda: place.settled(hub))
-    hear = hub._heard
-    hub._ear._heard = lambda channel, message: None if message.startswith(b"1-1 ") else hear(channel, message)
+    hear = hub.registry.on_message
+
+    def lose_one(channel: bytes, message: bytes) -> None:
+        if not message.startswith(b"1-1 "):
+            hear(channel, message)
+
+    monkeypatch.setattr(hub.registry, "on_message", lose_one)
     writer.tokens(3)
     writer.end()
     assert watcher.rest() == ["1-1", "1-2", "1-3", "1-4"]
-    assert hub.resyncs > 0
+    assert hub.stats.resyncs > 0
 
 
 def test_a_thousand_followers_get_every_event_exactly_once(place: Place) -> None:
@@ -184,11 +151,16 @@ def test_a_thousand_followers_get_every_event_exactly_once(place: Place) -> None
         assert watcher.rest() == writer.ids()
         assert watcher.complete
     until(lambda: hub.streams_open == 0)
-    assert hub.frames_sent == 1000 * len(writer.log)
+    assert hub.stats.frames_sent == 1000 * len(writer.log)
 
 
-def costs_nothing(blocked: list[Reader]) -> bool:
-    """Whether somebody does not read, and keeps no more than the rest of an event."""
+def blocked(hub: Hub) -> list[StreamConnection]:
+    """The connections whose client does not read."""
+    return [one for one in list(hub.connections.open.values()) if one.state is ConnectionState.BLOCKED]
+
+
+def costs_nothing(blocked: list[StreamConnection]) -> bool:
+    """True if some reader is blocked, and each blocked one keeps no more than the rest of an event."""
     return bool(blocked) and all(len(reader.rest) < 2000 and reader.page is None for reader in blocked)
 
 
@@ -199,10 +171,14 @@ def test_a_slow_reader_is_given_everything_and_costs_next_to_nothing(place: Plac
     reading = later(quick.rest)
     for _ in range(150):
         writer.tokens(100, size=500)
-    topic = hub._topics[b"test:{g}:live"]
-    # The quick one may still be catching up, with pages of its own.
-    until(lambda: topic.end == writer.log[-1].cursor and topic.tail.size <= shelf.TAIL_BYTES)
-    until(lambda: costs_nothing([one for one in list(hub._readers.values()) if one.blocked]))
+    topic = hub.registry.topics[b"test:{g}:live"]
+    # The quick reader may still be catching up, with pages of its own.
+    until(lambda: topic.end == writer.log[-1].cursor and topic.tail.size <= backfill.TAIL_BYTES)
+    until(
+        lambda: costs_nothing(
+            [one for one in list(hub.connections.open.values()) if one.state is ConnectionState.BLOCKED]
+        )
+    )
     writer.end()
     assert slow.rest() == writer.ids()
     assert slow.complete
@@ -240,7 +216,7 @@ def test_a_cursor_ahead_of_the_log_waits_and_spoils_nothing_for_others(place: Pl
 
 
 def test_a_deleted_generation_breaks_its_streams(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -251,26 +227,26 @@ def test_a_deleted_generation_breaks_its_streams(place: Place, monkeypatch: pyte
 
 
 def test_the_end_is_found_though_nobody_published_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
     assert watcher.take(1) == ["1-0"]
     until(lambda: place.settled(hub))
-    hub._ear._heard = lambda channel, message: None
+    monkeypatch.setattr(hub.registry, "on_message", lambda channel, message: None)
     writer.end()
     assert watcher.rest() == ["1-1"]
     assert watcher.complete
 
 
 def test_what_nobody_published_is_found_before_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
     assert watcher.take(1) == ["1-0"]
     until(lambda: place.settled(hub))
-    hub._ear._heard = lambda channel, message: None
+    monkeypatch.setattr(hub.registry, "on_message", lambda channel, message: None)
     writer.tokens(3)
     assert watcher.take(3) == ["1-1", "1-2", "1-3"]
 
@@ -285,7 +261,7 @@ def test_a_quiet_stream_gets_heartbeats_that_no_parser_takes_for_an_event(place:
     assert next(watcher.chunks()) == b": ka\n"
     writer.end()
     assert watcher.rest() == ["1-1"]
-    # One may have been on its way, and who looks does so now and then.
+    # One heartbeat may have been on its way, and the hub looks for due ones only once per tick.
     assert watcher.raw.count(b": ka\n") <= 2 + (time.monotonic() - began) / (1.0 - TICK_SECONDS)
 
 
@@ -298,6 +274,31 @@ def test_a_stream_whose_token_expires_says_so_and_is_broken(place: Place) -> Non
     assert not watcher.complete
 
 
+def test_a_revoked_stream_says_so_and_is_broken_and_others_go_on(place: Place) -> None:
+    closed: list[Closed] = []
+    writer, hub = place.writer(), place.hub()
+    writer.begin()
+    proved_at = time.monotonic()
+    revoked = place.watch(hub, revocables=frozenset({"user 1", "key 1"}), on_close=closed.append)
+    other = place.watch(hub, revocables=frozenset({"user 1", "key 2"}))
+    assert revoked.take(1) == other.take(1)
+    hub.revoker.revoke(frozenset({"key 1", "key 3"}))
+    assert [json.loads(event.data) for event in revoked.events()] == [{"type": "auth", "detail": "access ended"}]
+    assert not revoked.complete
+    assert [one.reason for one in closed] == ["revoked"]
+    late = place.watch(hub, revocables=frozenset({"user 1", "key 1"}), proved_at=proved_at, on_close=closed.append)
+    assert [json.loads(event.data)["type"] for event in late.events()] == ["auth"]
+    assert [one.reason for one in closed] == ["revoked", "revoked"]
+    # Proved afterwards: a token, for one, that was issued after all earlier ones were ended.
+    again = place.watch(hub, revocables=frozenset({"user 1", "key 1"}))
+    assert again.take(1)
+    writer.end()
+    assert other.rest()
+    assert other.complete
+    hub.revoker.revoke_everything()
+    until(lambda: hub.streams_open == 0)
+
+
 def test_the_head_comes_first_and_the_report_last(place: Place) -> None:
     closed: list[Closed] = []
     writer, hub = place.writer(), place.hub()
@@ -306,7 +307,7 @@ def test_the_head_comes_first_and_the_report_last(place: Place) -> None:
     watcher = place.watch(hub, prefix=b"5\r\nhello\r\n", on_close=closed.append)
     chunks = watcher.chunks()
     assert next(chunks) == b"hello"
-    until(lambda: len(hub._topics) == 1 and bool(hub._topics[b"test:{g}:live"].live))
+    until(lambda: len(hub.registry.topics) == 1 and bool(hub.registry.topics[b"test:{g}:live"].live))
     writer.tokens(2)
     writer.end()
     received = b"hello" + b"".join(chunks)
@@ -323,7 +324,7 @@ def test_a_client_that_leaves_is_forgotten_at_once(place: Place) -> None:
     watcher = place.watch(hub, on_close=closed.append)
     watcher.take(1)
     watcher.sock.close()
-    # Long before there is a heartbeat that could not be sent.
+    # The hub notices the closed socket long before a heartbeat fails.
     until(lambda: closed, 10)
     assert ([report.reason for report in closed], hub.streams_open) == (["gone"], 0)
 
@@ -341,7 +342,7 @@ def test_draining_breaks_every_stream_within_a_second_and_every_later_one_at_onc
         assert watcher.rest() == []
         assert not watcher.complete
         ends.append(time.monotonic() - begun)
-    # How much longer it takes says more about the machine.
+    # The bound is wider than DRAIN_SECONDS, for a busy machine.
     assert DRAIN_SECONDS < 1
     assert max(ends) < 10
     assert hub.drained.wait(30)
@@ -380,7 +381,7 @@ def test_a_slow_reader_of_another_form_misses_nothing_and_gets_nothing_twice(pla
     chunks = watcher.chunks()
     heard = next(chunks)
     for _ in range(60):
-        # More than its socket holds, while it does not read.
+        # The events exceed the socket's buffer, and the reader does not read.
         writer.tokens(1)
     quick = place.watch(hub)
     writer.end()
@@ -393,7 +394,7 @@ def test_a_slow_reader_of_another_form_misses_nothing_and_gets_nothing_twice(pla
 def test_a_tail_without_readers_goes_away_and_its_channel_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(topics, "LINGER_SECONDS", 0.2)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     watcher = place.watch(hub)
@@ -401,7 +402,7 @@ def test_a_tail_without_readers_goes_away_and_its_channel_with_it(
     client = client_of(place.url)
     until(lambda: client.pubsub_channels("test:{g}:*") == [b"test:{g}:live"])
     watcher.sock.close()
-    until(lambda: not hub._topics)
+    until(lambda: not hub.registry.topics)
     until(lambda: client.pubsub_channels("test:{g}:*") == [])
     again = place.watch(hub)
     writer.end()
@@ -422,7 +423,7 @@ def test_a_killed_subscription_is_rebuilt_and_nothing_is_missing(place: Place) -
         for _ in range(5):
             writer.tokens(2)
             time.sleep(0.02)
-    until(lambda: hub.connected and hub.redis_reconnects > 0)
+    until(lambda: hub.subscriber.connected and hub.stats.redis_reconnects > 0)
     writer.end()
     assert watcher.rest() == writer.ids(Cursor(1, 0))
 
@@ -438,7 +439,7 @@ def test_redis_killed_and_restarted_costs_no_event(own_valkey: Valkey, frail: Pl
     assert watchers[0].take(10) == writer.ids(Cursor(1, 10)), "from the second store, within its pace"
     own_valkey.start()
     writer.tokens(10)
-    until(lambda: hub.connected)
+    until(lambda: hub.subscriber.connected)
     writer.tokens(10)
     writer.end()
     assert watchers[0].rest() == writer.ids(Cursor(1, 20))
@@ -460,25 +461,24 @@ def test_an_emptied_redis_costs_no_event(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_frozen_redis_is_noticed_by_the_canary_and_costs_no_event(
-    own_valkey: Valkey, frail: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.relay.ear.CANARY_SECONDS", 1.0)
+def test_a_frozen_redis_is_noticed_by_the_canary_and_costs_no_event(own_valkey: Valkey, frail: Place) -> None:
     writer, hub = frail.writer(), frail.hub()
     writer.begin()
     watcher = frail.watch(hub)
     watcher.take(1)
+    # The first event may come from a read of the log before there is a subscription.
+    until(lambda: hub.subscriber.confirmed)
     assert own_valkey.process is not None
     os.kill(own_valkey.process.pid, SIGSTOP)
     try:
-        until(lambda: hub.canary_failures > 0)
+        until(lambda: hub.stats.canary_failures > 0)
         entries = [Token(f"while frozen {n}") for n in range(3)]
         frail.shelf.add("g", [])
         writer.write(*entries, quiet=True)
         assert watcher.take(3) == ["1-1", "1-2", "1-3"]
     finally:
         os.kill(own_valkey.process.pid, SIGCONT)
-    until(lambda: hub.connected)
+    until(lambda: hub.subscriber.connected)
     writer.tokens(5)
     writer.end()
     assert watcher.rest() == writer.ids(Cursor(1, 3))
@@ -526,14 +526,14 @@ def test_a_notice_is_sent_beside_the_log_and_only_to_those_who_read_it_as_it_is(
     assert [event.id for event in events if event.id] == writer.ids(Cursor(1, 0))
     assert [json.loads(event.data) for event in events if not event.id] == [{"type": "title", "title": "Tides"}]
     assert b"title" not in b"".join(other.chunks())
-    assert hub.resyncs == 0
+    assert hub.stats.resyncs == 0
 
 
 # Several logs on one socket
 
 
-def strands_of(hub: Hub, begun: list[tuple[str, Cursor]]) -> Strands:
-    """Logs by name; a token of the first log that says ``+name`` tells of another one."""
+def several_logs(hub: Hub, begun: list[tuple[str, Cursor]]) -> Multiplexer:
+    """A multiplexer over logs with names; a token ``+name`` of the first log adds the log of that name."""
 
     def show(key: str) -> Render:
         return lambda cursor, payload: b"data: %b\nid: %b %d-%d\n\n" % (payload, key.encode(), *cursor)
@@ -542,11 +542,11 @@ def strands_of(hub: Hub, begun: list[tuple[str, Cursor]]) -> Strands:
         content = str(json.loads(payload).get("content", ""))
         return content[1:] if content.startswith("+") else None
 
-    return Strands(hub.book, show, leads, begun)
+    return Multiplexer(hub.log_type, show, leads, begun)
 
 
 def by_log(ids: list[str]) -> dict[str, list[str]]:
-    """The positions of each log, in the order they came; those of the reader's own log under nothing."""
+    """The cursors of each log in the order of their arrival; the key of the reader's own log is an empty text."""
     found: dict[str, list[str]] = {}
     for id in ids:
         key, _, cursor = id.rpartition(" ")
@@ -554,14 +554,14 @@ def by_log(ids: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def test_strands_go_out_beside_their_readers_log_each_whole_and_in_order(place: Place) -> None:
+def test_substreams_go_out_beside_their_readers_log_each_whole_and_in_order(place: Place) -> None:
     own, early, late = place.writer("own"), place.writer("early"), place.writer("late")
     hub = place.hub()
     for writer in (own, early, late):
         writer.begin()
     early.tokens(5)
-    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("early", Cursor(1, 2))]))
-    # What it was begun with may be told of again.
+    watcher = place.watch(hub, "own", render=sse.frame, multiplexer=several_logs(hub, [("early", Cursor(1, 2))]))
+    # A log that was given at the start may be added once more.
     own.write(Token("+early"), Token("+late"))
     for _ in range(20):
         early.tokens(1)
@@ -572,24 +572,24 @@ def test_strands_go_out_beside_their_readers_log_each_whole_and_in_order(place: 
     ids = watcher.take(23 + 24 + 42)
     assert by_log(ids) == {"": own.ids(), "early": early.ids(Cursor(1, 2)), "late": late.ids()}
     assert ids.index("1-2") < ids.index("late 1-0"), "it comes behind what told of it"
-    until(lambda: sum(topic.readers for topic in list(hub._topics.values())) == 1)
+    until(lambda: sum(topic.readers for topic in list(hub.registry.topics.values())) == 1)
 
 
-def test_a_slow_reader_of_several_logs_misses_nothing_and_its_strands_cost_nothing(place: Place) -> None:
+def test_a_slow_reader_of_several_logs_misses_nothing_and_its_substreams_cost_nothing(place: Place) -> None:
     own, one, two = place.writer("own"), place.writer("one"), place.writer("two")
     hub = place.hub()
     for writer in (own, one, two):
         writer.begin()
-    strands = strands_of(hub, [("one", START), ("two", START)])
-    slow = place.watch(hub, "own", render=sse.frame, strands=strands)
-    until(lambda: len(strands.carried) == 2)
+    multiplexer = several_logs(hub, [("one", START), ("two", START)])
+    slow = place.watch(hub, "own", render=sse.frame, multiplexer=multiplexer)
+    until(lambda: len(multiplexer.carried) == 2)
     for _ in range(150):
         one.tokens(50, size=1000)
         two.tokens(50, size=1000)
         own.tokens(1)
-    [reader] = hub._readers.values()
-    until(lambda: reader.blocked)
-    until(lambda: all(not strand.rest and strand.page is None for strand in list(strands.carried.values())))
+    [reader] = hub.connections.open.values()
+    until(lambda: reader.state is ConnectionState.BLOCKED)
+    until(lambda: all(not one.rest and one.page is None for one in list(multiplexer.carried.values())))
     assert len(reader.rest) <= 2 * PIECE
     one.end()
     two.end()
@@ -602,10 +602,10 @@ def test_a_reader_of_several_logs_that_leaves_leaves_all_of_them(place: Place) -
     hub = place.hub()
     own.begin()
     one.begin()
-    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]))
+    watcher = place.watch(hub, "own", render=sse.frame, multiplexer=several_logs(hub, [("one", START)]))
     watcher.take(2)
     watcher.sock.close()
-    until(lambda: sum(topic.readers for topic in list(hub._topics.values())) == 0)
+    until(lambda: sum(topic.readers for topic in list(hub.registry.topics.values())) == 0)
     one.tokens(3)
     until(lambda: hub.streams_open == 0)
 
@@ -615,7 +615,7 @@ def test_several_logs_survive_an_emptied_redis(place: Place) -> None:
     hub = place.hub()
     own.begin()
     one.begin()
-    watcher = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]))
+    watcher = place.watch(hub, "own", render=sse.frame, multiplexer=several_logs(hub, [("one", START)]))
     one.tokens(10)
     assert len(watcher.take(12)) == 12
     client_of(place.url).flushall()
@@ -630,10 +630,10 @@ def test_a_quiet_reader_of_several_logs_gets_heartbeats_and_the_end_of_its_token
     hub = place.hub(keepalive=0.2)
     own.begin()
     one.begin()
-    quiet = place.watch(hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]))
+    quiet = place.watch(hub, "own", render=sse.frame, multiplexer=several_logs(hub, [("one", START)]))
     assert b": ka\n" in quiet.chunks()
     brief = place.watch(
-        hub, "own", render=sse.frame, strands=strands_of(hub, [("one", START)]), expires_at=time.time() + 1
+        hub, "own", render=sse.frame, multiplexer=several_logs(hub, [("one", START)]), expires_at=time.time() + 1
     )
     told = b"".join(brief.chunks())
     assert told.endswith(b'data: {"type":"auth","detail":"token expired"}\n\n')

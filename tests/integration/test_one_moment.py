@@ -1,4 +1,4 @@
-"""An answer that ends while somebody looks at it is seen as it was before or as it is after, never in between."""
+"""An answer that ends while a request reads it is read as before its end or as after it, never in between."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from app.domain.commands import ListConversations, StartGeneration
 from app.domain.cursor import START, Cursor
 from app.domain.errors import NotFound
-from app.services.chats import Ask
-from app.services.polling import Poller
-from app.services.starting import Command
+from app.services.aisdk_chats import ChatRequest
+from app.services.placement import Command
+from app.services.poller import Poller
 from app.wiring import Resources, build
 from tests.actors import Hand, before_statement, claim, somebody_waits, start
 from tests.fakes.proxy import TcpProxy
@@ -21,7 +21,7 @@ from tests.stack import Stack, until
 
 @pytest.fixture
 def looker(module_stack: Stack) -> Iterator[Resources]:
-    """Somebody else's connections to the same stores."""
+    """The services of another process, with connections of their own to the stores."""
     resources = build(module_stack.settings)
     yield resources
     resources.close()
@@ -64,7 +64,7 @@ def test_a_poller_is_not_shown_an_end_without_its_events(module_stack: Stack, lo
     hand.finish()
     resources, conversation = module_stack.resources, hand.claimed.conversation_id
     before_statement(
-        looker, "FROM generation_archives", lambda: resources.conversations.delete(module_stack.user, conversation)
+        looker, "owner_of_generation", lambda: resources.conversations.delete(module_stack.user, conversation)
     )
     with pytest.raises(NotFound):
         Poller(looker.generations, looker.reader).poll(module_stack.user, hand.id, Cursor(1, 2))
@@ -100,7 +100,6 @@ def test_what_was_started_although_nobody_heard_of_the_commit_is_told_as_it_was(
     url = module_stack.settings.database_url
     with TcpProxy.before(url) as proxy:
         starter = build(module_stack.settings.model_copy(update={"database_url": proxy.url(url)}))
-        starter.catalogue.find("offline")
         proxy.drop_reply_to(lambda data: b"COMMIT" in data)
 
         def delete() -> None:
@@ -117,7 +116,7 @@ def test_a_conversation_that_is_deleted_while_it_leaves_is_whole_or_gone(
     module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
 ) -> None:
     before_statement(looker, "FROM messages", delete)
-    export = looker.transfer.export_branch(module_stack.user, hand.claimed.conversation_id, None)
+    export = looker.import_export.export_branch(module_stack.user, hand.claimed.conversation_id, None)
     assert [place.id for place in export.places] == [hand.claimed.user_message_id, hand.claimed.message_id]
     with pytest.raises(NotFound):
         list(export.messages)
@@ -134,18 +133,18 @@ class TestResponses:
         self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
     ) -> None:
         hand.finish()
-        found = looker.responses.find(module_stack.user, hand.id)
+        found = looker.openai_responses.find(module_stack.user, hand.id)
         module_stack.resources.conversations.delete(module_stack.user, found.row.conversation_id)
         with pytest.raises(NotFound):
-            looker.responses.log(found.row)
+            looker.openai_responses.log(found.row)
 
     def test_one_is_found_with_its_request_or_not_at_all(
         self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
     ) -> None:
         before_statement(looker, "FROM responses", delete)
-        assert looker.responses.find(module_stack.user, hand.id).request == {"messages": 1}
+        assert looker.openai_responses.find(module_stack.user, hand.id).request == {"messages": 1}
         with pytest.raises(NotFound):
-            looker.responses.find(module_stack.user, hand.id)
+            looker.openai_responses.find(module_stack.user, hand.id)
 
     def test_two_who_delete_one_are_told_that_it_is_gone(
         self, module_stack: Stack, looker: Resources, hand: Hand, delete: Callable[[], None]
@@ -153,10 +152,10 @@ class TestResponses:
         hand.finish()
         conversation = hand.claimed.conversation_id
         resources, user = module_stack.resources, module_stack.user
-        # When it was found for the second time, stopped.
+        # The conversation is deleted before the second read of the response, which has been stopped by then.
         before_statement(looker, "FROM responses", lambda: resources.conversations.delete(user, conversation), time=2)
         with pytest.raises(NotFound):
-            looker.responses.delete(user, hand.id)
+            looker.openai_responses.delete(user, hand.id)
 
     def test_what_is_said_while_one_is_deleted_is_not_deleted_with_it(
         self, module_stack: Stack, looker: Resources, hand: Hand
@@ -168,14 +167,14 @@ class TestResponses:
             "SELECT id, model FROM conversations",
             lambda: start(module_stack.resources, module_stack.user, "And?", conversation_id=conversation),
         )
-        looker.responses.delete(module_stack.user, hand.id)
+        looker.openai_responses.delete(module_stack.user, hand.id)
         said = looker.conversations.messages(module_stack.user, conversation, 0, 10).items
         assert [message.content for message in said if message.role == "user"] == ["Hello", "And?"]
 
 
 class TestChats:
     def plan(self, resources: Resources, stack: Stack, chat: str, message: str) -> Command:
-        command = resources.chats.plan(stack.user, Ask(chat, message, message, model="offline"))
+        command = resources.aisdk_chats.plan(stack.user, ChatRequest(chat, message, message, model="offline"))
         assert isinstance(command, StartGeneration)
         return command
 
@@ -187,7 +186,7 @@ class TestChats:
         before_statement(looker, "reserved_conversations", lambda: resources.starter.start(module_stack.user, first))
         second = self.plan(looker, module_stack, "quick", "two")
         begun = looker.starter.start(module_stack.user, second)
-        assert [m.content for m in looker.chats.branch(module_stack.user, "quick")] == ["one", "", "two", ""]
+        assert [m.content for m in looker.aisdk_chats.branch(module_stack.user, "quick")] == ["one", "", "two", ""]
         assert not begun.conversation_created
 
     def test_the_same_when_it_is_only_about_to_begin(self, module_stack: Stack, looker: Resources) -> None:
@@ -203,4 +202,4 @@ class TestChats:
         looker.starter.start(module_stack.user, first)
         other.join()
         looker.starter.start(module_stack.user, planned[0])
-        assert [m.content for m in looker.chats.branch(module_stack.user, "quicker")] == ["one", "", "two", ""]
+        assert [m.content for m in looker.aisdk_chats.branch(module_stack.user, "quicker")] == ["one", "", "two", ""]

@@ -1,4 +1,4 @@
-"""The writer of a process against a real Redis, through a connection that can be disturbed."""
+"""The outbox of a worker process against a real Redis, through a connection that can be disturbed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 from app.domain.cursor import Cursor
 from app.domain.errors import LeaseLost, LogDown
 from app.domain.events import Entry, Mark, Reasoning, Snapshot, Token, decode
+from app.domain.lease import Claimed, Lease
 from app.domain.transcript import Transcript
 from app.eventlog.log import FINISHED_TTL_MS, RUNNING_TTL_MS, RedisLog
-from app.store.leases import Claimed, Lease
 from app.wiring import redis_client
 from tests.fakes.proxy import TcpProxy
-from worker.outbox import Draft, Outbox
+from worker.draft import Draft
+from worker.outbox import Outbox
 
 TICK = 0.02
 
 
 class Desk:
-    """An outbox, its log, and what happened to its drafts."""
+    """An outbox, its log, and the claims that it has lost or reopened."""
 
     def __init__(self, url: str, through: str, **fields: float) -> None:
         self.client = redis_client(url)
@@ -44,6 +45,7 @@ class Desk:
         claimed = Claimed(
             lease=Lease(generation_id, epoch), user_id="u", conversation_id="c", message_id="m", user_message_id="q",
             model="fake", parameters={}, attempts=[], tries=1, cancelled=False, remaining=None, age=0.0,
+            model_version=None,
         )  # fmt: skip
         self.log.open(generation_id, epoch)
         draft = Draft(
@@ -62,7 +64,7 @@ class Desk:
 
     def say(self, draft: Draft, *texts: str) -> None:
         for text in texts:
-            draft.say(text, False)
+            draft.add_text(text, False)
         self.outbox.touch(draft)
 
 
@@ -115,7 +117,7 @@ def test_what_is_said_within_a_tick_is_one_event(at_desk: Callable[..., None]) -
 
 
 def test_what_is_said_while_a_reply_is_awaited_is_one_event(at_desk: Callable[..., None]) -> None:
-    """A Redis that is busy is given fewer events, not more of them at once."""
+    """A busy Redis receives fewer events. Text that arrives before its reply becomes one event."""
 
     async def work(desk: Desk) -> None:
         draft = desk.draft()
@@ -135,7 +137,7 @@ def test_thinking_and_speaking_are_never_one_event(at_desk: Callable[..., None])
     async def work(desk: Desk) -> None:
         draft = desk.draft()
         for text, thinking in (("a", True), ("b", True), ("c", False), ("d", True)):
-            draft.say(text, thinking)
+            draft.add_text(text, thinking)
         draft.add(Mark("stop", None))
         assert await desk.outbox.drain(draft, 30)
         events = [decode(entry.payload) for entry in desk.read(draft)]
@@ -183,7 +185,7 @@ def test_a_lost_log_is_opened_again_after_the_lease_is_proven_and_sent_from_the_
         draft = desk.draft()
         desk.say(draft, "a")
         await until(lambda: draft.acked == 1)
-        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.log.unlink([draft.claimed.lease.generation_id])
         desk.say(draft, "b")
         await until(lambda: draft.acked == 2)
         assert desk.reopened == [draft.claimed]
@@ -196,7 +198,7 @@ def test_while_a_log_cannot_be_opened_it_is_tried_until_it_can(at_desk: Callable
     async def work(desk: Desk) -> None:
         draft = desk.draft()
         desk.refusal = LogDown()
-        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.log.unlink([draft.claimed.lease.generation_id])
         desk.say(draft, "a")
         await asyncio.sleep(0.3)
         assert desk.read(draft) == []
@@ -210,7 +212,7 @@ def test_a_lease_that_cannot_be_proven_is_lost_and_nothing_is_written(at_desk: C
     async def work(desk: Desk) -> None:
         draft = desk.draft()
         desk.refusal = LeaseLost()
-        desk.log.drop(draft.claimed.lease.generation_id)
+        desk.log.unlink([draft.claimed.lease.generation_id])
         desk.say(draft, "a")
         await until(lambda: desk.lost)
         assert desk.read(draft) == []
@@ -270,7 +272,7 @@ def test_a_steady_writer_takes_the_short_way_and_who_listens_hears_every_event(a
                 desk.say(draft, f"{number} ")
                 await until(lambda: draft.acked == len(draft.payloads) and not draft.pending)
             assert await desk.outbox.finish(draft, b'{"type":"done"}', 30)
-            # Who is silent for a second asks whether its log is whole.
+            # An outbox that has appended nothing for a second checks that its log is whole.
             asked = monotonic() - began
             heard: list[bytes] = []
             deadline = monotonic() + 30
@@ -285,7 +287,7 @@ def test_a_steady_writer_takes_the_short_way_and_who_listens_hears_every_event(a
 
 
 def test_each_of_many_writers_is_told_of_its_own_log(at_desk: Callable[..., None]) -> None:
-    """Their events leave in one write, and the replies come in parts; one of them has been replaced meanwhile."""
+    """Events of many drafts leave in one write, and the replies come in parts. One draft has been fenced meanwhile."""
 
     async def work(desk: Desk) -> None:
         drafts = [desk.draft() for _ in range(150)]
@@ -308,7 +310,7 @@ def test_each_of_many_writers_is_told_of_its_own_log(at_desk: Callable[..., None
 
 
 def test_a_hole_behind_a_proxy_is_closed_within_seconds(at_desk: Callable[..., None]) -> None:
-    """The connection holds, and yet the server lacks the last moments: what is said next stands behind a hole."""
+    """The connection holds, but the server behind the proxy lacks the last events. The next append leaves a hole."""
 
     async def work(desk: Desk) -> None:
         draft = desk.draft()
@@ -331,7 +333,7 @@ def test_a_hole_behind_a_proxy_is_closed_within_seconds(at_desk: Callable[..., N
 def test_what_becomes_of_a_writer_that_has_left_is_told_to_nobody(
     at_desk: Callable[..., None], proxy: TcpProxy
 ) -> None:
-    """Its run goes on with the next revision, which must not be taken for lost."""
+    """A late reply to a draft that the run has left is ignored. The run's next revision must not count as lost."""
 
     async def work(desk: Desk) -> None:
         first = desk.draft()
@@ -397,7 +399,7 @@ def test_the_end_lets_the_log_expire_in_its_time(at_desk: Callable[..., None]) -
 
 
 def test_a_committed_end_is_told_however_long_ago_the_lease_was_proven(at_desk: Callable[..., None]) -> None:
-    """PostgreSQL was away; what it has just taken is the proof."""
+    """The outbox appends a committed end although its lease was proven long ago: the commit itself proves the lease."""
 
     async def work(desk: Desk) -> None:
         draft = desk.draft()
@@ -428,7 +430,7 @@ def test_hundreds_of_writers_share_the_connection(at_desk: Callable[..., None], 
 
 
 def test_a_connection_that_has_just_ended_is_not_written_to(at_desk: Callable[..., None]) -> None:
-    """Between its end and our noticing there is a moment in which a timer may fire."""
+    """A timer may fire between the end of a connection and the moment at which the outbox notices it."""
 
     async def work(desk: Desk) -> None:
         draft = desk.draft()
@@ -436,13 +438,28 @@ def test_a_connection_that_has_just_ended_is_not_written_to(at_desk: Callable[..
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
         for number in range(4):
             await until(lambda: desk.outbox.is_connected)
-            pipe = desk.outbox._pipe
-            assert pipe
-            pipe.connection_lost(None)
+            wire = desk.outbox._connection.wire
+            assert wire
+            wire.connection_lost(None)
             desk.say(draft, f"{number} ")
             desk.outbox._flush()
         assert await desk.outbox.drain(draft, 30)
         assert Transcript.of(desk.read(draft)).text == "".join(f"{number} " for number in range(4))
         assert failures == []
+
+    at_desk(work)
+
+
+def test_a_redis_that_does_not_answer_is_noticed_though_no_draft_has_anything_to_send(
+    at_desk: Callable[..., None], proxy: TcpProxy
+) -> None:
+    async def work(desk: Desk) -> None:
+        proxy.black_hole()
+        await until(lambda: not desk.outbox.is_connected)
+        proxy.pass_()
+        await until(lambda: desk.outbox.is_connected)
+        draft = desk.draft()
+        desk.say(draft, "again")
+        assert await desk.outbox.drain(draft, 30)
 
     at_desk(work)

@@ -1,4 +1,4 @@
-"""Two saves of one draft can be on their way at once, and their rows overlap (found by the chaos rig: text doubled)."""
+"""Two checkpoints of one draft can be on their way at once, with rows that overlap (chaos rig: text was doubled)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from app.domain.cursor import Cursor
 from app.domain.events import pack
 from app.services.leases import Leases
 from app.store import leases as store
+from app.store.checkpoints import Checkpoint
 from app.store.database import fetch
-from app.store.leases import Checkpoint
 from tests.actors import Hand, claim, start
 from tests.stack import Stack, until
 
@@ -23,7 +23,7 @@ def test_a_poller_sees_every_event_once_however_the_rows_overlap(module_stack: S
     resources = module_stack.resources
     hand = claim(resources, start(resources, module_stack.user).generation.id).speak(9)
     leases = Leases(resources.database, "saving", 30, 600)
-    # The second one goes on behind the first; the third began before either was known to have arrived.
+    # The second checkpoint continues behind the first. The third began before a reply to either.
     for first, end in ((0, 6), (6, 7), (0, 8), (7, 10)):
         assert leases.renew([part(hand, first, end)])
     seen = resources.generations.get(module_stack.user, hand.id)
@@ -51,7 +51,7 @@ def test_a_save_that_waited_for_another_one_of_the_same_events_adds_what_is_new(
 
 
 def test_a_save_that_comes_behind_one_with_more_takes_nothing_back(module_stack: Stack) -> None:
-    """The relay asks how far the store knows a silent log: it would believe that it has heard everything."""
+    """The relay reads the store's last cursor of a silent log. A smaller one would make the log look complete."""
     resources = module_stack.resources
     hand = claim(resources, start(resources, module_stack.user).generation.id).speak(9)
     leases = Leases(resources.database, "saving", 30, 600)

@@ -1,4 +1,4 @@
-"""A poller is never shown less than it was shown before (found by the chaos rig: a web process cut off from Redis)."""
+"""A poll never returns less than an earlier one (found by the chaos rig: a web process was cut off from Redis)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from app.domain.cursor import Cursor
 from app.domain.errors import LogDown
 from app.domain.events import Mark
-from app.services.polling import Poller
+from app.services.poller import Poller
 from tests.actors import claim, start
 from tests.stack import Stack
 
@@ -19,7 +19,7 @@ def test_a_poller_ahead_of_what_can_be_read_is_told_to_come_back(module_stack: S
     hand.publish()
     poller = Poller(resources.generations, resources.reader)
     seen = poller.poll(module_stack.user, hand.id, Cursor(0, 0)).view
-    resources.log.drop(hand.id)
+    resources.log.unlink([hand.id])
     with pytest.raises(LogDown):
         poller.poll(module_stack.user, hand.id, seen.cursor)
     hand.save()
@@ -28,7 +28,7 @@ def test_a_poller_ahead_of_what_can_be_read_is_told_to_come_back(module_stack: S
 
 
 def test_a_poller_is_told_the_end_that_the_log_was_not(module_stack: Stack) -> None:
-    """Whoever goes on from the cursor beside it would never hear of it."""
+    """A client that continues from the returned cursor would never receive an end that the poll left out."""
     resources = module_stack.resources
     hand = claim(resources, start(resources, module_stack.user).generation.id).speak(4)
     hand.say(Mark("stop", None))

@@ -1,4 +1,4 @@
-"""What the relay asks about logs that have been silent: how far does the store know each of them?"""
+"""The relay reads from the store the last known cursor of logs that have been silent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 
 from app.domain.cursor import START, Cursor
 from app.domain.events import Snapshot
-from app.relay import shelf
-from app.relay.book import Book
+from app.relay import topics
 from app.relay.hub import Hub
-from app.services.reading import LogReader
+from app.relay.log_type import LogType
+from app.relay.stream_connection import StreamRequest
+from app.services.log_reader import LogReader
 from tests.actors import claim, start
 from tests.stack import Stack, until
 
@@ -33,7 +34,7 @@ def test_the_store_knows_a_running_log_as_far_as_its_newest_checkpoint(stack: St
 
 
 class Counting:
-    """A reader of logs, and how often it was asked how far the store knows them."""
+    """A log reader that counts the reads of last cursors."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
@@ -48,7 +49,7 @@ class Counting:
 def test_a_log_that_has_nothing_to_say_is_not_read_again_and_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.2)
     generation_id = start(stack.resources, stack.user).generation.id
     hand = claim(stack.resources, generation_id)
     hand.freeze()
@@ -56,16 +57,16 @@ def test_a_log_that_has_nothing_to_say_is_not_read_again_and_again(
     hand.save(pieces=1)
     resources, settings = stack.resources, stack.settings
     source = Counting(resources.reader)
-    book = Book(source, lambda key: resources.log.keys(key).channel)
+    book = LogType(source, lambda key: resources.log.keys(key).channel)
     hub = Hub(book, settings.redis_url, settings.redis_namespace, resources.redis.publish)
     ours, theirs = socket.socketpair()
     with ours:
-        hub.adopt(theirs, generation_id, START)
+        hub.adopt(theirs, StreamRequest(generation_id, START))
         ours.settimeout(10)
         assert b"snapshot" in ours.recv(65536)
-        topic = hub._topics[resources.log.keys(generation_id).channel]
-        until(lambda: topic.channel not in hub._ear._asked and not topic.schedule.reading and topic.schedule.due == inf)
-        before, asked = hub.log_reads, source.asked
+        topic = hub.registry.topics[resources.log.keys(generation_id).channel]
+        until(lambda: hub.subscriber.confirmed and not topic.backoff.reading and topic.backoff.due == inf)
+        before, asked = hub.stats.log_reads, source.asked
         until(lambda: source.asked >= asked + 8, what="eight questions whether there is more")
-        assert hub.log_reads == before
+        assert hub.stats.log_reads == before
     hub.close()

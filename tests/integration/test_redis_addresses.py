@@ -1,4 +1,4 @@
-"""Redis behind TLS, and at a path of the file system: every client that we have finds it by the same variable."""
+"""Redis behind TLS, and at a path of the file system: every client of the service reaches it by one variable."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 
+from app.broker.application import producer
 from app.domain.errors import LogDown
-from app.eventlog.pipe import Pipe
-from app.queue import producer
-from app.relay.subscription import ConnectionLost, Subscription
+from app.eventlog.redis_wire import RedisWire
+from app.relay.pubsub_connection import ConnectionLost, PubSubConnection
+from app.wiring import redis_client
+from tests.chaos.proxy import Proxies
 from tests.fakes.front import Front
 from tests.stack import Stack, until
 
 
 @contextmanager
 def reached(kind: str, url: str, directory: Path) -> Iterator[str]:
-    """The address of the Redis at ``url`` when it is reached so."""
+    """An address that leads to the Redis at ``url`` by TLS or by a path, as ``kind`` has it."""
     parts = urlsplit(url)
     assert parts.port
     if kind == "encrypted":
         with Front.encrypted(parts.port, directory) as front:
             yield f"rediss://:{parts.password}@127.0.0.1:{front.port}/0?ssl_ca_certs={front.certificate}"
     else:
-        # A path of a socket has at most a hundred signs or so.
+        # The path of a socket has at most some 100 characters.
         path = directory / "r"
         with Front.by_path(parts.port, path):
             yield f"unix://:{parts.password}@{path}?db=0"
 
 
 async def connect(url: str) -> None:
-    """As a worker does."""
-    (await Pipe.connect(url, lambda: None)).close()
+    """Connect with the worker's own client, and close the connection."""
+    (await RedisWire.connect(url, lambda: None)).close()
 
 
 @pytest.mark.parametrize("kind", ["encrypted", "by path"])
 def test_a_whole_answer_goes_through(kind: str, database_url: str, redis_url: str, tmp_path: Path):
     with reached(kind, redis_url, tmp_path) as url:
-        # Nobody sweeps: only Celery's message brings it to the worker.
+        # No sweep comes: only Celery's message starts the answer.
         stack = Stack(tmp_path, database_url, url, SWEEP_SECONDS=3600)
         try:
             stack.worker()
@@ -73,7 +76,7 @@ def test_nobody_tells_a_server_that_cannot_prove_itself_the_password(redis_url: 
     with reached("encrypted", redis_url, tmp_path) as url:
         unknown = url.partition("?")[0]
         with pytest.raises(ConnectionLost, match="certificate"):
-            Subscription.dial(unknown)
+            PubSubConnection.dial(unknown)
         with pytest.raises(LogDown):
             asyncio.run(connect(unknown))
         with producer(unknown, "x") as celery, pytest.raises(Exception, match="certificate"):
@@ -83,7 +86,7 @@ def test_nobody_tells_a_server_that_cannot_prove_itself_the_password(redis_url: 
 def test_a_server_that_need_not_prove_itself_is_believed(redis_url: str, tmp_path: Path):
     with reached("encrypted", redis_url, tmp_path) as url:
         careless = url.partition("?")[0] + "?ssl_cert_reqs=none"
-        Subscription.dial(careless).close()
+        PubSubConnection.dial(careless).close()
         asyncio.run(connect(careless))
         with producer(careless, "x") as celery:
             celery.connection_for_write().ensure_connection(max_retries=0, timeout=5)
@@ -97,3 +100,18 @@ def test_a_worker_that_cannot_begin_says_so_and_ends(database_url: str, redis_ur
             stack.worker(REDIS_URL=unreadable, CELERY_BROKER_URL=redis_url)
     finally:
         stack.stop()
+
+
+def test_a_command_whose_reply_was_lost_is_never_sent_again(redis_url: str) -> None:
+    """Redis has executed a command whose reply is lost. A client that repeats it would execute it twice."""
+    port = urlsplit(redis_url).port
+    assert port
+    with Proxies() as proxies, redis_client(redis_url) as direct:
+        hop = proxies.add("redis", port)
+        with redis_client(redis_url.replace(f":{port}", f":{hop.port}")) as client:
+            client.ping()
+            # A reply to INCR is a number; the replies at the start of a connection are not.
+            hop.on_reply = lambda link, data: not data.startswith(b":")
+            with pytest.raises(redis.RedisError):
+                client.incr("done")
+        assert direct.get("done") == b"1"

@@ -1,4 +1,4 @@
-"""A Redis that accepts a connection and refuses its first command: wrong password, no permission, still loading."""
+"""Redis accepts a connection and refuses its first command: wrong password, no permission, still loading."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.domain.errors import LogDown
+from app.domain.lease import Claimed
 from app.eventlog.log import RedisLog
-from app.eventlog.pipe import Pipe
-from app.store.leases import Claimed
+from app.eventlog.redis_wire import RedisWire
 from app.wiring import redis_client
 from tests.fakes.proxy import TcpProxy
 from worker.outbox import Outbox
@@ -39,7 +39,7 @@ def test_a_wrong_password_leaves_no_connection_behind(redis_url: str, proxy: Tcp
     async def work() -> None:
         for _ in range(3):
             with suppress(LogDown):
-                await Pipe.connect(as_user(proxy.url(redis_url), ":wrong"), lambda: None)
+                await RedisWire.connect(as_user(proxy.url(redis_url), ":wrong"), lambda: None)
         assert proxy.connections == 3
         await until(lambda: proxy.open == 0)
 

@@ -1,9 +1,9 @@
-"""A lease that was given back stays free, whatever of its holder is still on the way (found by the chaos rig)."""
+"""A released lease stays free when a renewal of its holder arrives later (found by the chaos rig)."""
 
 from __future__ import annotations
 
 from app.services.leases import Leases
-from app.store.leases import Checkpoint
+from app.store.checkpoints import Checkpoint
 from tests.actors import claim, start
 from tests.stack import Stack
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from app.domain.audit import SERVICE
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack
 
@@ -16,7 +17,7 @@ def test_a_requeued_answer_is_made(tmp_path: Path, database_url: str, redis_url:
         said = json.dumps({"fake": {"tokens": 20, "rate": 100, "status": 500, "once": True}})
         dead = stack.finished(stack.start(said, model="fake").generation.id)
         assert (dead.status, dead.finish_reason) == ("error", "error")
-        again = stack.finished(stack.resources.operator.requeue(dead.id).id)
+        again = stack.finished(stack.resources.admin.requeue(SERVICE, dead.id).id)
         assert again.status == "completed"
         assert again.user_message_id == dead.user_message_id
         assert len(stack.archive(again.id)) > 2

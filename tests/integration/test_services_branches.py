@@ -1,4 +1,4 @@
-"""A second message while one is answered, another answer, another question: who follows whom, and what runs."""
+"""A second message during an answer, a regeneration, an edited question: parents of messages, and running answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.domain.cursor import START
 from app.domain.errors import ConversationBusy, InvalidInput, KeyReused, NotFound
 from app.domain.events import Done, decode
 from app.domain.transcript import Transcript
-from app.services.starting import Started
+from app.services.generation_start import Started
 from app.store import leases
-from app.store.conversations import Message
+from app.store.messages import Message
 from app.wiring import Resources
 from tests.actors import Hand, claim, start
 from tests.stack import Stack
@@ -28,7 +28,7 @@ def resources(module_stack: Stack) -> Resources:
 
 @pytest.fixture
 def alice(resources: Resources) -> User:
-    return resources.accounts.user(f"alice {uuid4()}", None)
+    return resources.users.user(f"alice {uuid4()}", None)
 
 
 def answered(resources: Resources, user: User, message: str = "one", **fields: object) -> Started:
@@ -185,7 +185,7 @@ def test_only_answers_are_regenerated_and_only_questions_edited(resources: Resou
 def test_messages_of_others_do_not_exist(resources: Resources, alice: User) -> None:
     first = answered(resources, alice)
     answer = messages(resources, alice, first)[1]
-    bob = resources.accounts.user(f"bob {uuid4()}", None)
+    bob = resources.users.user(f"bob {uuid4()}", None)
     for command in (Regenerate(answer.id), EditMessage(first.message.id, "x"), Regenerate(str(uuid4()))):
         with pytest.raises(NotFound):
             resources.starter.start(bob, command)

@@ -1,4 +1,4 @@
-"""The context of an answer: fifteen recent messages at hand in Redis, PostgreSQL for the rest and in every doubt."""
+"""The context of an answer: Redis has fifteen recent messages; PostgreSQL has the rest, and is read in any doubt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event
 
 from app.domain.commands import User
+from app.services.generation_start import Started
 from app.services.history import RECENT, TTL_SECONDS
-from app.services.starting import Started
 from app.wiring import Resources, build
 from dev.server import free_port
 from tests.actors import claim, start
@@ -27,11 +27,11 @@ def resources(module_stack: Stack) -> Resources:
 
 @pytest.fixture
 def alice(resources: Resources) -> User:
-    return resources.accounts.user(f"alice {uuid4()}", None)
+    return resources.users.user(f"alice {uuid4()}", None)
 
 
 def talk(resources: Resources, user: User, rounds: int) -> Started:
-    """So many questions with answers, and one more question: what the last request led to."""
+    """Start and finish this many answers, and start one more. Returns the objects of the last request."""
     started = start(resources, user, "question 0")
     for number in range(1, rounds + 1):
         claim(resources, started.generation.id).speak(1).finish()
@@ -44,7 +44,7 @@ def context(resources: Resources, started: Started) -> list[str]:
 
 
 def said(rounds: int) -> list[str]:
-    """What ``talk`` leads to."""
+    """The texts of the messages that ``talk`` makes, in order."""
     return [text for n in range(rounds) for text in (f"question {n}", "t1.0 ")] + [f"question {rounds}"]
 
 
@@ -53,7 +53,7 @@ def key(resources: Resources, started: Started) -> str:
 
 
 class Statements:
-    """Counts what is asked of PostgreSQL for messages."""
+    """Counts the statements that read messages from PostgreSQL."""
 
     def __init__(self, resources: Resources) -> None:
         self.engine = resources.database.engine
@@ -86,7 +86,7 @@ def test_a_second_look_takes_the_recent_messages_from_redis(resources: Resources
 
 
 def test_what_is_said_is_written_through(resources: Resources, alice: User) -> None:
-    """With a warm cache, a round later nothing but the version is asked of PostgreSQL."""
+    """With a warm cache, PostgreSQL is read only for the version one round later."""
     started = talk(resources, alice, 2)
     context(resources, started)
     claim(resources, started.generation.id).speak(1).finish()

@@ -1,4 +1,4 @@
-"""Reading while Redis is a black hole: the first read waits for it, the next ones do not."""
+"""Reads of a log while Redis is a black hole: the first read waits for its timeout, the next ones do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.cursor import START
-from app.services import reading
+from app.services import log_reader
 from tests.fakes.proxy import TcpProxy
 from tests.stack import Stack, until
 
@@ -20,8 +20,8 @@ def test_a_redis_that_hangs_is_waited_for_once_and_not_by_every_read(
         try:
             generation = stack.start().generation
             proxy.black_hole()
-            # For as long as this test takes it is left alone.
-            monkeypatch.setattr(reading, "REDIS_PAUSE_SECONDS", 1000.0)
+            # The reader does not try Redis again during this test.
+            monkeypatch.setattr(log_reader, "REDIS_PAUSE_SECONDS", 1000.0)
             stack.resources.reader.read(generation.id, START)
             connections = proxy.connections
             for _ in range(5):

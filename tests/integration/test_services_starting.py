@@ -1,4 +1,4 @@
-"""Sending a message: all of it or nothing, and once."""
+"""A message is stored as a whole or not at all, and once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.domain.errors import (
     Overloaded,
     UnbrokenError,
 )
-from app.services.starting import Started
+from app.services.generation_start import Started
 from app.wiring import Resources, build
 from dev.valkey import Valkey
 from tests.actors import claim, start
@@ -40,12 +40,12 @@ def resources(module_stack: Stack) -> Resources:
 
 @pytest.fixture
 def alice(resources: Resources) -> User:
-    """Somebody new in each test."""
-    return resources.accounts.user(f"alice {uuid4()}", None)
+    """A new user in each test."""
+    return resources.users.user(f"alice {uuid4()}", None)
 
 
 def together(count: int, work: Callable[[int], T]) -> list[T | UnbrokenError]:
-    """Run ``work`` in so many threads at the same moment: results, or our errors."""
+    """Run ``work`` in this many threads at one moment. Returns each result, or the service's error."""
     gate = threading.Barrier(count)
 
     def one(number: int) -> T | UnbrokenError:
@@ -60,7 +60,7 @@ def together(count: int, work: Callable[[int], T]) -> list[T | UnbrokenError]:
 
 
 def stored(url: str, user: User) -> Counter[str]:
-    """How many rows of each table are this user's."""
+    """The number of the user's rows in each table."""
     found: Counter[str] = Counter()
     with owner(url) as cursor:
         for table in ("conversations", "messages", "generations"):
@@ -78,7 +78,7 @@ NOTHING = Counter(conversations=0, messages=0, generations=0)
 
 @pytest.fixture
 def failing(module_database_url: str) -> Iterator[Callable[[str, str, str], None]]:
-    """Makes a kind of statement fail as a full disk would: ``failing(table, "BEFORE INSERT", condition)``."""
+    """Makes a kind of statement fail like on a full disk: ``failing(table, "BEFORE INSERT", condition)``."""
     made: list[str] = []
 
     def fail(table: str, when: str, condition: str = "true") -> None:
@@ -157,7 +157,7 @@ def test_everything_is_there_when_it_succeeds(resources: Resources, alice: User,
 
 def test_another_users_conversation_does_not_exist(resources: Resources, alice: User) -> None:
     started = start(resources, alice)
-    bob = resources.accounts.user(f"bob {uuid4()}", None)
+    bob = resources.users.user(f"bob {uuid4()}", None)
     with pytest.raises(NotFound):
         start(resources, bob, conversation_id=started.conversation.id)
 
@@ -194,7 +194,7 @@ def test_a_key_with_another_body_is_refused(resources: Resources, alice: User, m
 
 
 def test_a_key_is_its_users_own(resources: Resources, alice: User) -> None:
-    bob = resources.accounts.user(f"bob {uuid4()}", None)
+    bob = resources.users.user(f"bob {uuid4()}", None)
     ours, theirs = (start(resources, user, idempotency_key="k") for user in (alice, bob))
     assert ours.generation.id != theirs.generation.id
     assert not theirs.repeated
@@ -237,12 +237,12 @@ def test_admission_ends_at_the_configured_number(database_url: str, valkey: Valk
 
 
 def test_a_request_never_needs_two_connections_at_once(database_url: str, valkey: Valkey, tmp_path: Path) -> None:
-    """Otherwise as many simultaneous ones as there are connections would wait for each other."""
+    """If requests needed two connections, simultaneous ones could take all first connections and wait for ever."""
     stack = Stack(tmp_path, database_url, valkey.url(), DATABASE_POOL=1)
     try:
         user = stack.user
         found = together(6, lambda n: start(stack.resources, user, str(n)))
-        # Two that wait for each other would be told after five seconds that the database is busy.
+        # Requests that wait for each other would fail after 5 s: the database is busy.
         assert {type(one) for one in found} == {Started}
     finally:
         stack.stop()
@@ -253,11 +253,10 @@ def test_a_request_never_needs_two_connections_at_once(database_url: str, valkey
 
 @pytest.fixture
 def shaky(module_stack: Stack) -> Iterator[tuple[Resources, TcpProxy]]:
-    """The same services over a connection to PostgreSQL that can be disturbed."""
+    """The services of ``module_stack`` over a connection to PostgreSQL that can be disturbed."""
     url = module_stack.settings.database_url
     with TcpProxy.before(url) as proxy:
         disturbed = build(module_stack.settings.model_copy(update={"database_url": proxy.url(url)}))
-        disturbed.catalogue.find("offline")
         yield disturbed, proxy
         disturbed.close()
 

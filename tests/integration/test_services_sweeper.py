@@ -1,4 +1,4 @@
-"""What a lost message left is found, not too early, not by two, and ever more rarely."""
+"""A sweeper finds generations whose message was lost: not too early, once, and at growing intervals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.domain.commands import User
-from app.services.dispatch import Sweeper
-from app.services.starting import GRACE_SECONDS
+from app.services.generation_start import SWEEP_DELAY_SECONDS
+from app.services.sweeper import DueGenerations, Sweeper
 from app.store import leases
 from app.store.database import Database, execute, fetch_one
 from app.wiring import Resources
@@ -30,11 +30,11 @@ def alice(stack: Stack) -> User:
 
 
 def sweeper(resources: Resources, heard: list[str], lease: float = 0.001, **fields: Any) -> Sweeper:
-    return Sweeper(resources.database, lease, 60, heard.append, **fields)
+    return Sweeper(DueGenerations(resources.database, lease, lambda: 1000, **fields), heard.append, 60)
 
 
 def let_pass(database: Database, seconds: float, generation_id: str | None = None) -> None:
-    """As if so many seconds had passed for what waits."""
+    """Move the times of waiting generations and of leases into the past by this many seconds."""
     with database.system() as tx:
         execute(
             tx,
@@ -47,7 +47,7 @@ def let_pass(database: Database, seconds: float, generation_id: str | None = Non
 
 
 def due_at(database: Database, generation_id: str) -> Decimal:
-    """When it may be handed out again, in seconds since 1970."""
+    """The time from which a sweeper may send the generation's message again, in seconds since 1970."""
     with database.system() as tx:
         row = fetch_one(
             tx, "SELECT extract(epoch FROM next_dispatch_at) AS at FROM generations WHERE id = :id", id=generation_id
@@ -57,22 +57,22 @@ def due_at(database: Database, generation_id: str) -> Decimal:
 
 
 def clock(database: Database) -> Decimal:
-    """PostgreSQL's, in seconds since 1970."""
+    """The time of PostgreSQL's clock, in seconds since 1970."""
     with database.system() as tx:
         row = fetch_one(tx, "SELECT extract(epoch FROM clock_timestamp()) AS now")
     assert row is not None
     return Decimal(row.now)
 
 
-def test_a_queued_generation_is_due_only_after_its_grace(resources: Resources, alice: User) -> None:
+def test_a_queued_generation_is_due_only_after_its_delay(resources: Resources, alice: User) -> None:
     begins, generation = clock(resources.database), start(resources, alice).generation.id
-    grace, due = Decimal(GRACE_SECONDS), due_at(resources.database, generation)
-    assert begins + grace <= due <= clock(resources.database) + grace
+    delay, due = Decimal(SWEEP_DELAY_SECONDS), due_at(resources.database, generation)
+    assert begins + delay <= due <= clock(resources.database) + delay
     heard: list[str] = []
-    # However long this test takes: a hundred seconds are left, and then none.
+    # At any speed of this test: 100 s are left, and then none.
     let_pass(resources.database, -100)
     assert sweeper(resources, heard).sweep() == []
-    let_pass(resources.database, 100 + GRACE_SECONDS)
+    let_pass(resources.database, 100 + SWEEP_DELAY_SECONDS)
     assert sweeper(resources, heard).sweep() == heard == [generation]
 
 
@@ -85,7 +85,7 @@ def test_each_hand_out_puts_the_next_one_off_for_longer(resources: Resources, al
         sweeper(resources, heard).sweep()
         due, after = due_at(resources.database, generation), clock(resources.database)
         assert before + pause <= due <= after + pause
-        # However long this test takes: it is not due yet, and then it is.
+        # At any speed of this test: the generation is not due yet, and then it is.
         let_pass(resources.database, -100)
         assert sweeper(resources, heard).sweep() == []
         let_pass(resources.database, 200)
@@ -120,7 +120,7 @@ def test_a_lease_given_back_is_due_at_once(resources: Resources, alice: User) ->
 
 
 def test_nothing_is_reaped_while_postgresql_is_younger_than_a_lease(resources: Resources, alice: User) -> None:
-    """It was away: every lease looks expired, and every worker is about to renew."""
+    """PostgreSQL was away: every lease looks expired, and every worker is about to renew."""
     running, waiting = (start(resources, alice).generation.id for _ in range(2))
     claim(resources, running, lease=0.001)
     let_pass(resources.database, 100)
@@ -150,8 +150,8 @@ def test_two_sweepers_never_hand_out_the_same_row_in_one_round(resources: Resour
         start(resources, alice)
     let_pass(resources.database, 100)
     with resources.database.system() as one, resources.database.system() as other:
-        first = leases.due(one, 20, 1)
-        second = leases.due(other, 20, 1)
+        first = leases.due(one, 20, 1, 1000)
+        second = leases.due(other, 20, 1, 1000)
     assert len(first) == 20
     assert len(second) == 10
     assert not set(first) & set(second)
@@ -161,7 +161,7 @@ def test_many_sweepers_at_once_hand_out_everything_once(resources: Resources, al
     expected = {start(resources, alice).generation.id for _ in range(40)}
     let_pass(resources.database, 100)
     with resources.database.system() as tx:
-        # Put off for a minute, not for two seconds: nothing comes up again while this test runs.
+        # The next messages are due in a minute instead of 2 s, so none is due again during this test.
         execute(tx, "UPDATE generations SET dispatches = 9")
     heard: list[str] = []
     gate = threading.Barrier(5)
@@ -199,7 +199,7 @@ def test_it_sweeps_by_itself_until_it_is_stopped_and_survives_a_handler_that_fai
         heard.append(generation_id)
         raise RuntimeError("a handler's own fault")
 
-    sweeping = Sweeper(resources.database, 5, 0.05, handle)
+    sweeping = Sweeper(DueGenerations(resources.database, 5, lambda: 1000), handle, 0.05)
     sweeping.start()
     first = start(resources, alice).generation.id
     let_pass(resources.database, 100)
@@ -217,13 +217,3 @@ def test_the_answers_of_a_conversation_are_handed_out_one_after_the_other(resour
     assert sweeper(resources, []).sweep() == [first.generation.id]
     claim(resources, first.generation.id).speak(1).finish()
     assert sweeper(resources, []).sweep() == [second.generation.id]
-
-
-def test_who_only_rings_lets_those_look_first_who_claim(resources: Resources, alice: User) -> None:
-    """Also at an expired lease, whose grace counts from its end (found by the chaos rig)."""
-    hand = claim(resources, start(resources, alice).generation.id, lease=10)
-    let_pass(resources.database, 11)
-    heard: list[str] = []
-    assert sweeper(resources, heard, grace=500).sweep() == []
-    let_pass(resources.database, 500)
-    assert sweeper(resources, heard, grace=500).sweep() == heard == [hand.id]

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from app.domain.attempts import at_target, unrecorded
 from app.domain.commands import User
 from app.domain.cursor import START, Cursor
 from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.events import Entry, Snapshot, Token, decode, pack
 from app.domain.transcript import Transcript, digest
-from app.services.polling import Poller
+from app.services.poller import Poller
 from app.services.takeover import Takeover
-from app.store import checkpoints, leases
-from app.store.database import execute
-from app.store.leases import Checkpoint
+from app.store import checkpoints, lease_notes, leases
+from app.store.checkpoints import Checkpoint
 from app.wiring import Resources, build
 from dev.server import free_port
 from tests.actors import Hand, claim, release, start
@@ -38,12 +38,12 @@ def resources(module_stack: Stack) -> Resources:
 
 @pytest.fixture
 def alice(resources: Resources) -> User:
-    return resources.accounts.user(f"alice {uuid4()}", None)
+    return resources.users.user(f"alice {uuid4()}", None)
 
 
 @pytest.fixture(scope="module")
 def without_redis(module_stack: Stack) -> Iterator[Resources]:
-    """The same services, and a Redis that is not there."""
+    """The services of ``module_stack`` with the address of a Redis that does not run."""
     url = f"redis://127.0.0.1:{free_port()}/0"
     resources = build(module_stack.settings.model_copy(update={"redis_url": url, "celery_broker_url": url}))
     yield resources
@@ -56,7 +56,7 @@ def chunks(resources: Resources, generation_id: str) -> list[Entry]:
 
 
 def whole(resources: Resources, generation_id: str, after: Cursor = START, limit: int = 5000) -> list[Entry]:
-    """Everything past a position, page by page."""
+    """All entries behind a cursor, read page by page."""
     entries: list[Entry] = []
     while page := resources.reader.read(generation_id, entries[-1].cursor if entries else after, limit):
         entries += page
@@ -93,7 +93,7 @@ def test_a_takeover_keeps_the_longest_log_there_is(
 
 
 def test_what_only_redis_and_what_only_postgresql_has_is_put_together(resources: Resources, alice: User) -> None:
-    """Redis lost the end of the first revision after it was saved, and the second was never saved."""
+    """Redis lost the end of the first revision after its checkpoint. The second revision has no checkpoint."""
     first = claim(resources, start(resources, alice).generation.id).speak(6)
     first.publish(3)
     first.save()
@@ -106,6 +106,37 @@ def test_what_only_redis_and_what_only_postgresql_has_is_put_together(resources:
     frozen = third.freeze()
     assert frozen.transcript.text == Transcript.of(first.entries).text + "more"
     assert chunks(resources, first.id) == first.entries + second.entries
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), min_size=1, max_size=5))
+def test_every_lost_call_is_recorded_at_the_target_where_it_was_made(
+    resources: Resources, alice: User, calls: list[tuple[str, bool, bool]]
+) -> None:
+    """Each call: its target, whether a call at another target failed before it, and whether the log shows it."""
+    generation, stored, made = start(resources, alice).generation.id, None, list[tuple[str, str]]()
+    for target, has_failed, is_shown in calls:
+        hand = claim(resources, generation)
+        frozen = hand.freeze()
+        lost = unrecorded(hand.claimed.attempts, frozen.calls, frozen.transcript, "lost", 1.0, 0)
+        record = [*hand.claimed.attempts, *at_target(lost, frozen.target)]
+        assert [(one["target"], one["outcome"]) for one in record] == made
+        if has_failed:
+            made.append(("x/x", "failed"))
+            record.append({"target": "x/x", "outcome": "failed", "usage": None})
+        key = f"{target}/{target}"
+        if stored != key or has_failed:
+            with resources.database.system() as tx:
+                lease_notes.note_target(tx, hand.claimed.lease, key, record)
+        if is_shown or not record or record[-1]["target"] == key:
+            hand.say(Snapshot("", "start", len(record) + 1), Token("x")).publish()
+        stored = key
+        made.append((key, "lost"))
+        release(resources, generation)
+    ended = claim(resources, generation)
+    resources.generations.finish_cancel(ended.claimed, 0)
+    row = resources.generations.get(alice, generation).row
+    assert [one["target"] for one in row.attempts] == [target for target, _ in made]
 
 
 def test_freezing_twice_is_freezing_once(resources: Resources, alice: User) -> None:
@@ -255,7 +286,7 @@ def test_an_end_whose_commit_got_no_reply_is_recognised_as_ones_own(
         try:
             done = mine.finish()
         except DatabaseDown:
-            assert times == 2  # the question got no answer either: the same call may be repeated
+            assert times == 2  # the check of the commit got no reply either: the call may be repeated
             done = mine.finish()
         assert mine.finish() == done
         shaky.close()
@@ -298,19 +329,14 @@ def test_an_end_is_written_as_a_whole_or_not_at_all(
     assert resources.generations.get(alice, hand.id).row.status == "completed"
 
 
-def test_a_conversations_next_queued_answer_is_called_when_one_ends(resources: Resources, alice: User) -> None:
+def test_a_conversations_next_queued_answer_may_not_begin_before_one_ends(resources: Resources, alice: User) -> None:
     first = start(resources, alice)
     conversation = first.conversation.id
     second = start(resources, alice, "more", conversation_id=conversation, on_busy="enqueue")
     hand = claim(resources, first.generation.id).speak(1)
     with resources.database.system() as tx:
         assert leases.claim(tx, second.generation.id, "early", 30, 60) is None
-        execute(tx, "UPDATE generations SET next_dispatch_at = now() + interval '1 day' WHERE id = :id",
-                id=second.generation.id)  # fmt: skip
     hand.finish()
-    with resources.database.system() as tx:
-        due = leases.due(tx, 1000, 30)
-    assert second.generation.id in due
     claim(resources, second.generation.id)
 
 
@@ -318,7 +344,7 @@ def test_a_conversations_next_queued_answer_is_called_when_one_ends(resources: R
 
 
 class Life:
-    """A generation of several revisions, of which each store has the beginning, and together they have all."""
+    """A generation of several revisions. Each store has the beginning of each; together the stores have all events."""
 
     def __init__(self, resources: Resources, user: User, plan: list[tuple[int, int, int, int]], ended: bool) -> None:
         self.resources = resources
@@ -330,7 +356,7 @@ class Life:
             hand = claim(resources, self.id)
             said = Transcript.of(self.entries)
             hand.say(Snapshot(said.text, "continue" if number else "start", number + 1)).speak(length)
-            # One of the two has everything of a revision; which one, and what the other has, is the plan's.
+            # One store has the whole revision. The plan chooses that store, and the part in the other.
             hand.publish(None if in_redis >= in_chunks else in_redis)
             hand.save(None if in_chunks > in_redis else in_chunks, pieces)
             self.entries += hand.entries
@@ -353,7 +379,7 @@ revisions = st.lists(
     st.tuples(st.integers(0, 7), st.integers(0, 8), st.integers(0, 8), st.integers(1, 4)), min_size=1, max_size=3
 )
 HARDLY = settings(
-    # Shrinking asks the stores a thousand times; the plan of a failure is short anyway.
+    # Shrinking would read the stores a thousand times; the plan of a failure is short anyway.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     max_examples=20,
     deadline=None,
@@ -379,7 +405,7 @@ def test_a_running_log_reads_the_same_from_every_position_wherever_its_parts_are
 def test_archive_and_live_log_are_the_same_function_from_id_to_bytes(
     module_stack: Stack, plan: list[tuple[int, int, int, int]], kept: int, limit: int
 ) -> None:
-    """Whatever Redis still has of a finished log: everything, nothing, or a beginning."""
+    """Redis may still have all of a finished log, nothing of it, or a beginning."""
     resources = module_stack.resources
     life = Life(resources, module_stack.user, plan, ended=True)
     with resources.database.system() as tx:
@@ -432,5 +458,5 @@ def test_many_revisions_are_archived_and_counted(resources: Resources, alice: Us
     assert [epoch for epoch, _ in itertools.groupby(life.entries, key=lambda entry: entry.cursor.epoch)] == [
         1, 2, 3, 4, 5,
     ]  # fmt: skip
-    resources.log.drop(life.id)
+    resources.log.unlink([life.id])
     assert whole(resources, life.id) == life.entries

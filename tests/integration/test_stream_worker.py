@@ -1,4 +1,4 @@
-"""A real gunicorn with the worker that parts with sockets."""
+"""A real gunicorn with the worker class that gives sockets to the hub."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ class Gunicorn:
         self.shelf = Shelf(directory / "shelf")
         self.shelf.directory.mkdir()
         self.log = directory / "log"
-        # Not the service's own settings, which gunicorn would find by their name.
+        # An empty file of settings: gunicorn would find the service's own by their name.
         self.settings = directory / "settings.py"
         self.settings.touch()
         self.port = free_port()
         self._stack = stack
 
     def start(self, *options: str, **environment: str) -> None:
-        # A file, and not a pipe nobody reads.
+        # The log is a file: a pipe without a reader would fill up.
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     sys.executable, "-m", "gunicorn", "--config", str(self.settings), "--no-control-socket",
                     "--bind", f"127.0.0.1:{self.port}",
-                    "--worker-class", "app.relay.worker.StreamWorker", "--threads", "4", "--access-logfile", "-",
+                    "--worker-class", "app.relay.gunicorn_worker.StreamWorker", "--threads", "4",
+                    "--access-logfile", "-",
                     *options, "tests.fakes.relay_app:app",
                 ],
                 cwd=ROOT,
@@ -93,7 +94,7 @@ class Gunicorn:
         return sock
 
     def watch(self, path: str = "/stream/g", sock: socket.socket | None = None) -> tuple[str, Watcher]:
-        """Ask for a stream; the head of the answer, and its body."""
+        """Request a stream. Returns the head of the response, and a watcher of its body."""
         sock = sock or self.connect()
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n".encode())
         return answer(sock)
@@ -158,7 +159,7 @@ def test_many_streams_need_four_threads_and_everybody_gets_everything_once(gunic
         assert watcher.rest() == writer.ids()
         assert watcher.complete
         watcher.sock.close()
-    # A connection that was closed here is closed there a moment later.
+    # The server closes a connection a moment after the client.
     until(lambda: gunicorn.get("/stats")["descriptors"] < 60)
     gunicorn.until_open(0)
 
@@ -268,7 +269,8 @@ def test_waiting_returns_with_the_next_event_or_when_time_is_up(gunicorn: Gunico
     assert 0.3 <= time.monotonic() - begun < 20
     writer.end()
     assert gunicorn.get("/wait/g?after=1-0") == {"there": True}
-    assert gunicorn.get("/wait/g?after=1-1") == {"there": False}
+    # The end is sent even to a client whose cursor is the cursor of the end.
+    assert gunicorn.get("/wait/g?after=1-1") == {"there": True}
 
 
 def test_a_user_has_only_so_many_streams_over_all_processes(gunicorn: Gunicorn) -> None:
@@ -314,7 +316,7 @@ def test_sigterm_breaks_the_streams_within_a_second_and_the_process_leaves(gunic
     for watcher in watchers:
         assert watcher.rest() == []
         assert not watcher.complete
-    # They are told to leave; gunicorn's own patience is thirty seconds.
+    # The hub breaks the streams; gunicorn itself would wait 30 s for them.
     assert time.monotonic() - begun < 15
     assert gunicorn.process.wait(30) == 0
     assert "Traceback" not in gunicorn.log.read_text()
@@ -360,7 +362,7 @@ def test_other_ends_break_the_streams_at_once(gunicorn: Gunicorn, signal: int) -
     assert watcher.rest() == []
     assert not watcher.complete
     assert time.monotonic() - begun < 15
-    # Its successor, as long as it begins, would not hear that everybody has to leave.
+    # A successor that is still starting would miss the signal at the end of this test.
     until(gunicorn.answers)
 
 

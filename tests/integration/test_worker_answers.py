@@ -1,4 +1,4 @@
-"""A real worker process, a real upstream over HTTP: answers arrive whole, late, broken, or are cancelled."""
+"""A real worker process, a real upstream over HTTP: answers arrive whole, late or broken, or are cancelled."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stack(
         TOKEN_TIMEOUT=TOKEN_TIMEOUT,
         GENERATION_TIMEOUT=GENERATION_TIMEOUT,
         MAX_ATTEMPTS=3,
-        # Nobody is taken over from here, however busy the machine is.
+        # No takeover happens here, even on a busy machine.
         LEASE_SECONDS=60,
     )
     yield stack
@@ -64,13 +64,13 @@ _number = iter(range(10**6))
 
 
 def ask(stack: Stack, model: str = "fake", **behaviour: Any) -> str:
-    """Start a generation whose upstream behaves so."""
+    """Start a generation whose upstream behaves as given. Returns its id."""
     said = json.dumps({"fake": {"key": next(_number), **behaviour}})
     return stack.start(said, model=model).generation.id
 
 
 def calls_of(stack: Stack, upstream: FakeUpstream, generation_id: str) -> list[Call]:
-    """What the upstream saw of it."""
+    """The calls that the upstream received for a generation."""
     asked = stack.resources.conversations.messages(
         stack.user, stack.generation(generation_id).conversation_id, 0, 1
     ).items[0]
@@ -78,7 +78,7 @@ def calls_of(stack: Stack, upstream: FakeUpstream, generation_id: str) -> list[C
 
 
 def check(stack: Stack, row: Generation) -> Transcript:
-    """The log, the archive, the row and the message say the same, byte for byte."""
+    """Assert that log, archive, row and message agree, byte for byte. Returns the transcript."""
     entries = stack.read(row.id)
     assert entries == stack.archive(row.id)
     logged = until(lambda: (found := stack.log(row.id)) and isinstance(decode(found[-1].payload), Done) and found)
@@ -120,7 +120,7 @@ def test_eighty_tokens_at_sixty_a_second_are_the_same_everywhere(stack: Stack, u
     assert reasons(stack, row) == ["start"]
     events = [decode(entry.payload) for entry in stack.read(row.id)]
     assert [type(event) for event in events[-2:]] == [Mark, Done]
-    # Not in one piece; how many there are depends on how often the worker has its turn.
+    # Several tokens. Their number depends on the CPU time that the worker gets.
     assert sum(isinstance(event, Token) for event in events) > 5
     assert row.usage is not None
     assert row.usage["output_tokens"] == 80
@@ -199,9 +199,9 @@ def test_a_provider_that_falls_silent_in_the_middle_is_left_and_the_answer_conti
 
 
 def test_an_answer_that_takes_too_long_ends_with_what_it_said(stack: Stack, upstream: FakeUpstream) -> None:
-    """Two tests in one wait: one speaks all the time, the other is interrupted once and has its time, not less."""
+    """Two tests in one wait. An endless answer is stopped. An answer that is cut once has all its time."""
     endless = ask(stack, tokens=10_000, rate=20)
-    # Interrupted after more than half of its time: counted twice, that would be too much.
+    # Cut after more than half of its time: time that counted twice would exceed the limit.
     enough = ask(stack, tokens=270, rate=20, cut_after=230, once=True)
     row = stack.finished(enough)
     assert (row.status, outcomes(row)) == ("completed", ["upstream_connection", "finished"])
@@ -261,7 +261,7 @@ def test_attempts_are_counted_and_end(stack: Stack, upstream: FakeUpstream) -> N
 
 # --- cut -------------------------------------------------------------------------------------------------------------
 
-# What the worker has not read when the connection is reset is lost: it is given a second.
+# Bytes that the worker has not read are lost when the connection is reset: the upstream lingers for 1 s.
 CUT = {"tokens": 60, "rate": 200, "cut_after": 40, "linger": 1.0, "once": True}
 
 
@@ -331,7 +331,7 @@ def test_a_cancel_leaves_the_provider_within_a_second(stack: Stack, upstream: Fa
     cancelled = time.time()
     [call] = calls_of(stack, upstream, generation)
     until(lambda: call.ended)
-    # A second says more about the machine; nobody would have left it for ten, and it would go on for minutes.
+    # The bound is 10 s, for a busy machine. A call that is not ended would go on for minutes.
     assert (call.end, call.ended - cancelled < 10) == ("client_disconnected", True)  # type: ignore[operator]
     assert view.row.status == "cancelled"
     text = check(stack, stack.generation(generation)).text
@@ -346,7 +346,7 @@ def test_a_cancel_leaves_a_silent_provider_within_two_seconds(stack: Stack, upst
     stack.resources.generations.cancel(stack.user, generation)
     cancelled = time.time()
     until(lambda: call.ended)
-    # Before it would be left for not beginning.
+    # The call ends before its timeout for the first token.
     assert (call.end, call.ended - cancelled < FIRST_TOKEN_TIMEOUT - 2) == ("client_disconnected", True)  # type: ignore[operator]
     row = stack.generation(generation)
     assert row.status == "cancelled"
@@ -365,6 +365,6 @@ def test_what_is_cancelled_while_it_waits_is_never_asked_for(stack: Stack, upstr
 
 
 def test_the_worker_said_nothing_of_errors_of_its_own(worker: Worker) -> None:
-    """Last of its module: everything above was expected."""
+    """The last test of its module: all faults above were expected, so the log has no traceback."""
     assert "Traceback" not in worker.log(), worker.tail(60)
     assert worker.alive

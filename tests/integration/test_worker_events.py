@@ -1,4 +1,4 @@
-"""What Flower hears of a worker: every task, and when it began and ended."""
+"""Events of tasks reach Flower: every task, with the times at which it began and ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.queue import producer
+from app.broker.application import producer
 from tests.stack import Stack, until
 
 Event = dict[str, Any]
@@ -15,7 +15,7 @@ Event = dict[str, Any]
 
 @contextmanager
 def heard(stack: Stack) -> Iterator[list[Event]]:
-    """Every event that is published meanwhile."""
+    """Collect every event of tasks that is published while the block runs."""
     events: list[Event] = []
     celery, over, listening = producer(stack.settings.broker_url, stack.namespace), threading.Event(), threading.Event()
 
@@ -42,7 +42,7 @@ def heard(stack: Stack) -> Iterator[list[Event]]:
 
 
 def of(events: list[Event], generation_id: str) -> list[str]:
-    """What was said about this task, in order."""
+    """The types of a task's events, in order."""
     return [event["type"] for event in events if event.get("uuid") == generation_id]
 
 
@@ -56,7 +56,7 @@ def test_of_a_task_is_told_that_it_came_began_and_ended(stack: Stack) -> None:
 
 
 def test_a_worker_that_leaves_tells_what_it_has_not_told_yet(stack: Stack) -> None:
-    # Nobody but Celery brings it its work.
+    # Celery alone starts the answer: no sweep comes.
     worker = stack.worker(SWEEP_SECONDS=60)
     with heard(stack) as events:
         generation_id = stack.start("Hello", model="offline").generation.id

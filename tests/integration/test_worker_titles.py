@@ -7,10 +7,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from redis.client import PubSub
 
 from app.domain.commands import ChangeConversation
+from app.services.titles import Titles
+from app.wiring import redis_client
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, until
@@ -49,7 +53,7 @@ def names_in_feed(stack: Stack, conversation_id: str) -> list[str]:
 
 
 def title_calls(upstream: FakeUpstream, message: str) -> int:
-    """How often the upstream was asked to name what begins with ``message``."""
+    """The number of calls that requested a title for a conversation that begins with ``message``."""
     said = [call.body["messages"][-1]["content"] for call in upstream.calls]
     return sum(1 for content in said if message in content and content != message)
 
@@ -68,7 +72,7 @@ def test_an_offline_conversation_is_named_by_its_first_words(stack: Stack) -> No
 
 def test_a_title_is_heard_in_the_open_stream_before_the_end(stack: Stack) -> None:
     web = stack.web()
-    # It is for those who are there: it takes three seconds, when whoever asked follows for sure, of an answer's eight.
+    # A title is sent to connected clients only. It takes 3 s here and the answer 8 s, so the client is connected.
     message = behaving("A stream that tells its title", first_delay=0, text=None, tokens=160, rate=20)
     asked = {"message": message, "model": "fake?first_delay=3&text=Tides", "stream": True}
     body = json.dumps(asked).encode()
@@ -101,13 +105,13 @@ def test_a_title_somebody_chose_stays(stack: Stack) -> None:
     stack.resources.conversations.change(stack.user, begun.conversation.id, ChangeConversation(title="Mine"))
     stack.finished(begun.generation.id)
     time.sleep(0.3)
-    # It may have been named before it was renamed, and never after.
+    # The worker may set a title before the user does, and never after.
     assert title_of(stack, begun.conversation.id) == "Mine"
     assert names_in_feed(stack, begun.conversation.id).count("conversation.updated") <= 2
 
 
 def behaving(message: str, **behaviour: Any) -> str:
-    """A message whose answer behaves so; its beginning, all a title is made of, does not say so."""
+    """A message whose answer behaves as given. Its beginning, from which a title is made, has no such settings."""
     return f"{message} {'and so on ' * 250}" + json.dumps({"fake": behaviour})
 
 
@@ -118,11 +122,32 @@ def test_a_provider_that_fails_leaves_the_first_words(stack: Stack) -> None:
     assert stack.finished(begun.generation.id).status == "completed"
 
 
+THOUGHT = "Okay, the user wants a title. "
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "title"),
+    [
+        (f"<think>\n{THOUGHT}</think>\n\nNice Greeting", "stop", "Nice Greeting"),
+        (f"{THOUGHT}\n</think>\n\nNice Greeting", "stop", "Nice Greeting"),
+        (f"<think>\n{THOUGHT}", "length", None),
+        (f"<think>\n{THOUGHT}", "stop", None),
+        (THOUGHT, "length", None),
+        (f"{THOUGHT * 20}\n</think>\n\nNice Greeting", "stop", None),
+    ],
+)
+def test_a_title_has_no_thoughts(stack: Stack, reply: str, finish: str, title: str | None) -> None:
+    message = behaving(f"A greeting {len(reply)}{finish}", text=None, finish="stop", tokens=3)
+    begun = stack.start(message, model="fake?" + urlencode({"text": json.dumps(reply), "finish": finish}))
+    named = titled(stack, begun.conversation.id)
+    assert named == title if title else named.startswith("A greeting")
+
+
 def test_an_answer_does_not_wait_for_its_title(stack: Stack) -> None:
     message = behaving("Slow to be named", first_delay=0, tokens=5)
     begun = stack.start(message, model="fake?first_delay=30")
     assert stack.finished(begun.generation.id).status == "completed"
-    # Ten seconds later the first words have to do.
+    # After 10 s the worker takes the first words as the title.
     assert titled(stack, begun.conversation.id).startswith("Slow to be named")
     assert names_in_feed(stack, begun.conversation.id)[-2:] == ["message.updated", "conversation.updated"]
 
@@ -132,3 +157,28 @@ def test_a_conversation_of_a_program_costs_no_second_call(stack: Stack, upstream
     begun = stack.start(message, model="fake", request={"surface": "chat"})
     assert titled(stack, begun.conversation.id) == message
     assert title_calls(upstream, message) == 0
+
+
+def test_a_title_that_comes_behind_a_persons_is_neither_given_nor_told(stack: Stack) -> None:
+    resources = stack.resources
+    begun = stack.start("Is it too late?", model="fake")
+    conversation, generation = begun.conversation.id, begun.generation.id
+    resources.conversations.change(stack.user, conversation, ChangeConversation(title="Mine"))
+    late = Titles(resources.database, resources.log)
+    channel = resources.log.keys(generation).channel.decode()
+    with redis_client(stack.settings.redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as listening:
+        listening.subscribe(channel)
+        until(lambda: client.pubsub_numsub(channel)[0][1] == 1)
+        assert not late.give(conversation, generation, "Theirs")
+        client.publish(channel, b"marker")
+        heard: list[bytes] = []
+        until(lambda: _hear(listening, heard) and heard[-1] == b"marker")
+    assert not [message for message in heard if b"Theirs" in message]
+    assert title_of(stack, conversation) == "Mine"
+
+
+def _hear(listening: PubSub, heard: list[bytes]) -> bool:
+    message = listening.get_message(timeout=0.1)
+    if message is not None:
+        heard.append(message["data"])
+    return bool(heard)

@@ -1,4 +1,4 @@
-"""A real worker runs the tools a model calls: once, whatever happens to it in between."""
+"""A real worker runs the tools that a model calls: each call once, also when the worker is lost meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes.upstream import Call, FakeUpstream
 from tests.stack import Stack, Worker, until
 from worker.toolbox import MOST_ROUNDS, TOO_MANY, UNCONFIRMED
 
-# A tool of somebody else's package: it notes that it runs, and stays until it is let go.
+# A tool of a foreign package: it records its run, and waits until the test releases it.
 PACKAGE = '''
 import pathlib, time
 
@@ -66,7 +66,7 @@ def worker(stack: Stack) -> Iterator[Worker]:
 
 
 def ask(stack: Stack, tool: str, arguments: dict[str, Any], **behaviour: Any) -> str:
-    """Start an answer whose upstream calls a tool."""
+    """Start an answer whose upstream calls a tool. Returns the generation's id."""
     wish = {"key": next(NUMBERS), "tokens": 3, "rate": 0, "tool_rounds": 1, **behaviour}
     wish["tool_call"] = {"name": tool, "arguments": arguments}
     return stack.start(json.dumps({"fake": wish}), model="able").generation.id
@@ -78,7 +78,7 @@ def calls_of(stack: Stack, upstream: FakeUpstream, row: Generation) -> list[Call
 
 
 def told(call: Call) -> list[str]:
-    """What tools said, as the upstream heard it."""
+    """The results of tools that a call of the upstream contained."""
     return [message["content"] for message in call.body["messages"] if message["role"] == "tool"]
 
 
@@ -113,7 +113,7 @@ def test_a_call_is_run_and_its_result_leads_to_the_rest_of_the_answer(
     assert [attempt["outcome"] for attempt in row.attempts] == ["finished", "finished"]
     assert row.usage is not None
     assert row.usage["output_tokens"] == 6
-    # Whoever asks next is answered by somebody who knows it.
+    # The next call of the model contains the tool's result.
     more = stack.start(json.dumps({"fake": {"tokens": 1}}), model="able", conversation_id=row.conversation_id)
     stack.finished(more.generation.id, 60)
     assert told(upstream.calls[-1]) == ["84"]

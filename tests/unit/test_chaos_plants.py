@@ -1,4 +1,4 @@
-"""The planted bugs fit the code as it is: whoever changes what one of them rewrites is told here, not by a long run."""
+"""The planted bugs fit the present code: a change of code that one of them rewrites fails here, not in a long run."""
 
 from __future__ import annotations
 

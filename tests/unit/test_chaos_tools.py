@@ -1,10 +1,13 @@
-"""The rig's own tools: what they claim to see and to do, they see and do."""
+"""The rig's tools observe and do the things that their names promise."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,17 +19,21 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.process import Program, wait_until
+from tests.chaos.__main__ import settles
 from tests.chaos.evidence import read_provider_log
+from tests.chaos.exits import ExitWatch
+from tests.chaos.history import Exit
 from tests.chaos.http import EventParser
 from tests.chaos.lanes import may_have_been_late
 from tests.chaos.proxy import LOST_COMMIT, Proxies, Proxy
-from tests.chaos.rig import Build, Rig
+from tests.chaos.rig import Build, Member, Rig
 from tests.chaos.runner import Outcome
 
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """A server that answers everything with itself."""
+    """The port of a server that sends every byte back."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def talk(connection: socket.socket) -> None:
@@ -104,6 +111,60 @@ def test_after_a_black_hole_its_connections_are_dead(proxy: Proxy) -> None:
             client.recv(1000)
 
 
+def test_a_request_that_is_held_arrives_when_it_flows_again(proxy: Proxy) -> None:
+    held = proxy.hold(lambda data: b"write" in data)
+    with connect(proxy) as client:
+        assert ask(client, b"read") == b"read"
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            ask(client, b"write")
+        assert held.is_set()
+        proxy.flow()
+        client.settimeout(60)
+        assert client.recv(1000) == b"write"
+        assert ask(client, b"write again") == b"write again"
+
+
+def test_only_an_end_that_the_rig_did_not_cause_is_reported_and_once(tmp_path: Path) -> None:
+    exits: list[Exit] = []
+    program = Program("sleeper", (sys.executable, "-c", "import time; time.sleep(60)"), tmp_path / "log")
+    killed, died = Member("killed", program), Member("died", program)
+    watch = ExitWatch(lambda: [killed, died], exits.append)
+    for member in (killed, died):
+        member.start()
+    watch.look()
+    assert exits == []
+    killed.kill()
+    assert died.process
+    os.kill(died.pid, signal.SIGKILL)
+    died.process.wait(60)
+    for _ in range(2):
+        watch.look()
+    assert [exit_.process for exit_ in exits] == [f"died#{died.pid}"]
+    assert "exit code -9" in exits[0].how
+
+
+def test_a_web_process_that_ends_under_its_master_is_reported(tmp_path: Path) -> None:
+    exits: list[Exit] = []
+    # A master that reaps its two children and stays.
+    master_code = "import os, signal; os.wait(); os.wait(); signal.pause()"
+    argv = ("sh", "-c", 'sleep 60 & sleep 61 & exec "$0" -c "$1"', sys.executable, master_code)
+    master = Member("web", Program("master", argv, tmp_path / "log"), port=1)
+    watch = ExitWatch(lambda: [master], exits.append)
+    master.start()
+    try:
+        assert wait_until(lambda: len(master.children) == 2, 60)
+        watch.look()
+        ours, other = master.children
+        master.expected.add(ours)
+        for pid in (ours, other):
+            os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: watch.look() or bool(exits), 10)
+        assert [exit_.process for exit_ in exits] == [f"web#{other}"]
+    finally:
+        master.kill()
+
+
 EVENTS = (
     b': ka\ndata: {"type":"open"}\n\ndata: {"n":1}\nid: 1-0\n\n: ka\ndata: {"n":"\xc3\xa9"}\nid: 1-1\n\ndata: {"cut'
 )
@@ -153,3 +214,16 @@ def test_a_line_the_provider_has_only_half_written_is_not_read(tmp_path: Path) -
     log = tmp_path / "provider.log"
     log.write_bytes(json.dumps(asked).encode() + b'\n{"event": "begin", "number": 2, "body": "caf\xc3')
     assert [call.number for call in read_provider_log(log, 1)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "settled"),
+    [
+        (Outcome("plant", 100, "", 1, "passed", rules=["rewinds"], figures={"recoveries": []}), True),
+        (Outcome("plant", 100, "", 1, "failed", figures={"recoveries": []}), False),
+        (Outcome("plant", 100, "", 1, "failed", violations=["web-a is not ready"]), True),
+    ],
+    ids=["found", "found by nobody", "the rig broke"],
+)
+def test_only_a_planted_bug_that_nothing_found_is_run_again(outcome: Outcome, settled: bool) -> None:
+    assert settles(outcome) is settled

@@ -1,4 +1,4 @@
-"""From the bytes of an answer to pieces, without a network: the shapes providers send."""
+"""The bytes of a chat completion become pieces, in every shape that providers send. No network is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from app.domain.events import Mark, decode, encode
 from app.domain.usage import MOST_TOKENS
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, ToolCall, ToolDelta, Usage
-from worker.providers.chat_completions import AnswerReader, Template, request_body
+from worker.providers.chat.completions import AnswerReader
+from worker.providers.chat.request import request_body
+from worker.providers.chat.template import Template
 
 STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 REPLACED = "\ufffd"
@@ -63,8 +65,9 @@ def test_an_ordinary_answer_becomes_text_and_one_end() -> None:
 def test_one_read_gives_one_list_with_all_that_was_in_it() -> None:
     reader = AnswerReader()
     assert reader.feed(lines(chunk(content="a"), chunk(content="b"))) == [Text("a"), Text("b")]
-    assert reader.feed(lines(chunk(content="c"))[:-1]) == []
+    assert reader.feed(lines(chunk(content="c"))[:-2]) == []
     assert reader.feed(b"\n") == [Text("c")]
+    assert reader.feed(b"\n") == []
 
 
 def test_a_list_once_given_is_never_touched_again() -> None:
@@ -234,12 +237,12 @@ def test_tool_calls_without_an_index_are_kept_apart_by_id() -> None:
 
 
 def test_a_stream_that_ends_without_a_finish_reason_is_truncated() -> None:
-    for end in (b"", lines(b"[DONE]")):
-        assert failure_of(lines(chunk(content="a")) + end) == ("upstream_truncated", True, [Text("a")])
+    assert failure_of(lines(chunk(content="a"))) == ("upstream_truncated", True, [Text("a")])
 
 
-def test_an_empty_stream_is_truncated() -> None:
-    assert failure_of(b"")[0] == "upstream_truncated"
+@pytest.mark.parametrize("stream", [b"", lines(b"[DONE]"), lines(chunk(role="assistant", content=""), b"[DONE]")])
+def test_an_empty_stream_is_truncated(stream: bytes) -> None:
+    assert failure_of(stream)[0] == "upstream_truncated"
 
 
 @pytest.mark.parametrize(
@@ -304,10 +307,28 @@ def test_an_error_is_worth_a_retry_or_not(error: dict[str, Any], code: str, retr
     assert failure_of(lines({"error": error}))[:2] == (code, retryable)
 
 
-@pytest.mark.parametrize("data", [b"{", b"nonsense", b"[1]", b'"x"', b"null", b'{"choices":[3]}', b'{"choices":3}',
-                                  b'{"choices":[{"delta":{"content":3}}]}', b"[" * 100_000])  # fmt: skip
-def test_what_nobody_can_read_is_malformed(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"{", b'{"choices":[{"delta":{"cont', b'{"choices":[3]}', b'{"choices":3}',
+                                  b'{"choices":[{"delta":{"content":3}}]}'])  # fmt: skip
+def test_a_damaged_chunk_may_have_been_text(data: bytes) -> None:
     assert failure_of(lines(chunk(content="a"), data)) == ("upstream_malformed", True, [Text("a")])
+
+
+JUNK = [b"nonsense", b"[1]", b'"x"', b"null", b"true", b"17", b"{}", b"[]", b"{{{", b'{"type":"ping"}', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("data", JUNK)
+def test_what_is_no_chunk_is_skipped(data: bytes) -> None:
+    pieces, reader = read(lines(chunk(content="a"), data, chunk(content="b"), STOP, b"[DONE]"))
+    assert (text_of(pieces), reader.failure) == ("ab", None)
+    assert reader.skipped == (0 if data in (b"{}", b'{"type":"ping"}') else 1)
+
+
+@pytest.mark.parametrize("data", [*JUNK, b'{"choices":[{"delta":{"cont', b'{"choices":3}', b'{"error":"late"}',
+                                  b'"[DONE]"', b"DONE", b"[done]", b"<html>"])  # fmt: skip
+@pytest.mark.parametrize("event", [b"", b"event: error\n"])
+def test_nothing_behind_the_finish_reason_undoes_the_answer(data: bytes, event: bytes) -> None:
+    pieces, reader = read(lines(chunk(content="a"), STOP) + event + lines(data))
+    assert (pieces, reader.failure) == ([Text("a"), Finished("stop", None)], None)
 
 
 def test_what_was_counted_before_a_failure_is_kept() -> None:
@@ -372,7 +393,7 @@ def test_text_is_always_storable_and_never_depends_on_the_reads(parts: list[list
     assert text_of(pieces) == units.decode("utf-16-le", "replace").replace("\0", REPLACED)
 
 
-# --- the short way through chunks that differ in their text only
+# --- the fast path for chunks that differ in their text only
 
 PLAIN = b'{"id":"c","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}],"usage":null}'
 
@@ -526,7 +547,7 @@ def test_tool_calls_and_their_results_are_sent_back() -> None:
     assert request_body(Prompt("gpt", messages, {}))["messages"][1:] == [
         {
             "role": "assistant",
-            "content": None,
+            "content": "",
             "tool_calls": [{"id": "c0", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}],
         },
         {"role": "tool", "content": "2", "tool_call_id": "c0"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.providers.continuation import MIN_OVERLAP, OverlapCutter, join, overlap
+from worker.providers.reading.continuation import MIN_OVERLAP, OverlapCutter, join, overlap
 
 # Few letters, so that accidental and partial repeats are the rule.
 words = st.lists(st.sampled_from(["a", "ab", "aba", "the river", "the riverbank", " ", "\n"]), max_size=12)
@@ -56,7 +56,7 @@ def test_the_longest_repeat_is_found(prefix: str, continuation: str) -> None:
 def test_a_model_that_repeats_its_last_words_leaves_no_seam(before: str, repeated: str, after: str) -> None:
     joined = join(before + repeated, repeated + after)
     assert joined.startswith(before + repeated)
-    # At least what was repeated is gone; when the text repeats itself anyway, more may look repeated.
+    # At least the repeated words are cut; a text with repeats of its own may lose more.
     assert after.endswith(joined[len(before + repeated) :])
 
 

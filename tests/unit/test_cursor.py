@@ -1,4 +1,4 @@
-"""A position is written and read in exactly one way."""
+"""A cursor has exactly one text, and only that text is read as this cursor."""
 
 import pytest
 from hypothesis import given

@@ -15,7 +15,7 @@ ONLY = "from dev import server; server.PORTS = range({0}, {0} + 1); print(server
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that the kernel forgets")
 def test_a_port_is_given_to_one_process_even_before_it_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    # It is sampled from the only one there is, by others and by us.
+    # The range has one port only, which this process and other processes draw.
     port = server.free_port()
     monkeypatch.setattr(server.random, "sample", lambda ports, count: list(ports))
     code = f"import random; random.sample = lambda ports, count: list(ports); {ONLY.format(port)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dev.process import ROOT, CannotRun, Program, wait_until
-from dev.supervisor import FIRST_DELAY, LONGEST_DELAY, Stop, Supervisor
+from dev.supervisor import BACKOFF, Stop, Supervisor
 
 
 def program(tmp_path: Path, code: str, name: str = "child") -> Program:
@@ -56,10 +56,10 @@ def test_a_program_that_fails_at_once_is_started_ever_less_often(
     started = time.monotonic()
     assert supervisor.run_until(lambda: sum("starting it again" in line for line in said) == 3, timeout=60)
     supervisor.stop()
-    assert time.monotonic() - started >= FIRST_DELAY * (1 + 2)
+    assert time.monotonic() - started >= BACKOFF.first * (1 + 2)
     assert [line.split(" in ")[1].split()[0] for line in said if "starting it again" in line] == ["0.2", "0.4", "0.8"]
     assert "the disk is full" in "\n".join(said)
-    assert LONGEST_DELAY == 5
+    assert BACKOFF.longest == 5
 
 
 def test_the_last_stage_stops_first_and_nothing_stays(supervisor: Supervisor, tmp_path: Path):

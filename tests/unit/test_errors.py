@@ -1,4 +1,4 @@
-"""One tree of errors; each can say what happened."""
+"""The errors form one tree, and each class describes its failure in its docstring."""
 
 import inspect
 import pkgutil

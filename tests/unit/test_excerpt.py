@@ -1,4 +1,4 @@
-"""Excerpts: what was found is shown, its place is told in positions, whatever the text has in it."""
+"""Excerpts show the found words and give their positions, for every text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The upstream of the tests: what it claims to do, it does."""
+"""The upstream of the tests behaves as its description promises."""
 
 from __future__ import annotations
 

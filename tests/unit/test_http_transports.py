@@ -1,11 +1,13 @@
-"""The two HTTP transports, byte by byte, against servers that answer exactly what a test says."""
+"""The two HTTP transports, byte by byte, against servers that send exactly the bytes of a test."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import ssl
 import subprocess
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,10 +16,18 @@ from typing import Any
 import pytest
 import uvloop
 
-from worker.providers import http_direct
-from worker.providers.http import CannotConnect, ConnectionBroken, Transport, content_type, environment_proxy
-from worker.providers.http_direct import DirectTransport
-from worker.providers.http_proxied import ProxiedTransport
+from worker.providers.http import direct as http_direct
+from worker.providers.http.direct import DirectTransport
+from worker.providers.http.interface import (
+    CannotConnect,
+    ConnectionBroken,
+    TooLarge,
+    Transport,
+    UnreadableBody,
+    content_type,
+)
+from worker.providers.http.proxied import ProxiedTransport
+from worker.providers.http.transports import environment_proxy, proxy_refusal
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Ways = tuple[Callable[[], Transport], Callable[[], asyncio.AbstractEventLoop]]
@@ -126,7 +136,7 @@ def test_what_is_poured_ends_when_it_is_enough_and_the_connection_is_used_again(
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await request_of(reader)
-            # The next part when this one was heard: they never come together.
+            # The next part is sent when this one was received, so that they never arrive together.
             for part in (CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n"):
                 writer.write(part)
                 await heard.wait()
@@ -233,7 +243,7 @@ def test_a_body_that_breaks_off_is_read_up_to_there_and_then_fails(way: Ways, pa
 
 
 def test_a_body_that_is_not_http_any_more_fails() -> None:
-    # aiohttp waits on, silently: behind a proxy this is left to the deadlines of the worker.
+    # aiohttp waits on without an error: behind a proxy the deadlines of the worker end such a call.
     handler = saying(CHUNKED, b"5\r\nhello\r\n", b"zz\r\nnonsense", pause=0.05)
     assert run(DIRECT, handler, up_to_the_break) == b"hello"
 
@@ -273,9 +283,180 @@ def test_a_change_of_protocol_is_refused() -> None:
         run(DIRECT, saying(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), everything)
 
 
-def test_endless_headers_are_refused() -> None:
-    with pytest.raises(ConnectionBroken):
-        run(DIRECT, saying(OK + b"".join(b"X-%d: %b\r\n" % (i, b"x" * 4000) for i in range(40)) + b"\r\n"), everything)
+def endlessly(start: bytes, more: bytes) -> Handler:
+    """A handler that sends the start, then more as long as the client reads, up to 50 MB."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(start)
+        for _ in range(50_000_000 // len(more)):
+            writer.write(more)
+            await writer.drain()
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(OK, b"X-More: " + b"x" * 4000 + b"\r\n"), (OK + b"X-Endless: ", b"x" * 4000), (b"HTTP/1.1 200 ", b"O" * 4000)],
+    ids=["many", "one", "status line"],
+)
+def test_endless_headers_are_refused(way: Ways, start: bytes, more: bytes) -> None:
+    with pytest.raises(TooLarge):
+        run(way, endlessly(start, more), everything)
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (CHUNKED + b"5\r\nhello\r\n0\r\nX-Trailer: ", b"x" * 4000),
+        (CHUNKED + b"5;", b"x" * 4000),
+    ],
+    ids=["interim answers", "trailers", "extensions"],
+)
+def test_other_framing_without_end_is_refused(start: bytes, more: bytes) -> None:
+    with pytest.raises(TooLarge):
+        run(DIRECT, endlessly(start, more), everything)
+
+
+def packed(body: bytes, encoding: str) -> bytes:
+    for _ in encoding.split(","):
+        body = gzip.compress(body)
+    return body
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "gzip, gzip", "identity, gzip", ""])
+def test_a_compressed_body_is_read_whatever_its_label_looks_like(way: Ways, encoding: str) -> None:
+    body = packed(b"hello", encoding if encoding.startswith("gzip, ") else "gzip")
+    label = f"Content-Encoding: {encoding}\r\n".encode() if encoding else b""
+    parts = [OK + label + b"Connection: close\r\n\r\n", *(body[at : at + 1] for at in range(len(body)))]
+    for handler in (saying(*parts, pause=0), saying(b"".join(parts))):
+        assert run(way, handler, everything) == run(way, handler, poured) == (200, b"hello")
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"zstd", b"gzip, br", b"gzip, gzip, gzip, gzip"])
+def test_an_encoding_that_cannot_be_read_is_named(way: Ways, encoding: bytes) -> None:
+    handler = saying(OK + b"Content-Encoding: " + encoding + b"\r\nContent-Length: 5\r\n\r\nhello")
+    for use in (everything, poured):
+        with pytest.raises(UnreadableBody, match=r"br|zstd|4 encodings"):
+            run(way, handler, use)
+
+
+def test_damaged_compression_is_a_broken_connection(way: Ways) -> None:
+    handler = saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8bllo")
+    for use in (everything, poured):
+        with pytest.raises(ConnectionBroken):
+            run(way, handler, use)
+
+
+@pytest.mark.parametrize("label", [b"gzip", b"x-gzip", b"GZIP", b"br", b"zstd"])
+def test_a_body_that_is_not_compressed_is_read_whatever_its_label(way: Ways, label: bytes) -> None:
+    body = b'data: {"choices":[]}\n\n'
+    handler = saying(OK + b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (label, len(body)) + body)
+    for use in (everything, poured):
+        assert run(way, handler, use) == (200, body)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_bomb_is_handed_over_in_small_parts_and_others_go_on(way: Ways, layers: int) -> None:
+    size = 100_000_000
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)) + packer.flush()
+    if layers == 2:
+        bomb = gzip.compress(bomb)
+    label = b", ".join([b"gzip"] * layers)
+    answer = OK + b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (label, len(bomb)) + bomb
+
+    async def use(transport: Transport, url: str) -> tuple[int, int, int]:
+        read, largest, ticks = 0, 0, 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0)
+                ticks += 1
+
+        def sink(part: bytes) -> bool:
+            nonlocal read, largest
+            read, largest = read + len(part), max(largest, len(part))
+            return False
+
+        ticking = asyncio.ensure_future(tick())
+        answer = await transport.open("GET", url, {})
+        assert not await answer.pour(sink)
+        ticking.cancel()
+        return read, largest, ticks
+
+    read, largest, ticks = run(way, saying(answer), use)
+    assert read == size
+    assert largest <= 65_536
+    assert ticks >= size // 65_536 // 17
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_who_rests_is_given_nothing_and_the_rest_stays_in_the_network(way: Ways, compressed: bool) -> None:
+    sent: list[int] = [0]
+    # Random bytes, which no compression makes smaller.
+    block = random.Random(1).randbytes(100_000)
+    packer = zlib.compressobj(0, zlib.DEFLATED, 31)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(OK + (b"Content-Encoding: gzip\r\n" if compressed else b"") + b"Connection: close\r\n\r\n")
+        for _ in range(400):
+            writer.write(packer.compress(block) if compressed else block)
+            await writer.drain()
+            sent[0] += len(block)
+        writer.write(packer.flush() if compressed else b"")
+        await writer.drain()
+
+    async def use(transport: Transport, url: str) -> tuple[int, int, int, int]:
+        body = 0
+
+        def sink(part: bytes) -> bool:
+            nonlocal body
+            if body == 0:
+                answer.pause()
+            body += len(part)
+            return False
+
+        answer = await transport.open("GET", url, {})
+        pouring = asyncio.ensure_future(answer.pour(sink))
+        await asyncio.sleep(0.4)
+        first, before = body, sent[0]
+        await asyncio.sleep(0.4)
+        assert (body, sent[0]) == (first, before)
+        answer.resume()
+        assert not await pouring
+        return first, before, body, sent[0]
+
+    first, before, body, after = run(way, handler, use)
+    assert 0 < first <= 512 * 1024
+    assert before < 20_000_000
+    assert (body, after) == (40_000_000, 40_000_000)
+
+
+def test_what_has_come_when_the_connection_is_lost_is_given_to_who_rests_first(way: Ways) -> None:
+    async def use(transport: Transport, url: str) -> bytes:
+        body = b""
+
+        def sink(part: bytes) -> bool:
+            nonlocal body
+            if not body:
+                answer.pause()
+            body += part
+            return False
+
+        answer = await transport.open("GET", url, {})
+        pouring = asyncio.ensure_future(answer.pour(sink))
+        await asyncio.sleep(0.2)
+        answer.resume()
+        await pouring
+        return body
+
+    parts = [b"5\r\nhello\r\n", b"5\r\nworld\r\n0\r\n\r\n"]
+    assert run(way, saying(CHUNKED, *parts), use) == b"helloworld"
 
 
 def test_nobody_there_is_told_apart(way: Ways) -> None:
@@ -376,7 +557,7 @@ def test_a_released_answer_gives_its_connection_back_when_it_ends(way: Ways) -> 
             answer.release()
             await sent.wait()
             sent.clear()
-            # What is left of it is in the sockets.
+            # The rest of the body is in the sockets.
             await asyncio.sleep(0.3)
         return bodies
 
@@ -516,3 +697,16 @@ def test_the_environment_chooses_the_proxy(monkeypatch: pytest.MonkeyPatch) -> N
     assert environment_proxy("https://api.example/v1") == "http://proxy:3128"
     assert environment_proxy("https://user:pass@llm.internal:8443/v1") is None
     assert environment_proxy("http://api.example/v1") is None
+    monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
+    assert environment_proxy("https://api.example/v1") == "http://proxy:3128"
+    monkeypatch.setenv("ALL_PROXY", "socks5h://me:secret@proxy")
+    assert environment_proxy("http://api.example/v1") == "socks5h://me:secret@proxy"
+
+
+@pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h", "SOCKS5", "quic"])
+def test_a_proxy_of_another_kind_is_refused_without_its_address(scheme: str) -> None:
+    said = proxy_refusal(f"{scheme}://me:secret@proxy:1")
+    assert said is not None
+    assert "not supported" in said
+    assert not [word for word in ("secret", "me:", "proxy:1") if word in said]
+    assert proxy_refusal("http://proxy") is proxy_refusal("https://proxy") is None

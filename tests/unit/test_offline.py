@@ -1,4 +1,4 @@
-"""The built-in model: the same answer for the same conversation, at its pace, from any point on."""
+"""The built-in model: equal conversations get equal answers, at a fixed pace, from any point on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from worker.providers.base import ChatMessage, Finished, Piece, Prompt, Text, Thought, Usage
-from worker.providers.offline import MIN_PIECES, Offline, full_answer, split
+from worker.providers.offline.provider import MIN_PIECES, Offline, full_answer, split
 
 fast = Offline(rate=None)
 
@@ -177,14 +177,14 @@ def test_its_pace_does_not_drift() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Clockwork)
 
-        def hear(pieces: list[Piece]) -> None:
+        def emit(pieces: list[Piece]) -> None:
             loop.now += 0.004  # a slow listener, but fast enough
 
-        await Offline(rate=100).stream(asked(tokens=50), hear)
+        await Offline(rate=100).stream(asked(tokens=50), emit)
         return loop.time()
 
     with asyncio.Runner(loop_factory=Clockwork) as runner:
-        # 0.704 when each wait begins where the last one ended.
+        # It would be 0.704 s if each wait began at the end of the last one.
         assert runner.run(timed()) == pytest.approx(0.504)
 
 

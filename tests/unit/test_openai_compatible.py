@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import uvloop
 
+from app.domain.trace_context import TraceContext
+from app.domain.upstreams import Upstream
+from app.telemetry import outgoing
 from dev.server import free_port
 from tests.fakes.upstream import FakeUpstream, call_text
-from worker.providers.base import ChatMessage, Finished, Piece, Prompt, ProviderError, Text, Thought, ToolDelta, Usage
-from worker.providers.http_direct import DirectTransport
-from worker.providers.http_proxied import ProxiedTransport
-from worker.providers.openai_compatible import OpenAICompatible
-from worker.providers.registry import Providers, UnknownProvider
+from worker.limits import Limits
+from worker.providers.base import (
+    ALIVE,
+    AnswerTooLarge,
+    ChatMessage,
+    Finished,
+    Piece,
+    Prompt,
+    ProviderError,
+    Text,
+    Thought,
+    ToolDelta,
+    Usage,
+)
+from worker.providers.chat.provider import OpenAICompatible
+from worker.providers.http.direct import DirectTransport
+from worker.providers.http.proxied import ProxiedTransport
+from worker.providers.registry import Providers, UnknownKind, UnknownProvider
 
 T = TypeVar("T")
 KEY = "sk-test-verysecret"
 REPLACED = "\ufffd"
+LOW = Limits(header_bytes=900)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +54,7 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture(params=["direct", "proxied"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both transports, each on another event loop."""
+    """Run the test over both transports, each with another event loop."""
     direct = request.param == "direct"
     monkeypatch.setitem(_WAY, "transport", DirectTransport if direct else lambda: ProxiedTransport(None))
     monkeypatch.setitem(_WAY, "loop", uvloop.new_event_loop if direct else asyncio.new_event_loop)
@@ -46,7 +64,7 @@ _WAY: dict[str, Any] = {}
 
 
 def connect(base_url: str, key: str | None = KEY, **options: Any) -> OpenAICompatible:
-    return OpenAICompatible(base_url, key, transport=_WAY["transport"](), **options)
+    return OpenAICompatible(Upstream("openai", "openai", base_url, key, **options), transport=_WAY["transport"]())
 
 
 def arun(work: Coroutine[Any, Any, T]) -> T:
@@ -71,8 +89,13 @@ def prompt(prefix: str = "", /, **fake: Any) -> Prompt:
 
 async def collect(provider: OpenAICompatible, asked: Prompt) -> tuple[list[Piece], ProviderError | None]:
     pieces: list[Piece] = []
+
+    def take(some: list[Piece]) -> None:
+        assert some, "an empty list"
+        pieces.extend(piece for piece in some if piece is not ALIVE)
+
     try:
-        await provider.stream(asked, lambda some: pieces.extend(some or pytest.fail("an empty list")))
+        await provider.stream(asked, take)
     except ProviderError as error:
         return pieces, error
     return pieces, None
@@ -170,18 +193,18 @@ def test_an_upstream_that_does_not_stream_is_read_as_well(upstream: FakeUpstream
 
 
 def test_each_read_is_heard_as_it_comes(upstream: FakeUpstream) -> None:
-    async def hear(provider: OpenAICompatible) -> str:
-        """What is heard of an answer whose upstream then says nothing more."""
+    async def emit(provider: OpenAICompatible) -> str:
+        """The text received of an answer whose upstream then sends nothing more."""
         heard: list[Piece] = []
         task = asyncio.create_task(provider.stream(prompt(tokens=5, stall_after=2), heard.extend))
-        await until(lambda: text_of(heard) == call_text(upstream.calls[-1].number, 0, 2))
+        await until(lambda: text_of(heard) and text_of(heard) == call_text(upstream.calls[-1].number, 0, 2))
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         return text_of(heard)
 
-    assert run(upstream, hear)
+    assert run(upstream, emit)
 
 
 def test_the_request_carries_the_key_and_the_parameters(upstream: FakeUpstream) -> None:
@@ -294,7 +317,7 @@ def test_an_upstream_that_is_not_there_is_reported() -> None:
             "upstream_truncated",
             True,
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", "upstream_malformed", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", "upstream_truncated", True),
         (b"HTTP/1.1 500 Oh\r\nContent-Length: 100\r\n\r\nhalf a body", "upstream_unavailable", True),
     ],
 )
@@ -304,6 +327,59 @@ def test_broken_http_is_translated(answer: bytes, code: str, retryable: bool) ->
     assert pieces == []
     assert error is not None
     assert (error.code, error.retryable) == (code, retryable)
+
+
+def headers_of(size: int) -> bytes:
+    """A complete HTTP response whose headers have about ``size`` bytes."""
+    body = b"data: [DONE]\n\n"
+    lines = [b"HTTP/1.1 200 OK", b"Content-Type: text/event-stream", b"Content-Length: %d" % len(body)]
+    lines += [b"X-Padding-%d: " % number + b"x" * 10_000 for number in range(size // 10_000)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("limit", [20_000, 65_536, 200_000])
+def test_headers_of_an_answer_are_read_up_to_the_limit_of_the_deployment(limit: int) -> None:
+    async def ask_for(url: str) -> ProviderError | None:
+        made = ProxiedTransport(None, limit) if _WAY["transport"] is not DirectTransport else DirectTransport(limit)
+        provider = OpenAICompatible(Upstream("openai", "openai", url, KEY), Limits(header_bytes=limit), made)
+        try:
+            return (await collect(provider, prompt()))[1]
+        finally:
+            await provider.close()
+
+    # aiohttp limits the size of each header and the number of headers.
+    one = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * (limit + 8000) + b"\r\nContent-Length: 0\r\n\r\n"
+    with one_answer(one) as url:
+        refused = arun(ask_for(url))
+    assert isinstance(refused, AnswerTooLarge)
+    assert refused.limit == "MAX_UPSTREAM_HEADER_BYTES"
+    assert f"more than {limit} bytes" in refused.message
+    with one_answer(headers_of(limit - 8000)) as url:
+        read = arun(ask_for(url))
+    assert read is not None
+    assert read.code == "upstream_truncated"
+
+
+def test_a_provider_gives_its_transport_the_limit_of_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit reaches both transports that a provider makes: the direct one, and the one through a proxy."""
+    answer = headers_of(30_000)
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with one_answer(answer) as url:
+        if _WAY["transport"] is not DirectTransport:
+            monkeypatch.setenv("http_proxy", url)
+
+        async def ask_for() -> ProviderError | None:
+            address = "http://127.0.0.1:9/v1" if "http_proxy" in os.environ else url
+            provider = OpenAICompatible(Upstream("openai", "openai", address, KEY), LOW)
+            try:
+                return (await collect(provider, prompt()))[1]
+            finally:
+                await provider.close()
+
+        refused = arun(ask_for())
+    assert isinstance(refused, AnswerTooLarge), refused
+    assert "more than 900 bytes" in refused.message
 
 
 def test_an_error_page_without_end_is_not_read_to_the_end() -> None:
@@ -338,11 +414,11 @@ def test_cancelling_disconnects_the_upstream_at_once(upstream: FakeUpstream, fak
 
 def test_a_listener_that_fails_disconnects_the_upstream_at_once_and_is_told_why(upstream: FakeUpstream) -> None:
     async def leave(provider: OpenAICompatible) -> float:
-        def hear(pieces: list[Piece]) -> None:
+        def emit(pieces: list[Piece]) -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await provider.stream(prompt(tokens=1000, rate=20), hear)
+            await provider.stream(prompt(tokens=1000, rate=20), emit)
         closed = time.time()
         await until(lambda: upstream.calls[-1].ended)
         return (upstream.calls[-1].ended or 0) - closed
@@ -380,7 +456,7 @@ def test_one_provider_serves_one_event_loop_after_another(upstream: FakeUpstream
 
     async def once() -> ProviderError | None:
         _, error = await collect(provider, prompt())
-        await asyncio.sleep(0.1)  # so that a connection is left for the next loop to stumble over
+        await asyncio.sleep(0.1)  # so that the pool keeps a connection of this loop for the next one
         return error
 
     assert [arun(once()), arun(once())] == [None, None]
@@ -405,9 +481,9 @@ def test_an_answer_that_was_cut_is_continued(upstream: FakeUpstream, continuatio
 def test_words_repeated_after_an_instruction_are_cut(upstream: FakeUpstream) -> None:
     prefix = "Once upon a time there was a king"
     text = "there was a king who had no throne."
-    pieces, _ = ask(upstream, prompt(prefix, text=text), continuation="instruction")
+    pieces, _ = ask(upstream, prompt(prefix, text=text, **{"continue": "restart"}), continuation="instruction")
     assert text_of(pieces) == " who had no throne."
-    held, _ = ask(upstream, prompt(prefix, text="there was a k"), continuation="instruction")
+    held, _ = ask(upstream, prompt(prefix, text="there was a k", **{"continue": "restart"}), continuation="instruction")
     assert text_of(held) == "there was a k"
     assert isinstance(held[-1], Finished)
 
@@ -415,7 +491,9 @@ def test_words_repeated_after_an_instruction_are_cut(upstream: FakeUpstream) -> 
 @pytest.mark.parametrize("continuation", ["prefill", "vllm"])
 def test_words_repeated_after_a_prefill_are_meant(upstream: FakeUpstream, continuation: str) -> None:
     text = "there was a king who had no throne."
-    pieces, _ = ask(upstream, prompt("Once there was a king", text=text), continuation=continuation)
+    pieces, _ = ask(
+        upstream, prompt("Once there was a king", text=text, **{"continue": "restart"}), continuation=continuation
+    )
     assert text_of(pieces) == text
 
 
@@ -426,41 +504,25 @@ def test_an_upstream_that_cannot_continue_says_so(upstream: FakeUpstream) -> Non
         arun(collect(provider, prompt("Once")))
 
 
-# --- models, and building
-
-
-def test_the_models_are_listed(upstream: FakeUpstream) -> None:
-    assert run(upstream, lambda p: p.list_models()) == ["fake", "fake-large", "fake/with-slash"]
-
-
-def test_a_list_of_models_that_cannot_be_had_is_an_error(upstream: FakeUpstream) -> None:
-    with pytest.raises(ProviderError) as refused:
-        run(upstream, lambda p: p.list_models(), key="sk-wrong")
-    assert refused.value.code == "upstream_unauthorized"
-    with (
-        one_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[{}]") as url,
-        pytest.raises(ProviderError) as unreadable,
-    ):
-        arun(connect(url).list_models())
-    assert unreadable.value.code == "upstream_malformed"
+# --- building
 
 
 @pytest.mark.parametrize("url", ["", "api.example.com/v1", "ftp://example.com", "http://"])
 def test_an_unusable_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError):
-        OpenAICompatible(url)
+        OpenAICompatible(Upstream("openai", "openai", url))
 
 
 def test_an_unknown_way_to_continue_is_refused_at_once() -> None:
     with pytest.raises(ValueError):
-        OpenAICompatible("http://example.com", continuation="somehow")
+        OpenAICompatible(Upstream("openai", "openai", "http://example.com", continuation="somehow"))
 
 
 def test_the_registry_knows_what_it_was_given(upstream: FakeUpstream) -> None:
     async def use() -> list[str]:
-        providers = Providers(base_url=upstream.base_url, api_key=KEY)
+        providers = Providers([Upstream("own", "openai", upstream.base_url, KEY)])
         seen = []
-        for name in providers.names:
+        for name in ("offline", "offline-fast", "own"):
             pieces: list[Piece] = []
             asked = replace(prompt(tokens=3), parameters={"tokens": 3, "rate": 0})
             await providers.get(name).stream(asked, pieces.extend)
@@ -471,13 +533,17 @@ def test_the_registry_knows_what_it_was_given(upstream: FakeUpstream) -> None:
     offline, fast, ours = arun(use())
     assert offline == fast != ours
     assert ours == sent_by(upstream)
-    assert Providers().names == ("offline", "offline-fast")
-    assert Providers().upstream is None
     with pytest.raises(UnknownProvider):
-        Providers().get("openai")
+        Providers().get("own")
 
 
-# --- helpers: a server of a single answer, for what no HTTP library would send
+def test_a_kind_without_a_class_is_refused_with_the_upstreams_name() -> None:
+    odd = Upstream("own", cast(Any, "telepathy"), "http://h")
+    with pytest.raises(UnknownKind, match="The upstream own has the kind telepathy"):
+        Providers([odd])
+
+
+# --- helpers: a server of a single response, for bytes that no HTTP library would send
 
 WHOLE = b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}'
 
@@ -522,3 +588,27 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+# --- traces
+
+
+@pytest.mark.parametrize(
+    ("traced", "names_trace", "headers", "sent"),
+    [
+        (True, True, {}, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        (True, False, {}, None),
+        (False, True, {}, None),
+        (True, True, {"traceparent": "of the operator"}, "of the operator"),
+    ],
+)
+def test_a_request_names_its_trace_unless_the_operator_says_otherwise(
+    upstream: FakeUpstream, traced: bool, names_trace: bool, headers: dict[str, str], sent: str | None
+) -> None:
+    context = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", 1, "of=client") if traced else None
+    with outgoing.carried(context):
+        _, error = ask(upstream, prompt(), traceparent=names_trace, headers=headers)
+    assert error is None
+    received = {name.lower(): value for name, value in upstream.calls[-1].headers.items()}
+    assert received.get("traceparent") == sent
+    assert "tracestate" not in received

@@ -1,4 +1,4 @@
-"""What is installed is exact, complete and explained."""
+"""The list of installed packages is exact, complete and explained."""
 
 from __future__ import annotations
 

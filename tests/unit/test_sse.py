@@ -1,4 +1,4 @@
-"""Frames, read by a parser that is not ours."""
+"""Frames of server-sent events, read by an independent parser."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ numbers = st.integers(0, 999_999_999)
 
 
 class Wire:
-    """What sseclient wants to read from."""
+    """A response in the form that sseclient reads."""
 
     def __init__(self, *chunks: bytes) -> None:
         self._chunks = chunks
@@ -62,5 +62,5 @@ def test_a_frame_cut_inside_its_data_gives_no_position_to_resume_from(keep: int)
     whole = frame(Cursor(1, 6), encode(Token("abc")))
     assert b"id" not in whole[:38]
     events = heard(frame(Cursor(1, 5), encode(Token("x"))), whole[:keep])
-    # This parser dispatches what it has at the end of the body, which the standard forbids; even so it learns no id.
+    # At the end of the body this parser dispatches a cut event, which the standard forbids; it has no id even then.
     assert [event.id for event in events if event.id] == ["1-5"]

@@ -1,4 +1,4 @@
-"""The parser of server-sent events: the same events, however the bytes arrive."""
+"""The parser of server-sent events gives equal events for every split of the bytes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.providers import sse
-from worker.providers.sse import EventTooLarge, SseEvent, SseParser
+from worker.providers.reading.sse import SseEvent, SseParser
 
 
 def parse(*reads: bytes) -> list[SseEvent]:
@@ -27,7 +26,7 @@ def split_at(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in itertools.pairwise(cuts)]
 
 
-# Everything that matters to the grammar, and some text.
+# All bytes that matter to the grammar, and some text.
 fragments = st.sampled_from(
     [b"\n", b"\r", b"\r\n", b"data:", b"data: ", b"data", b":", b" ", b"event: error", b"error: ", b"id: 7", b"retry",
      b"x", b'{"a":1}', b"[DONE]", b"\xef\xbb\xbf", b"\xf0\x9f\x99\x82", b"\xff", b"\n\n"]
@@ -109,22 +108,36 @@ def test_an_event_is_delivered_with_the_read_that_completes_it() -> None:
     assert parser.close() == []
 
 
-def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
-    for endless in (b"x" * 100, b"data: " + b"x" * 94 + b"\n", b"data:" + b"x" * 94 + b"\n"):
-        parser = SseParser()
-        for _ in range(9):
-            parser.feed(endless)
-        with pytest.raises(EventTooLarge):
-            parser.feed(endless * 3)
+@pytest.mark.parametrize("endless", [b"x" * 100, b"data: " + b"x" * 94 + b"\n", b"data:" + b"x" * 94 + b"\n"])
+def test_an_endless_event_is_left(endless: bytes) -> None:
+    parser = SseParser(1000)
+    for _ in range(10):
+        assert parser.feed(endless) == []
+        assert not parser.overflown
+    assert parser.feed(endless) == []
+    assert parser.overflown
+    assert parser.feed(b"\n\ndata: x\n\n") == parser.close() == []
 
 
-def test_many_events_are_not_one_large_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
-    parser = SseParser()
+def test_many_events_are_not_one_large_event() -> None:
+    parser = SseParser(1000)
     for _ in range(100):
         assert len(parser.feed(b"data: " + b"x" * 90)) == 0
-        assert len(parser.feed(b"x\n\n")) == 1
+        assert len(parser.feed(b"x\n\n: " + b"y" * 900 + b"\n")) == 1
+    assert not parser.overflown
+
+
+@given(
+    st.lists(st.sampled_from([b"data: ab\n", b"data: " + b"x" * 30 + b"\n", b": " + b"y" * 25, b"\n", b"\r\n", b"\r"])),
+    st.lists(st.integers(0, 400), max_size=6),
+)
+def test_any_split_gives_the_same_events_and_the_same_end(lines: list[bytes], places: list[int]) -> None:
+    stream = b"".join(lines)
+    edges = [0, *sorted(min(place, len(stream)) for place in places), len(stream)]
+    whole, split = SseParser(40), SseParser(40)
+    events = whole.feed(stream)
+    assert [e for begin, end in itertools.pairwise(edges) for e in split.feed(stream[begin:end])] == events
+    assert (split.overflown, split.close()) == (whole.overflown, whole.close())
 
 
 def test_a_megabyte_in_single_bytes_is_read_in_linear_time() -> None:

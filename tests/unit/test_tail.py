@@ -1,4 +1,4 @@
-"""The shared tail of one log: positions, growth, and what it gives to whom."""
+"""The shared tail of one log: its positions, its growth, and the bytes behind each cursor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from app.domain import sse
 from app.domain.cursor import START, Cursor
 from app.domain.events import Done, Entry, Snapshot, Token, encode
-from app.relay.tail import Tail, chunk
+from app.relay.encoded_log import chunk
+from app.relay.tail import Tail
 
 DONE = encode(Done("completed", "stop", None, "00"))
 
@@ -44,7 +45,7 @@ logs = st.lists(st.integers(1, 12), min_size=1, max_size=4).map(lambda lengths: 
 def test_a_published_successor_is_taken_in() -> None:
     tail = Tail(START)
     for entry in log_of(4):
-        assert tail.hear(message(entry))
+        assert tail.append_published(message(entry))
     assert (tail.end, tail.gap) == (Cursor(1, 3), False)
     assert tail.since(0) == chunks(log_of(4))
 
@@ -52,8 +53,8 @@ def test_a_published_successor_is_taken_in() -> None:
 def test_what_does_not_follow_is_only_heard_of() -> None:
     tail = Tail(START)
     entries = log_of(4)
-    tail.hear(message(entries[0]))
-    assert not tail.hear(message(entries[2]))
+    tail.append_published(message(entries[0]))
+    assert not tail.append_published(message(entries[2]))
     assert (tail.end, tail.gap) == (Cursor(1, 0), True)
 
 
@@ -61,7 +62,7 @@ def test_a_hole_closes_with_the_page_and_keeps_what_was_heard_meanwhile() -> Non
     tail = Tail(START)
     entries = log_of(5)
     for entry in (entries[0], entries[2], entries[3], entries[4]):
-        tail.hear(message(entry))
+        tail.append_published(message(entry))
     assert tail.extend(tail.page(Cursor(1, 0), entries[1:2]))
     assert (tail.end, tail.gap) == (Cursor(1, 4), False)
 
@@ -70,7 +71,7 @@ def test_a_repeated_event_is_not_taken_in_twice() -> None:
     tail = Tail(START)
     entries = log_of(3)
     for entry in [*entries, *entries]:
-        tail.hear(message(entry))
+        tail.append_published(message(entry))
     assert tail.since(0) == chunks(entries)
     assert not tail.gap
 
@@ -79,20 +80,20 @@ def test_a_new_revision_is_never_taken_from_a_message() -> None:
     tail = Tail(START)
     entries = log_of(2, 2)
     for entry in (entries[0], entries[2]):
-        tail.hear(message(entry))
+        tail.append_published(message(entry))
     assert tail.end == Cursor(1, 0), "the end of the old revision may not have been heard"
     assert tail.gap
 
 
 def test_a_log_that_begins_with_a_later_revision_is_read() -> None:
     tail = Tail(START)
-    assert not tail.hear(b"2-0 {}")
+    assert not tail.append_published(b"2-0 {}")
     assert tail.gap
 
 
 def test_a_message_that_is_no_event_is_a_doorbell() -> None:
     tail = Tail(START)
-    assert not tail.hear(b"something changed")
+    assert not tail.append_published(b"something changed")
     assert tail.gap
 
 
@@ -105,7 +106,7 @@ def test_a_page_read_from_beyond_the_end_is_refused() -> None:
 
 def test_done_completes_and_something_behind_it_reopens() -> None:
     tail = Tail(START)
-    tail.hear(b"1-0 " + DONE)
+    tail.append_published(b"1-0 " + DONE)
     assert tail.complete
     tail.extend(tail.page(Cursor(1, 0), [Entry(Cursor(2, 0), b"{}")]))
     assert not tail.complete
@@ -161,7 +162,7 @@ def test_trimming_forgets_only_from_the_front(entries: list[Entry], size: int) -
 
 @given(logs, st.data())
 def test_pages_put_behind_in_front_and_trimmed_give_the_log(entries: list[Entry], data: st.DataObject) -> None:
-    """Any two neighbouring cuts of a log, joined either way, are as if read at once."""
+    """Two neighbouring parts of a log, joined in either order, give the tail of the whole log."""
     at = data.draw(st.integers(0, len(entries)))
     middle = entries[at - 1].cursor if at else START
     back, front = tail_of(entries[:at]), Tail(middle)
@@ -194,7 +195,7 @@ def assert_is_log(tail: Tail, entries: list[Entry]) -> None:
 def test_a_page_that_does_not_reach_the_tail_is_not_put_in_front() -> None:
     entries = log_of(10)
     tail = Tail(entries[6].cursor)
-    tail.hear(message(entries[7]))
+    tail.append_published(message(entries[7]))
     assert not tail.extend_back(tail_of(entries[:5]), 1 << 20)
     assert not tail.extend_back(tail_of(entries), 10), "nor when both together are too much"
     assert tail.start == entries[6].cursor
@@ -215,14 +216,14 @@ def test_what_the_last_event_is_depends_on_the_kind_of_log() -> None:
 
 def test_a_notice_is_neither_an_event_nor_a_doorbell() -> None:
     tail = Tail(START)
-    assert not tail.hear(b"!data: {}\n\n")
+    assert not tail.append_published(b"!data: {}\n\n")
     assert not tail.gap
-    tail.hear(b"ring")
+    tail.append_published(b"ring")
     assert tail.gap
 
 
 def test_an_older_page_that_knows_nothing_of_a_lost_end_is_not_put_in_front() -> None:
-    """Events a reader saw were lost with the log's end, so the log goes on with the next revision right before them."""
+    """Events that a reader had received were lost with the log's end, and the next revision begins before them."""
     lost_end = Tail(Cursor(1, 7))
     revision = [entry for entry in log_of(8, 3) if entry.cursor.epoch == 2]
     assert lost_end.extend(tail_of(revision, Cursor(1, 7)))

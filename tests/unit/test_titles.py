@@ -1,4 +1,4 @@
-"""What a conversation is called."""
+"""The titles of conversations, made from a message or from a model's answer."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def test_the_first_words_are_a_title(message: str, title: str) -> None:
         ("\n\n# Streams\n", "Streams"),
         ("", ""),
         ('""', ""),
+        ("<think>\nOkay, the user wants a title. </think>\n\nNice Greeting", "Nice Greeting"),
+        ("Okay, the user wants a title.\n</think>\n\nNice Greeting", "Nice Greeting"),
+        ("<think>\nOkay, the user wants", ""),
+        ("A tag </think>", ""),
+        ("Nice Greeting\n<think>Was that good?", "Nice Greeting"),
     ],
 )
 def test_an_answer_becomes_a_title(answer: str, title: str) -> None:

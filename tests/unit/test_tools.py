@@ -1,4 +1,4 @@
-"""Tools: functions with types as schemas, arguments that are checked, time that runs out, and what is replayed."""
+"""Tools: schemas from types, checks of arguments, time limits, and the replay of results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -14,14 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from app.domain.call_extra import from_wire, to_wire
 from app.domain.cursor import Cursor
-from app.domain.events import Snapshot, Token, Tool
-from app.domain.models import PROVIDERS
+from app.domain.events import Reasoning, Snapshot, Token, Tool
+from app.domain.models import BUILT_IN_PROVIDERS
 from app.domain.tools import BUILT_IN
 from app.domain.transcript import Transcript
 from app.services.history import with_calls
-from worker.providers.base import ChatMessage, Finished, Prompt, ToolCall, ToolDelta
-from worker.providers.offline import Offline
+from worker.calls import Calls
+from worker.limits import Limits
+from worker.providers.base import AnswerTooLarge, ChatMessage, Finished, Prompt, ToolCall, ToolDelta
+from worker.providers.offline.provider import Offline
 from worker.providers.registry import Providers
 from worker.toolbox import UNCONFIRMED, Toolbox, named, plan, replay, settled
 from worker.tools.built_in import calculator, current_time, unit_convert, word_count
@@ -38,7 +42,7 @@ def greet(
 
 def test_what_both_sides_agree_on_is_what_there_is():
     assert set(BUILT_IN) == set(find_tools())
-    assert set(PROVIDERS) == {*Providers().names, "openai"}
+    assert set(BUILT_IN_PROVIDERS) == set(Providers().names)
 
 
 def test_annotations_and_docstring_are_the_schema():
@@ -132,6 +136,12 @@ def test_calls_get_names_of_their_own():
     assert {call.state for call in calls} == {"started"}
 
 
+def test_calls_of_one_round_that_share_an_id_are_two_calls():
+    calls = named([ToolDelta(0, "same", "f", "{}"), ToolDelta(1, "same", "g", "{}")], {})
+    assert [call.tool for call in calls] == ["f", "g"]
+    assert len({call.call_id for call in calls}) == 2
+
+
 def said(*events: Any) -> Transcript:
     transcript = Transcript()
     for n, event in enumerate((Snapshot("", "start", 1), *events)):
@@ -160,10 +170,18 @@ def test_an_answer_is_replayed_with_its_calls_where_they_stood():
 
 def test_what_was_called_stays_called_whatever_the_policy_says():
     transcript = said(Token("see "), ONE, Token("half a sent"))
-    assert plan(said(ONE), Offline(), ["error"]) == ("takeover", "")
-    assert plan(transcript, Offline(), ["continue"]) == ("continue", "see half a sent")
-    assert plan(transcript, Offline(), ["restart", "continue"]) == ("restart", "see ")
-    assert plan(transcript, Offline(), ["error"]) == (None, "see half a sent")
+    assert plan(said(ONE), Offline(), ["error"]) == ("takeover", ("", ""))
+    assert plan(transcript, Offline(), ["continue"]) == ("continue", ("see half a sent", ""))
+    assert plan(transcript, Offline(), ["restart", "continue"]) == ("restart", ("see ", ""))
+    assert plan(transcript, Offline(), ["error"]) == (None, ("see half a sent", ""))
+
+
+def test_a_call_that_is_repeated_does_not_add_its_reasoning_to_the_interrupted_one():
+    transcript = said(Reasoning("Hm."), Token("see "), ONE, Reasoning("So "))
+    for choices in (["continue", "restart"], ["restart"]):
+        assert plan(transcript, Offline(), choices) == ("restart", ("see ", "Hm."))
+    for choices in (["continue"], ["continue", "error"], ["error"]):
+        assert plan(transcript, Offline(), choices) == (None, ("see ", "Hm.So "))
 
 
 def test_a_call_without_a_result_is_told_to_be_uncertain():
@@ -173,14 +191,14 @@ def test_a_call_without_a_result_is_told_to_be_uncertain():
 
 
 def test_the_next_question_knows_what_was_called_here_and_what_the_client_owes():
-    views = said(Token("text"), ONE, Tool("c3", "g", "started", "{}")).tool_views()
+    views = said(ONE, Token("text"), Tool("c3", "g", "started", "{}")).tool_views()
     items = with_calls("text", views)
     assert items is not None
     assert [item["type"] for item in items] == ["function_call", "function_call_output", "message", "function_call"]
     assert items[1] == {"type": "function_call_output", "call_id": "c1", "output": "1"}
 
 
-# --- those that are always there --------------------------------------------------------------------------------------
+# --- built-in tools ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,11 +231,60 @@ def test_the_calculator_calculates(expression: str, result: str):
         "(" * 400,
         "True+1",
         "1e999",
+        "None",
+        "1j*1j",
+        "1 < 2",
+        "1 and 2",
+        "[1][0]",
+        "(1).real",
+        "().__class__.__bases__[0].__subclasses__()",
+        "f'{1:>999999999}'",
+        "'%0999999999d' % 1",
+        "'a' + 'b'",
+        "b'a' * 9",
+        "rand()",
+        "int('1')",
+        "(lambda: 1)()",
+        "[x for x in (1, 2)]",
+        "x := 1",
+        "x = 1",
+        "1; 2",
+        "1\n2",
+        "1 << 9999",
+        "9 ** -9 ** 9",
+        "99999999999 ** 999",
+        "10 ** 200 * 10 ** 200",
+        "1.0 ** 1e9",
+        "(-1) ** 0.5 * (-1) ** 0.5",
+        "-" * 490 + "1 if 1 else 2",
+        "1 @ 2",
+        "~1",
+        "not 1",
+        "...",
     ],
 )
 def test_the_calculator_does_nothing_else(expression: str):
     with pytest.raises(ToolError):
         calculator(expression)
+
+
+def test_the_longest_expression_of_the_largest_powers_is_evaluated_in_bounded_memory():
+    expression = "+".join(["9**300"] * 70)
+    assert len(expression) < 500
+    assert calculator(expression) == str(70 * 9**300)
+    with pytest.raises(ToolError, match="too large"):
+        calculator("*".join(["9**300"] * 70))
+
+
+@given(st.text("0123456789.+-*/%()e_ ", max_size=60).filter(lambda text: "**" not in text))
+def test_numbers_and_operators_have_the_value_they_have_in_python(expression: str):
+    try:
+        expected = eval(compile(expression.strip(), "", "eval"), {"__builtins__": {}})
+    except Exception:
+        expected = None
+    with suppress(ToolError):
+        value = calculator(expression)
+        assert value == (f"{expected:.15g}" if isinstance(expected, float) else str(expected))
 
 
 @given(st.text(max_size=40))
@@ -279,3 +346,38 @@ def test_only_what_is_asked_in_so_many_words_is_called(question: str, name: str 
     assert [call.name for call in calls] == ([name] if name else [])
     for call in calls:
         find_tools()[call.name].call(call.arguments)
+
+
+# --- extras and places of calls ---------------------------------------------------------------------------------------
+
+
+def test_an_extra_stays_with_its_call_and_a_restart_keeps_the_places():
+    extra = {"extra_content": {"google": {"thought_signature": "x"}}}
+    begun = Tool("c1", "f", "started", "{}", extra=extra)
+    other = Tool("c2", "f", "started", "{}")
+    ended = [replace(call, state="finished", result="1", extra=None) for call in (begun, other)]
+    transcript = said(Reasoning("Hm."), begun, ended[0], Reasoning("OK."), other, ended[1], Token("half"))
+    before, _ = replay(transcript)
+    assert [(m.reasoning, m.tool_calls[0].extra) for m in before if m.tool_calls] == [("Hm.", extra), ("OK.", None)]
+    reason, kept = plan(transcript, Offline(), ["restart"])
+    transcript.add(Cursor(2, 0), Snapshot(kept.text, reason or "restart", 2, kept.reasoning))
+    for n, call in enumerate([replace(ended[0], extra=extra), ended[1]], 1):
+        transcript.add(Cursor(2, n), call)
+    assert replay(transcript) == (before, "")
+
+
+def test_an_extra_counts_as_arguments_and_one_that_no_store_takes_is_left_out():
+    calls = Calls(Limits(tool_argument_chars=20))
+    calls.add(ToolDelta(0, "a", "f", "{", {"extra_content": "\0"}))
+    calls.add(ToolDelta(0, None, None, "}", {"gemini": 1}))
+    assert calls.whole() == [ToolDelta(0, "a", "f", "{}", {"gemini": 1})]
+    with pytest.raises(AnswerTooLarge, match="MAX_TOOL_ARGUMENT_CHARS"):
+        calls.add(ToolDelta(0, None, None, "", {"extra_content": "x" * 20}))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text(max_size=3), lambda v: st.dictionaries(st.text(max_size=3), v)))
+def test_what_a_client_sends_back_is_what_it_was_given(value: Any):
+    extra = {"extra_content": {"google": value}, "anthropic": {"thinking": [value]}}
+    assert from_wire(to_wire(extra)) == extra
+    assert from_wire(to_wire({"gemini": value})) == {"gemini": value}
+    assert to_wire({"extra_content": value}) == value

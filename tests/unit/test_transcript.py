@@ -1,4 +1,4 @@
-"""Folding a log gives one answer, wherever the fold begins and from whichever copies the log was put together."""
+"""A log has one transcript, for every beginning of the fold and for every set of copies that the log is merged from."""
 
 import hashlib
 
@@ -15,14 +15,14 @@ pieces = st.one_of(st.builds(Token, words), st.builds(Reasoning, words))
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
-    """A log as workers write it: revisions with growing epochs, each with a snapshot of what was said before."""
+    """A log as workers write it: revisions with growing epochs, each with a snapshot of the text before it."""
     entries: list[Entry] = []
     epoch = 0
     for attempt in range(draw(st.integers(1, 4))):
         epoch += draw(st.integers(1, 3))
         said = Transcript.of(entries)
-        reason = draw(st.sampled_from(["takeover", "continue", "restart"])) if entries else "start"
-        kept = reason != "restart"
+        reason = draw(st.sampled_from(["takeover", "continue", "restart", "failover"])) if entries else "start"
+        kept = reason != "restart" and (reason != "failover" or draw(st.booleans()))
         first = Snapshot(said.text if kept else "", reason, attempt + 1, said.reasoning if kept else "")
         events: list[Event] = [first, *draw(st.lists(pieces, max_size=6))]
         entries += number(epoch, 0, [encode(event) for event in events])
@@ -45,7 +45,7 @@ def partial_copies(draw: st.DrawFn) -> tuple[list[Entry], list[list[Entry]]]:
 
 
 def longest_without_hole(entries: list[Entry], after: Cursor = START) -> list[Entry]:
-    """The law in other words: a revision counts as far as it is complete from its beginning, or from ``after``."""
+    """The entries that count, by another definition: each revision from its start or ``after`` to its first hole."""
     have = {entry.cursor: entry for entry in entries if entry.cursor > after}
     found: list[Entry] = []
     for epoch in sorted({cursor.epoch for cursor in have} | {after.epoch}):
@@ -180,3 +180,14 @@ def test_a_piece_that_is_said_is_folded_as_its_event_is(events: list[Token | Rea
         added.reasoning,
         added.fresh,
     )
+
+
+def test_a_failover_keeps_its_text_and_forgets_the_calls_that_do_not_follow_it() -> None:
+    call = Tool("c", "add", "finished", "{}", "3")
+    events: list[Event] = [Snapshot("", "start", 1), Token("Let me "), call]
+    failover = number(2, 0, [encode(Snapshot("Let me ", "failover", 2))])
+    before = number(1, 0, [encode(event) for event in events])
+    said = Transcript.of([*before, *failover])
+    assert (said.text, said.tools) == ("Let me ", {})
+    said.add(Cursor(2, 1), call)
+    assert said.tools == {"c": call}

@@ -1,7 +1,8 @@
-"""What an upstream's refusals mean."""
+"""The errors and retries that an upstream's refusals become."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.providers.upstream_errors import MAX_MESSAGE_CHARS, from_event, from_response, retry_after, tidy
+from worker.providers.reading.upstream_errors import MAX_MESSAGE_CHARS, from_event, from_response, retry_after, tidy
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,39 @@ def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: flo
 @pytest.mark.parametrize("deep", [300, 1000])
 def test_a_refusal_that_cannot_be_written_down_is_a_refusal(body: bytes, deep: int) -> None:
     assert from_response(500, {}, body % (b"[" * deep + b"]" * deep)).code == "upstream_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "shown"),
+    [
+        ("none", "none of the models exists", "none of the models exists"),
+        ("x", "max_tokens must exceed x", "max_tokens must exceed x"),
+        ("ollama", "ollama has no model llama", "ollama has no model llama"),
+        ("EMPTY", "The prompt is EMPTY", "The prompt is EMPTY"),
+        ("not-needed", "Tools are not-needed here", "Tools are not-needed here"),
+        ("none", "Incorrect API key provided: none.", "Incorrect API key provided: ***."),
+        ("x", 'wrong key "x", see docs', 'wrong key "***", see docs'),
+        ("hunter", "password hunter is wrong", "password *** is wrong"),
+        ("gpt4turbo1", "gpt4turbo1 was sent, gpt4turbo12 is a model", "*** was sent, gpt4turbo12 is a model"),
+        ("a-long-key-without-digits", "(a-long-key-without-digitsX)", "(***X)"),
+        ("", "the key_value pair of key-123abc", "the key_value pair of ***"),
+        ("k3y.with*signs?", "it was k3y.with*signs? indeed", "it was *** indeed"),
+    ],
+)
+def test_only_a_secret_is_masked_and_no_ordinary_word(key: str, said: str, shown: str) -> None:
+    assert tidy(said, [key]) == shown
+
+
+@pytest.mark.parametrize("key", ["sk-proj-verysecret42", "verysecret and of no known shape", "v3rysecret"])
+@given(before=st.integers(9_900, 10_050))
+def test_a_secret_that_is_cut_in_the_middle_is_not_shown_in_part(key: str, before: int) -> None:
+    said = " " * before + f"{key} " + "x" * 100
+    assert "rysecret" not in tidy(said, [key])
+    assert tidy("word" + said, [key]).startswith("word")
+
+
+def test_an_error_of_any_length_is_tidied_in_a_moment() -> None:
+    began = time.thread_time()
+    for _ in range(20):
+        from_event({"message": "a b " * 500_000}, secrets=["none", "verysecret and of no known shape"])
+    assert time.thread_time() - began < 1.0

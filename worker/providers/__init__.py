@@ -1,12 +1,14 @@
-"""Where answers come from: one file per kind of provider, all speaking the pieces of ``base``.
+"""Providers: the sources of answers. Each protocol has a room, and all send the pieces that ``base`` defines.
 
-base               what a provider is given and what it yields
-offline            the built-in model: no network, no key
-openai_compatible  any upstream with ``/chat/completions``
-  http               asking and reading: the shape; http_direct and http_proxied do it
-  chat_completions   its protocol, pure: prompt to request, bytes to pieces
-  sse                its framing, pure
-  continuation       going on after a break, pure
-  upstream_errors    what its refusals mean, pure
-registry           builds providers from plain values
+base       prompts, pieces and errors
+registry   builds the providers of a process from plain values
+chat       OpenAI's chat completions
+anthropic  Anthropic's Messages API
+gemini     Gemini's own APIs
+responses  OpenAI's Responses API in its background mode
+runs       runs that an upstream keeps, whatever their protocol
+offline    the built-in model
+learning   lessons of refusals
+reading    readers that several protocols share
+http       HTTP to upstreams
 """

@@ -1,33 +1,18 @@
-"""Tools that need nothing but this machine."""
+"""The built-in tools. They use no network."""
 
 from __future__ import annotations
 
-import ast
-import operator
 import re
-from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
+from worker.tools import arithmetic
 from worker.tools.function import ToolError
 
-LARGEST_EXPONENT = 1000
-LARGEST_NUMBER = 1e300
-_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-}
-# Each unit in the base unit of its kind.
+# The factor of each unit to the base unit of its dimension.
 _UNITS: dict[str, dict[str, float]] = {
     "length": {"m": 1, "km": 1000, "cm": 0.01, "mm": 0.001, "mi": 1609.344, "yd": 0.9144, "ft": 0.3048, "in": 0.0254},
     "mass": {"kg": 1, "g": 0.001, "mg": 1e-6, "t": 1000, "lb": 0.45359237, "oz": 0.028349523125},
@@ -41,11 +26,10 @@ Unit = Literal[
 
 
 def calculator(expression: Annotated[str, Field(max_length=500, description="Such as (3 + 4) * 2.5")]) -> str:
-    """Work out an arithmetic expression with + - * / // % ** and parentheses."""
+    """Evaluate an arithmetic expression with + - * / // % ** and parentheses."""
     try:
-        tree = ast.parse(expression.replace("^", "**").replace("×", "*").replace("÷", "/").strip(), mode="eval")
-        result = _value(tree.body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        result = arithmetic.evaluate(expression.replace("^", "**").replace("×", "*").replace("÷", "/").strip())
+    except arithmetic.NoArithmetic:
         raise ToolError("This is not an arithmetic expression.") from None
     except ZeroDivisionError:
         raise ToolError("That divides by zero.") from None
@@ -75,29 +59,6 @@ def unit_convert(value: float, unit: Unit, to: Unit) -> str:
 def word_count(text: Annotated[str, Field(max_length=100_000)]) -> dict[str, int]:
     """Count the words, characters and lines of a text."""
     return {"words": len(re.findall(r"\S+", text)), "characters": len(text), "lines": len(text.splitlines())}
-
-
-def _value(node: ast.AST) -> int | float:
-    """What an arithmetic expression is worth: nothing but numbers and operators is looked at."""
-    match node:
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return _bounded(number)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            one, other = _value(left), _value(right)
-            if isinstance(op, ast.Pow) and abs(other) > LARGEST_EXPONENT:
-                raise OverflowError
-            return _bounded(_OPERATORS[type(op)](one, other))
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            return _bounded(_OPERATORS[type(op)](_value(operand)))
-    raise ValueError(f"{type(node).__name__} is no arithmetic")
-
-
-def _bounded(number: Any) -> int | float:
-    if isinstance(number, complex):
-        raise ValueError("a root of a negative number")
-    if abs(number) > LARGEST_NUMBER:
-        raise OverflowError
-    return number  # type: ignore[no-any-return]
 
 
 def _to_celsius(value: float, unit: str) -> float:

@@ -1,4 +1,4 @@
-"""A typed Python function as a tool: its schema for the model, and a call with what the model said."""
+"""A typed Python function as a tool: its schema for the model, and a call with the model's arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_RESULT = 50_000
 
 
 class ToolError(Exception):
-    """A tool cannot do what it was asked. The model reads the message, and so may everybody."""
+    """A call cannot be carried out. The model and every reader of the answer see the message."""
 
 
 class FunctionTool:

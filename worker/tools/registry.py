@@ -1,4 +1,4 @@
-"""Which tools there are: our own, and those that installed packages offer."""
+"""The tools of a process: the built-in ones, and the entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 def find_tools() -> dict[str, FunctionTool]:
-    """Every tool by name. A package whose tool cannot be loaded goes without it; our own names are ours."""
+    """Every tool by name. A tool that cannot be loaded is left out. The names of built-in tools cannot be replaced."""
     found: dict[str, FunctionTool] = {}
     for entry in entry_points(group=GROUP):
         try:

@@ -1,8 +1,8 @@
-"""The Vercel AI SDK's protocol over the same generations: `useChat`, `Chat` and `DefaultChatTransport` unmodified.
+"""The Vercel AI SDK's protocol over the generations of the native API, for `useChat`, `Chat`, `DefaultChatTransport`.
 
-bodies      what the transport posts, into what is asked of us
-translate   a log as a UI message stream: the pure part
-history     stored messages as UI messages, and the steps a continued answer begins with
+bodies      requests of the SDK's transport
+ui_chunks   a log as a UI message stream; no input or output
+history     stored messages as UI messages, and the steps that a continued answer begins with
 chat        the routes
-shapes      what they answer, for the OpenAPI document
+shapes      responses, for the OpenAPI document
 """

@@ -1,6 +1,6 @@
-"""What the SDK's transport posts, into what is asked of us. Pure.
+"""Requests of the SDK's transport as requests of the chat service. Pure.
 
-Apps add fields of their own to the body, and newer SDKs new kinds of parts: what is not known is not looked at.
+Apps add fields of their own to the body, and newer SDKs send new kinds of parts. Unknown fields and parts are ignored.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
+from app.api import protocols
+from app.api.answer_format import ResponseFormat
 from app.api.errors import InvalidFields
 from app.api.fields import ModelName, OnBusy
-from app.api.reading import Text, not_too_long
+from app.api.request_parsing import Text, check_prompt, not_too_long
 from app.domain.commands import Said
 from app.domain.storable import sound, storable
-from app.services.chats import Ask
+from app.services.aisdk_chats import ChatRequest
 
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
-# Who may have so many messages can have them imported another way.
+# The longest history in one request; the import of conversations takes more.
 MOST_MESSAGES = 1000
 
 _NO_TEXT = "must have a part of type text"
-_NO_FILES = "files are not supported here"
+_NO_FILES = "files are not supported"
 
 
 class Loose(BaseModel):
@@ -32,47 +34,65 @@ class Loose(BaseModel):
 
 
 class UiMessage(Loose):
-    """A UIMessage. Of its parts, text and the outputs of tools are read."""
+    """A UIMessage. Of its parts, text and the outputs of tools are read.
 
-    id: Id
+    Older versions of the SDK stored messages without an id. Only the newest message needs one.
+    """
+
+    id: Annotated[Text, StringConstraints(max_length=200)] = ""
     role: Literal["system", "user", "assistant"]
     parts: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """All text of the message."""
         return "".join(part["text"] for part in self.parts if part.get("type") == "text" and _is_text(part.get("text")))
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """Its tool calls, typed ones and dynamic ones."""
+        """The parts that are tool calls, typed and dynamic."""
         return [part for part in self.parts if _is_tool(part.get("type")) and _is_text(part.get("toolCallId"))]
 
 
 class UiChatBody(Loose):
     """Either the whole history in `messages`, or only the last message in `message`."""
 
-    id: Id = Field(description="The chat's id: the client's choice, or the id of a conversation")
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_the_sdk(cls, value: Any) -> Any:
+        if protocols.is_ollama_chat(value):
+            raise ValueError(protocols.OLLAMA)
+        return value
+
+    id: Id = Field(description="The id of the chat: chosen by the client, or the id of a conversation")
     messages: list[UiMessage] | None = Field(None, min_length=1, max_length=MOST_MESSAGES)
     message: UiMessage | None = None
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     messageId: Id | None = Field(  # the SDK's name
-        None, description="Which message is edited, continued or generated once more"
+        None, description="The id of the message to edit, to continue or to generate again"
     )
-    model: ModelName | None = Field(None, description="Not the SDK's: who answers, by `body` of the transport")
+    model: ModelName | None = Field(
+        None, description="The model; not a field of the SDK, set it in `body` of the transport"
+    )
     on_busy: OnBusy | None = Field(
-        None, description="Not the SDK's: what to do while an answer is being made in this chat; interrupt if left out"
+        None,
+        description="The policy while an answer of this chat is running; not a field of the SDK; default: interrupt",
     )
     tools: dict[str, dict[str, Any]] | None = Field(
         None,
         max_length=128,
-        description="Not the SDK's: functions the client runs, by name, each with `description` and `parameters`",
+        description="Functions of the client by name, with `description` and `parameters`; not a field of the SDK",
+    )
+    response_format: ResponseFormat | None = Field(
+        None, description="The form that the text must have, as in OpenAI's chat completions; not a field of the SDK"
     )
 
     @model_validator(mode="after")
     def _has_messages(self, info: ValidationInfo) -> UiChatBody:
         if not self.messages and self.message is None:
             raise ValueError("messages: must not be empty")
+        if not self.last.id:
+            raise ValueError("messages: the last one must have an id")
         if self.last.role == "user" and (self.trigger == "submit-message" or self.last.text):
             if any(part.get("type") == "file" for part in self.last.parts):
                 raise ValueError(f"messages: {_NO_FILES}")
@@ -81,28 +101,30 @@ class UiChatBody(Loose):
             not_too_long(self.last.text, info)
         for message in self.all:
             storable(message.text)
-        sound([self.tools, self.last.tools])
+        sound([self.tools, self.last.tools, self.response_format])
+        instructions = [message.text for message in self.all if message.role == "system"]
+        check_prompt([self.tools, self.response_format, self.last.tools, self.last.text, instructions], info)
         return self
 
     @property
     def all(self) -> list[UiMessage]:
-        """Every message that was sent, oldest first."""
+        """All messages of the request, the oldest first."""
         return [*(self.messages or ()), *([self.message] if self.message else ())]
 
     @property
     def last(self) -> UiMessage:
-        """The newest message of a person or a model, wherever instructions stand; if there is none, the newest."""
+        """The newest message that is not from the system, or the newest message."""
         return next((message for message in reversed(self.all) if message.role != "system"), self.all[-1])
 
 
-def ask(body: UiChatBody) -> Ask:
-    """What a request is about. Raises InvalidFields."""
+def chat_request(body: UiChatBody) -> ChatRequest:
+    """The request in terms of the chat service. Raises InvalidFields."""
     said = [message for message in body.all if message.role != "system"]
     if not said:
-        raise InvalidFields([("messages", "must have one of the user")])
+        raise InvalidFields([("messages", "must have a message of the user")])
     last, before = said[-1], said[:-1]
-    seen = [message.id for message in before if message.role == "assistant"]
-    return Ask(
+    seen = [message.id for message in before if message.role == "assistant" and message.id]
+    return ChatRequest(
         chat_id=body.id,
         message_id=last.id,
         text=last.text if last.role == "user" else "",
@@ -130,7 +152,7 @@ def outputs(message: UiMessage) -> list[dict[str, Any]]:
 
 
 def _output(part: dict[str, Any]) -> str | None:
-    """What a tool said, as text; None while it has said nothing."""
+    """The output of a tool as text; None while the tool runs."""
     if part.get("state") == "output-available":
         output = part.get("output")
         text = output if isinstance(output, str) else orjson.dumps(output).decode()
@@ -142,13 +164,15 @@ def _output(part: dict[str, Any]) -> str | None:
 
 
 def _parameters(body: UiChatBody) -> dict[str, Any]:
-    """What the upstream is told beside the messages, in the names of chat completions."""
+    """Parameters for the upstream, under the names of chat completions."""
     wanted: dict[str, Any] = {}
     instructions = "\n\n".join(message.text for message in body.all if message.role == "system" and message.text)
     if instructions:
         wanted["instructions"] = instructions
     if body.tools:
         wanted["tools"] = [_function(name, tool) for name, tool in body.tools.items()]
+    if body.response_format is not None:
+        wanted["response_format"] = body.response_format
     return wanted
 
 

@@ -1,7 +1,7 @@
-"""The routes `useChat` asks, at the address it has by default.
+"""The routes of `useChat`, at its default address.
 
-Refusals are problems like everywhere else: the SDK shows a body as it is. No route says of another user's chat
-anything it would not say of one that does not exist.
+A refusal is a problem document, as in the native API; the SDK shows its body unchanged. A chat of another user and a
+chat that does not exist have one and the same reply.
 """
 
 from __future__ import annotations
@@ -10,43 +10,45 @@ from typing import Any
 
 from flask import Response
 
-from app.api import render, streams
-from app.api.aisdk import bodies, history, shapes, translate
-from app.api.identity import Caller
-from app.api.process import WebProcess, web
-from app.api.reading import Path
+from app.api import streams
+from app.api.aisdk import bodies, history, shapes, ui_chunks
+from app.api.auth.caller import Caller
+from app.api.json_response import respond
+from app.api.request_parsing import Path
 from app.api.routing import EVENT_STREAM, Answer, Routes
+from app.api.web_process import WebProcess, web
 from app.domain import sse
 from app.domain.commands import User
 from app.domain.cursor import START
-from app.services.chats import Ask, Telling
+from app.relay.stream_connection import StreamRequest
+from app.services.aisdk_chats import ChainedAnswer, ChatRequest
 from app.store.generations import Generation
 
 routes = Routes("aisdk", __name__, "/api/chat", "Vercel AI SDK: `useChat` with stop and resume together")
 
 _STREAM = Answer(200, "The answer as a UI message stream, from its beginning", content_type=EVENT_STREAM)
 
-_HEADERS = (*sse.HEADERS, *translate.HEADERS)
+_HEADERS = (*sse.HEADERS, *ui_chunks.HEADERS)
 
 
 class ChatPath(Path):
-    """Which chat."""
+    """The id of a chat."""
 
     chat_id: bodies.Id
 
 
 @routes.route_for("post", "", access="user", limit="generations", answers=(_STREAM,), refusals=(404, 409))
 def send_chat_message(caller: Caller, body: bodies.UiChatBody) -> Response:
-    """Send a message, edit one, have one answered once more, or give the outputs of tools.
+    """Send a message, edit a message, generate an answer again, or send the outputs of tools.
 
-    The same message posted a second time attaches to its answer.
+    A message that is posted twice has one answer; the second request gets its stream.
     """
-    process, ask = web(), bodies.ask(body)
+    process, wanted = web(), bodies.chat_request(body)
     with streams.place_for(process, caller) as place:
-        row = _begin(process, caller.user, ask)
-        telling = process.resources.chats.telling(caller.user, row)
-        # Who continues a message has its earlier steps.
-        return _tell(process, caller, place, telling, earlier=b"")
+        row = _begin(process, caller.user, wanted)
+        answer = process.resources.aisdk_chats.chained(caller.user, row)
+        # A client that continues a message has its earlier steps.
+        return _respond(process, caller, place, answer, earlier=b"")
 
 
 @routes.route_for(
@@ -54,16 +56,16 @@ def send_chat_message(caller: Caller, body: bodies.UiChatBody) -> Response:
     "/<path:chat_id>/stream",
     access="user",
     limit="reads",
-    answers=(_STREAM, Answer(204, "Nothing is being answered in this chat, or it is not yours")),
+    answers=(_STREAM, Answer(204, "No answer is running in this chat, or the chat is not yours")),
 )
 def resume_chat(caller: Caller, path: ChatPath) -> Response:
-    """Follow the answer that is being made, from its first chunk; one that has just ended is told once more."""
+    """Stream the running answer from its first chunk. An answer that has just ended is streamed again."""
     process = web()
-    telling = process.resources.chats.current(caller.user, path.chat_id)
-    if telling is None:
+    answer = process.resources.aisdk_chats.current(caller.user, path.chat_id)
+    if answer is None:
         return Response(status=204)
     with streams.place_for(process, caller) as place:
-        return _tell(process, caller, place, telling, earlier=history.steps(telling.chain))
+        return _respond(process, caller, place, answer, earlier=history.steps(answer.chain))
 
 
 @routes.route_for(
@@ -71,12 +73,12 @@ def resume_chat(caller: Caller, path: ChatPath) -> Response:
     "/<path:chat_id>/stop",
     access="user",
     limit="reads",
-    answers=(Answer(200, "Nothing runs in this chat any more", shapes.ChatStopped),),
+    answers=(Answer(200, "Every answer of this chat is cancelled, or a worker will end it", shapes.ChatStopped),),
 )
 def stop_chat(caller: Caller, path: ChatPath) -> Response:
-    """Stop the answer itself; the SDK's own `stop` only looks away."""
-    web().resources.chats.stop(caller.user, path.chat_id)
-    return render.answer({"success": True})
+    """Stop the running answer. The SDK's own `stop` only closes the connection."""
+    web().resources.aisdk_chats.stop(caller.user, path.chat_id)
+    return respond({"success": True})
 
 
 @routes.route_for(
@@ -84,26 +86,28 @@ def stop_chat(caller: Caller, path: ChatPath) -> Response:
     "/<path:chat_id>",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The chat's messages, to begin `useChat` with", shapes.Chat),),
+    answers=(Answer(200, "The messages of the chat, as `useChat` takes them", shapes.Chat),),
 )
 def get_chat(caller: Caller, path: ChatPath) -> Response:
-    """The messages of a chat. An answer that is being made is not among them: the stream has it."""
-    branch = web().resources.chats.branch(caller.user, path.chat_id)
-    return render.answer({"id": path.chat_id, "messages": history.ui_messages(branch)})
+    """Get the messages of a chat. A running answer is not among them: it is in the stream."""
+    branch = web().resources.aisdk_chats.branch(caller.user, path.chat_id)
+    return respond({"id": path.chat_id, "messages": history.ui_messages(branch)})
 
 
-def _begin(process: WebProcess, user: User, ask: Ask) -> Generation:
-    plan = process.resources.chats.plan(user, ask)
+def _begin(process: WebProcess, user: User, wanted: ChatRequest) -> Generation:
+    plan = process.resources.aisdk_chats.plan(user, wanted)
     return plan if isinstance(plan, Generation) else process.begin(user, plan).generation
 
 
-def _tell(process: WebProcess, caller: Caller, place: str, telling: Telling, earlier: bytes) -> Response:
-    row = telling.generation
-    begin = translate.opening(telling.message_id, _metadata(row), earlier)
-    render_entry = translate.UiTranslator().render
-    return streams.follow(process, caller, place, row.id, START, begin, render=render_entry, headers=_HEADERS)
+def _respond(process: WebProcess, caller: Caller, place: str, answer: ChainedAnswer, earlier: bytes) -> Response:
+    row = answer.generation
+    begin = ui_chunks.opening(answer.message_id, _metadata(row), earlier)
+    render_entry = ui_chunks.UiTranslator().render
+    return streams.follow(
+        process, caller, place, StreamRequest(row.id, START, render=render_entry), begin, headers=_HEADERS
+    )
 
 
 def _metadata(row: Generation) -> dict[str, Any]:
-    """What lets an app find the same answer in the other protocols."""
+    """Ids by which an app finds the answer in the native API."""
     return {"generation_id": row.id, "conversation_id": row.conversation_id, "model": row.model}

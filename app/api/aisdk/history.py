@@ -1,7 +1,7 @@
-"""Stored messages as UI messages.
+"""Stored messages as UI messages. Pure.
 
-Where a client gives the outputs of its tools, we store a message of its own and an answer of its own for each turn;
-to the SDK all of that is one message, under the id of the first answer. Pure.
+The outputs of a client's tools are stored as a message, and the next turn of the model as another answer. In the SDK
+they are one message, under the id of the first answer.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Any
 
 import orjson
 
-from app.api.aisdk.translate import chunk, read_output, tool_input, tool_result
+from app.api.aisdk.ui_chunks import chunk, read_output, tool_input, tool_result
 from app.domain.events import Tool
-from app.services.chats import gives_outputs
-from app.store.conversations import Message
+from app.domain.transcript import tool_of
+from app.services.aisdk_chats import gives_outputs
+from app.store.messages import Message
 
 _RUNNING = ("queued", "running")
 
 
 def steps(chain: Sequence[Message]) -> bytes:
-    """The chunks of the answers, and of the outputs between them, that an answer continues; nothing if none."""
+    """The chunks of the earlier answers of a chain and of the outputs between them; empty without earlier answers."""
     outputs = outputs_in(chain)
     return b"".join(_step(answer, outputs) for answer in chain if answer.role == "assistant")
 
 
 def ui_messages(branch: Iterable[Message]) -> list[dict[str, Any]]:
-    """A branch as the SDK keeps it, without an answer that is still being made: the stream has that."""
+    """A branch in the form of the SDK. A running answer is left out: it is in the stream."""
     branch = list(branch)
     outputs = outputs_in(branch)
     shown: list[dict[str, Any]] = []
@@ -36,7 +37,7 @@ def ui_messages(branch: Iterable[Message]) -> list[dict[str, Any]]:
         if message.role == "user":
             shown.append(_question(message))
         elif message.status in _RUNNING:
-            # With the steps it continues: the stream begins with them.
+            # The stream begins with the steps that the answer continues, so they are left out, too.
             if shown and shown[-1]["role"] == "assistant":
                 shown.pop()
         elif shown and shown[-1]["role"] == "assistant":
@@ -47,27 +48,27 @@ def ui_messages(branch: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def outputs_in(messages: Iterable[Message]) -> dict[str, str]:
-    """What tools said, by the id of the call."""
+    """The outputs of tools, by the id of the call."""
     items = [item for message in messages for item in message.items or () if item]
     return {i["call_id"]: _text(i.get("output")) for i in items if i.get("type") == "function_call_output"}
 
 
 def _step(answer: Message, outputs: dict[str, str]) -> bytes:
-    told = [chunk("start-step")]
+    chunks = [chunk("start-step")]
     for kind, text in (("reasoning", answer.reasoning), ("text", answer.content)):
         if text:
             part = f"{answer.id}-{kind}"
-            told += [chunk(f"{kind}-start", id=part), chunk(f"{kind}-delta", id=part, delta=text)]
-            told.append(chunk(f"{kind}-end", id=part))
+            chunks += [chunk(f"{kind}-start", id=part), chunk(f"{kind}-delta", id=part, delta=text)]
+            chunks.append(chunk(f"{kind}-end", id=part))
     for call in _calls(answer, outputs):
         here = _ran_here(call, outputs)
-        told += [tool_input(call, here=here), tool_result(call, here=here) if call.state != "started" else b""]
-    return b"".join((*told, chunk("finish-step")))
+        chunks += [tool_input(call, here=here), tool_result(call, here=here) if call.state != "started" else b""]
+    return b"".join((*chunks, chunk("finish-step")))
 
 
 def _calls(answer: Message, outputs: dict[str, str]) -> list[Tool]:
-    """An answer's tool calls, with what the client's tools said."""
-    calls = [Tool(t["call_id"], t["tool"], t["state"], t["arguments"], t["result"]) for t in answer.tools]
+    """The tool calls of an answer, with the outputs of the client's tools."""
+    calls = [tool_of(view) for view in answer.tools]
     return [
         Tool(call.call_id, call.tool, "finished", call.arguments, outputs[call.call_id])
         if call.call_id in outputs and call.state == "started"

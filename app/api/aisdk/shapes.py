@@ -1,4 +1,4 @@
-"""What the routes of the AI SDK answer, for the OpenAPI document."""
+"""Replies of the AI SDK's routes, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ChatStopped(BaseModel):
-    """Nothing runs in the chat any more."""
+    """No answer is running in the chat."""
 
     success: Literal[True]
 
@@ -23,7 +23,7 @@ class ChatMessage(BaseModel):
 
 
 class Chat(BaseModel):
-    """A chat as `useChat` begins with it. One nobody has written in has no messages."""
+    """A chat in the form that `useChat` begins with. A new chat has no messages."""
 
     id: str
     messages: list[ChatMessage]

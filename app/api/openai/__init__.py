@@ -1,13 +1,13 @@
-"""OpenAI's protocol over the same generations: Responses, Conversations, Chat Completions, Models.
+"""OpenAI's protocol over the generations of the native API: Responses, Conversations, Chat Completions, Models.
 
-ids              our ids with their prefixes
-items            input items into messages, messages into items
-asking           a request into the upstream's parameters, and what of it is told again
-telling          what of a log still has to be told, whatever revisions it has: the part all translators share
-translate        a log as the events of the Responses API
-translate_chat   a log as chunks of a chat completion
-form             errors, as the SDKs read them
-serving          streams and awaited answers
-bodies, shapes   what is asked and answered, for the OpenAPI document
+ids               our ids with the prefixes of this protocol
+items             input items as messages, and messages as items
+request_mapping   a request as parameters of the upstream, and the fields that the response repeats
+revision_diff     the text of a new revision that no reader has yet; both translators use it
+response_events   a log as the events of the Responses API
+chat_chunks       a log as the chunks of a chat completion
+errors            refusals in the form that the SDKs read
+delivery          responses as streams, and as objects that are sent at their end
+bodies, shapes    requests and responses, for the OpenAPI document
 responses, conversations, chat, models   the routes
 """

@@ -1,33 +1,56 @@
-"""What the OpenAI-compatible routes read. A parameter nobody knows is refused by its name.
+"""Requests of the OpenAI-compatible routes.
 
-Those that are known and change nothing here are listed as such: accepted, because programs send them, and ignored.
+``Ignored`` marks a known parameter that has no meaning here. It is accepted because programs send it.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from app.api.answer_format import ResponseFormat, TextOptions
 from app.api.fields import KeyHeaders, Metadata, ModelName
-from app.api.reading import Body, Headers, Path, Query, Text
+from app.api.request_parsing import Body, Headers, Path, Query, Text, check_prompt
 from app.domain.storable import sound
 
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of numbers: 1.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _one(value: int) -> int:
+    if value != 1:
+        raise ValueError("must be 1: a completion has one answer here")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+# -1 has the meaning "without a limit" for some upstreams; the upstream decides.
+ChatLimit = Annotated[Whole, Field(ge=-1, le=10_000_000)]
 Ignored = Annotated[Any, Field(None, description="Accepted and ignored")]
 
 
 class OpenAIBody(Body):
-    """A JSON object whose every value can be stored and sent on."""
+    """A JSON object. Each value can be stored and sent to an upstream."""
 
     @model_validator(mode="before")
     @classmethod
-    def _is_sound(cls, value: Any) -> Any:
+    def _is_sound(cls, value: Any, info: ValidationInfo) -> Any:
         sound(value)
+        check_prompt(value, info)
         return value
 
 
-class ResponseBody(OpenAIBody):
+class OpenBody(OpenAIBody):
+    """A request that an upstream answers. It may have parameters of the upstream's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ResponseBody(OpenBody):
     """A request for a response."""
 
     model: ModelName
@@ -35,17 +58,19 @@ class ResponseBody(OpenAIBody):
     instructions: Text | None = None
     background: bool | None = None
     stream: bool | None = None
-    store: bool | None = Field(None, description="Responses are always stored; delete what should not stay")
+    store: bool | None = Field(
+        None, description="Responses are always stored; a client deletes those that it does not need"
+    )
     previous_response_id: Text | None = None
     conversation: Text | dict[str, Any] | None = None
     metadata: Metadata | None = None
-    max_output_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_output_tokens: Whole | None = Field(None, ge=1, le=10_000_000)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     tools: list[Any] | None = Field(None, max_length=128, description="Functions of the client's own")
     tool_choice: Text | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    text: dict[str, Any] | None = None
+    text: TextOptions | None = Field(None, description="`format`: the form of the answer; `verbosity`")
     reasoning: dict[str, Any] | None = None
     truncation: Text | None = None
     user: Text | None = None
@@ -65,8 +90,8 @@ class ResponseBody(OpenAIBody):
     image: Ignored
 
 
-class ChatBody(OpenAIBody):
-    """A request for a chat completion. What has a meaning upstream is sent there as it is."""
+class ChatBody(OpenBody):
+    """A request for a chat completion. Parameters that upstreams know are sent to them unchanged."""
 
     model: ModelName
     messages: list[Any] = Field(min_length=1)
@@ -75,26 +100,26 @@ class ChatBody(OpenAIBody):
     metadata: Metadata | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
-    max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_tokens: ChatLimit | None = None
+    max_completion_tokens: ChatLimit | None = None
     stop: Text | list[Text] | None = None
-    seed: int | None = None
+    seed: Whole | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = Field(None, description="The form that the text must have")
     tools: list[Any] | None = Field(None, max_length=128)
     tool_choice: Text | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Text | None = None
     verbosity: Text | None = None
     user: Text | None = None
-    n: int | None = Field(None, ge=1, le=1, description="One answer")
+    n: Annotated[Whole, AfterValidator(_one)] | None = Field(None, description="1: a completion has one answer")
     logprobs: Ignored
     top_logprobs: Ignored
     modalities: Ignored
     prediction: Ignored
-    store: Ignored
+    store: bool | None = Field(None, description="true: the native API lists the conversation of this completion")
     service_tier: Ignored
     safety_identifier: Ignored
     prompt_cache_key: Ignored
@@ -105,75 +130,94 @@ class ChatBody(OpenAIBody):
 
 
 class ConversationBody(OpenAIBody):
-    """A conversation to be created; everything may be left out."""
+    """A new conversation. Each field is optional."""
 
     items: list[Any] | None = Field(None, max_length=20)
     metadata: Metadata | None = None
 
 
 class MetadataBody(OpenAIBody):
-    """What its owner notes about a conversation, in place of what was there."""
+    """The new metadata of a conversation, in place of the old."""
 
     metadata: Metadata
 
 
 class ItemsBody(OpenAIBody):
-    """Items to be added."""
+    """Items for a conversation."""
 
     items: list[Any] = Field(min_length=1, max_length=20)
 
 
 class ResponsePath(Path):
-    """Which response: resp_…"""
+    """The id of a response: resp_…"""
 
     response_id: str
 
 
 class OpenAIConversationPath(Path):
-    """Which conversation: conv_…"""
+    """The id of a conversation: conv_…"""
 
     conversation_id: str
 
 
 class ItemPath(OpenAIConversationPath):
-    """Which item of it."""
+    """The id of an item of a conversation."""
 
     item_id: str
 
 
 class ModelPath(Path):
-    """Which model. Its name may contain a slash."""
+    """The name of a model. It may contain a slash."""
 
     model: str
 
 
 class RetrieveQuery(Query):
-    """The object, or its stream."""
+    """The form of a response: the object, or its stream."""
 
-    stream: bool = Field(False, description="Answer with the stream")
-    starting_after: int | None = Field(None, ge=-1, description="A sequence number; the stream goes on behind it")
+    stream: bool = Field(False, description="The reply is the stream")
+    starting_after: int | None = Field(None, ge=-1, description="A sequence number; the stream begins after it")
 
 
 class ResumeHeaders(Headers):
-    """Where to go on, as EventSource says it."""
+    """The position of a stream that EventSource sends when it reconnects."""
 
     last_event_id: str | None = Field(
-        None, alias="Last-Event-ID", description="The same as starting_after, and wins over it"
+        None, alias="Last-Event-ID", description="Like starting_after; used when both are given"
     )
 
 
 class PageQuery(Query):
-    """Which items."""
+    """A page of a list of items."""
 
-    after: str | None = Field(None, max_length=100, description="The id of the last item seen")
+    after: str | None = Field(None, max_length=100, description="The id of the last item of the page before")
     limit: int = Field(20, ge=1, le=100)
     order: str = Field("desc", pattern="^(asc|desc)$")
 
 
 class OnceHeaders(KeyHeaders):
-    """A request with the same key and body is done once."""
+    """The key of a request. A repeated request with its key and body has no second effect."""
 
     def scoped_key(self, route: str) -> str | None:
-        """The key for one route: the same one elsewhere is another."""
+        """The key within one route. A client may use it once more with another route."""
         key = self.key(None)
         return None if key is None else f"{route} {sha256(key.encode()).hexdigest()}"
+
+
+class ChatHeaders(OnceHeaders):
+    """The headers of a request for a chat completion."""
+
+    listed: Literal["0", "1"] | None = Field(
+        None, alias="X-Unbroken-Listed", description="1: the native API lists the conversation, as with `store`"
+    )
+    retry_count: str | None = Field(
+        None,
+        alias="X-Stainless-Retry-Count",
+        description="Earlier attempts of this request, as OpenAI's SDKs send it: above 0 it joins the first one",
+    )
+
+    @property
+    def retries(self) -> int | None:
+        """The number of earlier attempts; None for a client that does not count them."""
+        text = self.retry_count or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None

@@ -1,4 +1,4 @@
-"""Conversations and their items."""
+"""Routes for conversations and their items."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Response
 
-from app.api import render
+from app.api.auth.caller import Caller
 from app.api.errors import InvalidFields
-from app.api.identity import Caller
-from app.api.openai import ids, items, serving, shapes
+from app.api.json_response import respond
+from app.api.openai import delivery, ids, items, shapes
 from app.api.openai.bodies import (
     ConversationBody,
     ItemPath,
@@ -18,11 +18,11 @@ from app.api.openai.bodies import (
     OpenAIConversationPath,
     PageQuery,
 )
-from app.api.process import WebProcess, web
 from app.api.routing import Answer, Routes
+from app.api.web_process import WebProcess, web
 from app.domain.commands import Said, User
 from app.domain.errors import NotFound
-from app.store.conversations import Message
+from app.store.messages import Message
 
 routes = Routes("openai_conversations", __name__, "/v1", "OpenAI-compatible: conversations", refusal="OpenAIError")
 
@@ -30,32 +30,30 @@ _OBJECT = Answer(200, "The conversation", shapes.OpenAIConversation)
 _ITEMS = Answer(200, "Items", shapes.OpenAIItems)
 
 
-@routes.route_for("post", "/conversations", access="user", limit="reads", answers=(_OBJECT,))
+@routes.route_for("post", "/conversations", access="user", limit="generations", answers=(_OBJECT,))
 def create_openai_conversation(caller: Caller, body: ConversationBody) -> Response:
-    """Create a conversation, empty or with items in it. An empty one is shown natively once something is said."""
+    """Create a conversation, empty or with items. The native API lists a conversation when it has a message."""
     process = web()
-    said = _said(process, body.items) if body.items else ()
-    if said:
-        process.limits.new_conversations()
-    dialogues = process.resources.dialogues
+    said = _said(body.items) if body.items else ()
+    dialogues = process.resources.openai_conversations
     conversation_id = dialogues.promise(caller.user, dict(body.metadata or {}))
     if said:
         dialogues.add(caller.user, conversation_id, said)
-    return render.answer(_conversation(process, caller.user, conversation_id))
+    return respond(_conversation(process, caller.user, conversation_id))
 
 
 @routes.route_for("get", "/conversations/<conversation_id>", access="user", limit="reads", answers=(_OBJECT,))
 def get_openai_conversation(caller: Caller, path: OpenAIConversationPath) -> Response:
-    """One conversation."""
-    return render.answer(_conversation(web(), caller.user, ids.conversation_of(path.conversation_id)))
+    """Get a conversation."""
+    return respond(_conversation(web(), caller.user, ids.conversation_of(path.conversation_id)))
 
 
 @routes.route_for("post", "/conversations/<conversation_id>", access="user", limit="reads", answers=(_OBJECT,))
 def update_openai_conversation(caller: Caller, path: OpenAIConversationPath, body: MetadataBody) -> Response:
-    """Replace its metadata."""
+    """Replace the metadata of a conversation."""
     process, conversation_id = web(), ids.conversation_of(path.conversation_id)
-    process.resources.dialogues.change(caller.user, conversation_id, dict(body.metadata))
-    return render.answer(_conversation(process, caller.user, conversation_id))
+    process.resources.openai_conversations.change(caller.user, conversation_id, dict(body.metadata))
+    return respond(_conversation(process, caller.user, conversation_id))
 
 
 @routes.route_for(
@@ -63,22 +61,22 @@ def update_openai_conversation(caller: Caller, path: OpenAIConversationPath, bod
     "/conversations/<conversation_id>",
     access="user",
     limit="reads",
-    answers=(Answer(200, "It is deleted", shapes.OpenAIDeleted),),
+    answers=(Answer(200, "The conversation is deleted", shapes.OpenAIDeleted),),
 )
 def delete_openai_conversation(caller: Caller, path: OpenAIConversationPath) -> Response:
-    """Delete it with everything in it; what runs in it is stopped."""
-    web().resources.dialogues.delete(caller.user, ids.conversation_of(path.conversation_id))
-    return render.answer({"id": path.conversation_id, "object": "conversation.deleted", "deleted": True})
+    """Delete a conversation with all its items. Its running answers are stopped."""
+    web().resources.openai_conversations.delete(caller.user, ids.conversation_of(path.conversation_id))
+    return respond({"id": path.conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
 @routes.route_for("get", "/conversations/<conversation_id>/items", access="user", limit="reads", answers=(_ITEMS,))
 def list_openai_items(caller: Caller, path: OpenAIConversationPath, query: PageQuery) -> Response:
-    """What was said in it, up to the newest message."""
+    """List the items of a conversation up to the newest message."""
     process = web()
-    messages = process.resources.dialogues.branch(caller.user, ids.conversation_of(path.conversation_id))
-    shown = serving.in_order(process, caller.user, messages, newest_first=query.order == "desc")
+    messages = process.resources.openai_conversations.branch(caller.user, ids.conversation_of(path.conversation_id))
+    shown = delivery.in_order(process, caller.user, messages, newest_first=query.order == "desc")
     some, has_more = items.page(shown, query.after, query.limit)
-    return render.answer(serving.page(some, has_more=has_more))
+    return respond(delivery.page(some, has_more=has_more))
 
 
 @routes.route_for(
@@ -90,11 +88,11 @@ def list_openai_items(caller: Caller, path: OpenAIConversationPath, query: PageQ
     refusals=(409,),
 )
 def create_openai_items(caller: Caller, path: OpenAIConversationPath, body: ItemsBody) -> Response:
-    """Add items without asking for an answer."""
+    """Add items. No answer is generated."""
     process = web()
-    said = _said(process, body.items)
-    added = process.resources.dialogues.add(caller.user, ids.conversation_of(path.conversation_id), said)
-    return render.answer(serving.page(list(serving.shown(process, caller.user, added)), has_more=False))
+    said = _said(body.items)
+    added = process.resources.openai_conversations.add(caller.user, ids.conversation_of(path.conversation_id), said)
+    return respond(delivery.page(list(delivery.shown(process, caller.user, added)), has_more=False))
 
 
 @routes.route_for(
@@ -105,15 +103,15 @@ def create_openai_items(caller: Caller, path: OpenAIConversationPath, body: Item
     answers=(Answer(200, "The item", shapes.OpenAIItem),),
 )
 def get_openai_item(caller: Caller, path: ItemPath) -> Response:
-    """One item."""
-    return render.answer(_item(web(), caller.user, path)[0])
+    """Get an item of a conversation."""
+    return respond(_item(web(), caller.user, path)[0])
 
 
 @routes.route_for(
     "delete", "/conversations/<conversation_id>/items/<item_id>", access="user", limit="reads", answers=(_OBJECT,)
 )
 def delete_openai_item(caller: Caller, path: ItemPath) -> Response:
-    """Take one item out: later answers do not see it. The response it came from still shows it."""
+    """Delete an item: later answers are made without it. Its response still has it."""
     process, conversation_id = web(), ids.conversation_of(path.conversation_id)
     _, whole = _item(process, caller.user, path)
 
@@ -122,30 +120,30 @@ def delete_openai_item(caller: Caller, path: ItemPath) -> Response:
         return kept, items.text_of(kept)
 
     message_id = ids.item_of(path.item_id).message_id
-    process.resources.dialogues.take_out(caller.user, conversation_id, message_id, left)
-    return render.answer(_conversation(process, caller.user, conversation_id))
+    process.resources.openai_conversations.take_out(caller.user, conversation_id, message_id, left)
+    return respond(_conversation(process, caller.user, conversation_id))
 
 
 def _conversation(process: WebProcess, user: User, conversation_id: str) -> dict[str, Any]:
-    metadata = process.resources.dialogues.metadata(user, conversation_id)
+    metadata = process.resources.openai_conversations.metadata(user, conversation_id)
     created = ids.second_of(conversation_id)
     shown = ids.conversation(conversation_id)
     return {"id": shown, "object": "conversation", "created_at": created, "metadata": metadata}
 
 
-def _said(process: WebProcess, given: list[Any]) -> tuple[Said, ...]:
-    parsed = items.parse(given, "items", process.settings.max_message_chars)
+def _said(given: list[Any]) -> tuple[Said, ...]:
+    parsed = items.parse(given, "items")
     if any(item["type"] == "item_reference" for item in parsed):
         raise InvalidFields([("items", "a reference cannot be added")])
     return items.said(parsed)
 
 
 def _item(process: WebProcess, user: User, path: ItemPath) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The item a path names, and all items of the message it is part of."""
+    """The item of a path, and all items of its message."""
     wanted = ids.item_of(path.item_id)
     conversation_id = ids.conversation_of(path.conversation_id)
-    message = process.resources.dialogues.message(user, conversation_id, wanted.message_id)
-    siblings = list(serving.shown(process, user, [message]))
+    message = process.resources.openai_conversations.message(user, conversation_id, wanted.message_id)
+    siblings = list(delivery.shown(process, user, [message]))
     found = [item for item in siblings if item["id"] == path.item_id]
     if not found:
         raise NotFound("There is no such item.")

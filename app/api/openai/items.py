@@ -1,4 +1,4 @@
-"""Items: what a client sends into the messages we store, and stored messages into the items a client reads. Pure."""
+"""Items of clients as stored messages, and stored messages as items. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from app.api.errors import InvalidFields
 from app.api.openai import ids
+from app.domain.call_extra import FIELD
 from app.domain.commands import Said
 from app.domain.errors import NotFound
-from app.store.conversations import Message
+from app.store.messages import Message
 
 Item = dict[str, Any]
 Role = Literal["user", "assistant"]
@@ -20,26 +21,26 @@ _TEXTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal"
 _OURS = {"message", "function_call", "function_call_output", "reasoning"}
 
 
-def parse(value: str | Sequence[Any], place: str, longest: int, *, single: bool = False) -> list[Item]:
-    """Input as a client sends it, in the one form we store. ``longest``: characters one message of a person may have.
+def parse(value: str | Sequence[Any], place: str, *, single: bool = False) -> list[Item]:
+    """Input of a client in the form that is stored. The size of the request bounds its texts, whatever their role.
 
-    Items of an earlier output are taken with whatever else they carry. Raises InvalidFields, which names the item by
-    its number in ``place``, or just ``place`` when it is the ``single`` one.
+    An item of an earlier output may have further fields, which are dropped. Raises InvalidFields, which names the item
+    by its index in ``place``, or ``place`` alone when the item is the ``single`` one.
     """
     items: list[Any] = [{"role": "user", "content": value}] if isinstance(value, str) else list(value)
     if not items:
         raise InvalidFields([(place, "must not be empty")])
     single = single or isinstance(value, str)
-    return [_parse(item, place if single else f"{place}[{n}]", longest) for n, item in enumerate(items)]
+    return [_parse(item, place if single else f"{place}[{n}]") for n, item in enumerate(items)]
 
 
 def said(items: Iterable[Item]) -> tuple[Said, ...]:
-    """The items as messages: consecutive ones of one side are one message."""
+    """The items as messages. Consecutive items of the user, or of the assistant, are one message."""
     return tuple(_said(role, list(group)) for role, group in groupby(items, _side))
 
 
 def of_message(message: Message, output: Sequence[Item] = ()) -> list[Item]:
-    """The items of a stored message; ``output`` are those of an answer, as its response has them."""
+    """The items of a stored message. ``output`` is the output of its response, when the message is an answer."""
     if message.items is None and output:
         return list(output)
     stored = message.items
@@ -49,27 +50,31 @@ def of_message(message: Message, output: Sequence[Item] = ()) -> list[Item]:
 
 
 def without(items: Sequence[Item], item_id: str) -> list[Item | None]:
-    """A message's items less one; its place stays empty, so that the others keep theirs. Raises NotFound."""
-    kept = {ids.item_of(item["id"]).place: item for item in items if item["id"] != item_id}
+    """The items of a message in the form that is stored, with None in place of one. Raises NotFound.
+
+    Each other item keeps its index.
+    """
+    kept = {ids.item_of(item["id"]).place: _parse(item, item["id"]) for item in items if item["id"] != item_id}
     if len(kept) == len(items):
         raise NotFound("There is no such item.")
     return [kept.get(place) for place in range(1 + max(kept, default=0))]
 
 
 def text_of(items: Iterable[Item | None]) -> str:
-    """What is left of a message's text."""
+    """The text of the messages among these items."""
     return "\n\n".join(_text(item) for item in items if item and _speaks(item))
 
 
-def _parse(item: Any, place: str, longest: int) -> Item:
+def _parse(item: Any, place: str) -> Item:
     if not isinstance(item, dict):
         raise InvalidFields([(place, "must be an object")])
     kind = item.get("type") or "message"
     if kind == "message":
-        return _parse_message(item, place, longest)
+        return _parse_message(item, place)
     if kind == "function_call":
         names = ("call_id", "name", "arguments")
-        return {"type": kind, **{name: _string(item, name, place) for name in names}}
+        given = {FIELD: item[FIELD]} if item.get(FIELD) is not None else {}
+        return {"type": kind, **{name: _string(item, name, place) for name in names}, **given}
     if kind == "function_call_output":
         output = item.get("output")
         if not isinstance(output, str):
@@ -82,24 +87,24 @@ def _parse(item: Any, place: str, longest: int) -> Item:
     raise InvalidFields([(f"{place}.type", f"items of type {str(kind)[:40]!r} are not supported here")])
 
 
-def _parse_message(item: Item, place: str, longest: int) -> Item:
+def _parse_message(item: Item, place: str) -> Item:
     role = item.get("role")
     if role not in ROLES:
         raise InvalidFields([(f"{place}.role", f"must be one of {', '.join(ROLES)}")])
     content = item.get("content")
     texts = [content] if isinstance(content, str) else _parts(content, f"{place}.content")
-    text = "".join(texts)
-    if role == "user" and len(text) > longest:
-        detail = f"must have at most {longest} characters, and has {len(text)}"
-        raise InvalidFields([(f"{place}.content", detail)])
     kind = "output_text" if role == "assistant" else "input_text"
-    return {"type": "message", "role": role, "content": [{"type": kind, "text": text} for text in texts]}
+    message = {"type": "message", "role": role, "content": [{"type": kind, "text": text} for text in texts]}
+    # Of chat completions: the name of one of several participants.
+    return {**message, "name": item["name"]} if isinstance(item.get("name"), str) else message
 
 
 def _parts(value: Any, place: str) -> list[str]:
-    """The texts of a list of parts."""
+    """The texts of a list of content parts. Raises InvalidFields."""
     if not isinstance(value, list):
         raise InvalidFields([(place, "must be a string or a list of parts")])
+    if not value:
+        raise InvalidFields([(place, "must not be an empty list")])
     texts = []
     for n, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -110,7 +115,7 @@ def _parts(value: Any, place: str) -> list[str]:
 
 
 def _thoughts(value: Any) -> list[Item]:
-    """Parts of a model's reasoning. Nobody is asked to understand them, so what is none is left out."""
+    """The text parts of a model's reasoning. Parts of another kind are dropped without an error."""
     parts = value if isinstance(value, list) else []
     return [part for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
@@ -128,12 +133,13 @@ def _side(item: Item) -> Role:
 
 
 def _said(role: Role, items: list[Item]) -> Said:
-    plain = len(items) == 1 and items[0].get("role") == role and len(items[0]["content"]) == 1
+    first = items[0]
+    plain = len(items) == 1 and first.get("role") == role and len(first["content"]) == 1 and "name" not in first
     return Said(role, text_of(items), () if plain else tuple(items))
 
 
 def _speaks(item: Item) -> bool:
-    """Whether a person reads it as part of the conversation."""
+    """True for a message of the user or of the assistant."""
     return item["type"] == "message" and item["role"] in ("user", "assistant")
 
 
@@ -147,9 +153,9 @@ def _message(role: str, text: str) -> Item:
 
 
 def _view(item: Item, message_id: str, index: int) -> Item:
-    """A stored item as a client reads it."""
+    """A stored item in the form that clients read."""
     kind = item["type"]
-    assert kind in _OURS, "others are not stored"
+    assert kind in _OURS, "an item of another kind is never stored"
     view = {"id": ids.item(kind, message_id, index), "status": "completed", **item}
     if kind == "message" and item["role"] == "assistant":
         view["content"] = [{"annotations": [], "logprobs": [], **part} for part in item["content"]]
@@ -157,7 +163,7 @@ def _view(item: Item, message_id: str, index: int) -> Item:
 
 
 def page(items: Iterator[Item], after: str | None, limit: int) -> tuple[list[Item], bool]:
-    """Up to ``limit`` items behind the one with the id ``after``, and whether there are more."""
+    """At most ``limit`` items after the item with the id ``after``, and a flag for further items."""
     found: list[Item] = []
     waiting = after is not None
     for item in items:

@@ -1,4 +1,4 @@
-"""What the OpenAI-compatible routes answer, for the OpenAPI document. The SDKs' own types say more than this."""
+"""Replies of the OpenAI-compatible routes, for the OpenAPI document. The SDKs' own types have more detail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class OpenAIErrorDetail(BaseModel):
-    """Why a request was refused."""
+    """The reason of a refusal."""
 
     message: str
     type: str
@@ -17,13 +17,13 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """A refusal, as OpenAI's SDKs read it."""
+    """A refusal in the form that OpenAI's SDKs read."""
 
     error: OpenAIErrorDetail
 
 
 class OpenAIResponse(BaseModel):
-    """A response; its items and the repeated parts of the request are as OpenAI documents them."""
+    """A response. OpenAI documents its items and the fields that repeat the request."""
 
     id: str = Field(examples=["resp_0193f5c1d2a47b3e8c9d0e1f2a3b4c5d"])
     object: Literal["response"]
@@ -49,7 +49,7 @@ class OpenAIResponse(BaseModel):
 
 
 class OpenAIDeleted(BaseModel):
-    """What was deleted."""
+    """A deleted object."""
 
     id: str
     object: str
@@ -67,7 +67,7 @@ class OpenAIItems(BaseModel):
 
 
 class OpenAIItem(BaseModel):
-    """One item; what else it has depends on its type."""
+    """An item. Its further fields depend on its type."""
 
     id: str
     type: str
@@ -83,7 +83,7 @@ class OpenAIConversation(BaseModel):
 
 
 class OpenAIModel(BaseModel):
-    """A model that can be asked."""
+    """A model that can answer."""
 
     id: str
     object: Literal["model"]
@@ -92,7 +92,7 @@ class OpenAIModel(BaseModel):
 
 
 class OpenAIModels(BaseModel):
-    """Every model that can be asked."""
+    """All models that can answer."""
 
     object: Literal["list"]
     data: list[OpenAIModel]
@@ -109,6 +109,15 @@ class OpenAICompletion(BaseModel):
     usage: dict[str, Any]
 
 
+class OpenAIEmbeddings(BaseModel):
+    """The embeddings of texts, in the order of the input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    model: str
+    usage: dict[str, Any]
+
+
 ALL: tuple[type[BaseModel], ...] = (
     OpenAIError,
     OpenAIResponse,
@@ -119,4 +128,5 @@ ALL: tuple[type[BaseModel], ...] = (
     OpenAIModel,
     OpenAIModels,
     OpenAICompletion,
+    OpenAIEmbeddings,
 )

@@ -1,4 +1,6 @@
-/** Markdown's blocks: lines to a tree. Each block knows its source (`raw`), which decides whether it has changed. */
+/** Markdown's blocks: lines to a tree. A block with an unchanged source (`raw`) has not changed. */
+
+import { formulaEnd } from './formula.js';
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
@@ -10,9 +12,9 @@ const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*
 const TASK = /^\[([ xX])\][ \t]+/;
 const DEEPEST = 12;
 
-/** The blocks of `text`: what `show` draws. */
-export function parse(text) {
-  return parseBlocks(split(text), 0);
+/** The blocks of `text`, as `show` of markdown.js draws them; `live` while more is to come. */
+export function parse(text, live = false) {
+  return parseBlocks(split(text), 0, live);
 }
 
 function split(text) {
@@ -28,7 +30,7 @@ function expandTabs(line) {
   });
 }
 
-function parseBlocks(lines, depth) {
+function parseBlocks(lines, depth, live = false) {
   const blocks = [];
   let at = 0;
   while (at < lines.length) {
@@ -36,7 +38,7 @@ function parseBlocks(lines, depth) {
       at += 1;
       continue;
     }
-    const block = blockAt(lines, at, depth);
+    const block = blockAt(lines, at, depth, live);
     block.start = at;
     block.raw = lines.slice(at, block.end).join('\n');
     blocks.push(block);
@@ -45,24 +47,26 @@ function parseBlocks(lines, depth) {
   return blocks;
 }
 
-function blockAt(lines, at, depth) {
+function blockAt(lines, at, depth, live) {
   const line = lines[at];
   let match;
-  if ((match = FENCE.exec(line))) return fence(lines, at, match);
+  if ((match = FENCE.exec(line))) return fence(lines, at, match, live);
   if ((match = HEADING.exec(line)))
     return { type: 'heading', level: match[1].length, text: match[2] ?? '', end: at + 1 };
   if (RULE.test(line)) return { type: 'rule', end: at + 1 };
   if (QUOTE.test(line) && depth < DEEPEST) return quote(lines, at, depth);
   if (ITEM.test(line) && depth < DEEPEST) return list(lines, at, depth);
   if (isTable(lines, at)) return table(lines, at);
-  return paragraph(lines, at);
+  const end = formulaEnd(lines, at, live);
+  if (end) return { type: 'formula', text: lines.slice(at, end).join('\n'), end };
+  return paragraph(lines, at, live);
 }
 
 function isBlank(line) {
   return line.trim() === '';
 }
 
-// Whether a line starts something new inside a paragraph. Only "1." may interrupt: "in\n1984. That" is prose.
+// Whether a line ends a paragraph and begins another block. Of numbers only "1." may: "in\n1984. That" is prose.
 function interrupts(line) {
   if (FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line)) return true;
   const match = ITEM.exec(line);
@@ -70,21 +74,32 @@ function interrupts(line) {
   return match[1].length < 4 && /^([-+*]|1[.)])$/.test(match[2]);
 }
 
-// A line that a paragraph may go on after.
+// A line after which a paragraph may continue.
 function isProse(line) {
   return !isBlank(line) && !FENCE.test(line) && !HEADING.test(line) && !RULE.test(line);
 }
 
-function fence(lines, at, [, indent, marks, info]) {
+// Models put Markdown with code blocks into a Markdown block of the same fence. Its inner blocks are counted, unless the
+// outer one would then never end.
+function fence(lines, at, match, live) {
+  const info = match[3].trim().split(/\s+/)[0] ?? '';
+  const nested = /^(markdown|md|mdx)$/i.test(info) ? fenced(lines, at, match, true) : null;
+  const found = nested && (nested.closed || live) ? nested : fenced(lines, at, match, false);
+  return { type: 'code', language: info, ...found };
+}
+
+function fenced(lines, at, [, indent, marks], nests) {
   const closing = new RegExp(`^ {0,3}${marks[0] === '`' ? '`' : '~'}{${marks.length},}[ \\t]*$`);
   const body = [];
+  let depth = 1;
   let end = at + 1;
-  let closed = false;
-  for (; end < lines.length && !closed; end += 1) {
-    if (closing.test(lines[end])) closed = true;
-    else body.push(dedent(lines[end], indent.length));
+  for (; end < lines.length && depth > 0; end += 1) {
+    const line = lines[end];
+    if (closing.test(line)) depth -= 1;
+    else if (nests && FENCE.exec(line)?.[2] === marks) depth += 1;
+    if (depth > 0) body.push(dedent(line, indent.length));
   }
-  return { type: 'code', language: info.trim().split(/\s+/)[0] ?? '', text: body.join('\n'), closed, end };
+  return { text: body.join('\n'), closed: depth === 0, end };
 }
 
 function dedent(line, width) {
@@ -128,7 +143,7 @@ function list(lines, at, depth) {
   return { type: 'list', ordered, first: ordered ? parseInt(marker, 10) : 1, loose, items, end };
 }
 
-// The lines of one item without its marker and indentation. Lists nest from two spaces on: models write it so.
+// The lines of one item without its marker and indentation. Two spaces nest a list, because models write it so.
 function itemLines(lines, at, [whole, indent, marker, gap]) {
   const empty = whole.length === lines[at].length;
   const offset = indent.length + marker.length + (empty || gap.length > 4 ? 1 : gap.length);
@@ -155,7 +170,7 @@ function itemLines(lines, at, [whole, indent, marker, gap]) {
   return { body, end, blankBefore: blanks > 0 };
 }
 
-// An item of a list. Its blocks are parsed when somebody asks: of a long list that grows, only the last one is drawn.
+// An item of a list. Its blocks are parsed on demand: of a long list that grows, only the last item is drawn.
 class Item {
   type = 'item';
   #body;
@@ -204,7 +219,7 @@ function table(lines, at) {
   return { type: 'table', align, head: cells(lines[at]), rows, end };
 }
 
-// Like an item, a row is taken apart when it is drawn.
+// A row of a table. Its cells are parsed on demand, like the blocks of an item.
 class Row {
   type = 'row';
 
@@ -228,7 +243,7 @@ export function cells(line) {
   return inner.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
 }
 
-function paragraph(lines, at) {
+function paragraph(lines, at, live) {
   let end = at + 1;
   for (; end < lines.length && !isBlank(lines[end]); end += 1) {
     const under = UNDERLINE.exec(lines[end]);
@@ -236,7 +251,7 @@ function paragraph(lines, at) {
       const text = joined(lines, at, end);
       return { type: 'heading', level: under[1][0] === '=' ? 1 : 2, text, end: end + 1 };
     }
-    if (interrupts(lines[end]) || isTable(lines, end)) break;
+    if (interrupts(lines[end]) || isTable(lines, end) || formulaEnd(lines, end, live)) break;
   }
   return { type: 'paragraph', text: joined(lines, at, end), end };
 }

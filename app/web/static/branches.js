@@ -1,4 +1,4 @@
-/** A conversation is a tree: regenerating and editing add siblings. This is the one path through it that is shown. */
+/** The branch of a conversation that is shown. A conversation is a tree: a new answer or wording adds a sibling. */
 
 export class Branches {
   #messages = new Map(); // id → message
@@ -6,7 +6,7 @@ export class Branches {
   #newest = new Map(); // parent id or null → the child towards the newest message
   #chosen = new Map(); // parent id or null → the child that is shown; the newest when nothing was chosen
 
-  /** Take over what the server says: all messages, in order. */
+  /** Replace all messages; they are in order. */
   update(messages) {
     this.#messages = new Map();
     this.#children = new Map();
@@ -30,7 +30,7 @@ export class Branches {
     return path;
   }
 
-  /** Where a message stands among its siblings: {index, count}. */
+  /** The place of a message among its siblings: {index, count}. */
   place(id) {
     const siblings = this.#siblings(this.#messages.get(id)?.parent_id);
     return { index: siblings.indexOf(id), count: siblings.length };
@@ -44,18 +44,18 @@ export class Branches {
     if (next) this.#chosen.set(parent, next);
   }
 
-  /** Show the branch that a message stands on. */
+  /** Show the branch of a message. */
   reveal(id) {
     for (let at = this.#messages.get(id); at; at = this.#messages.get(at.parent_id))
       this.#chosen.set(at.parent_id ?? null, at.message_id);
   }
 
-  /** Back to the newest everywhere: something new was just said there. */
+  /** Show the newest branch again. */
   forget() {
     this.#chosen.clear();
   }
 
-  /** What a new message has to follow when an older branch is shown; undefined when that goes without saying. */
+  /** The message that a new message must name as its parent, when an older branch is shown; otherwise undefined. */
   get parentToName() {
     return this.#chosen.size ? this.path.at(-1)?.message_id : undefined;
   }
@@ -66,7 +66,7 @@ export class Branches {
     return this.#children.get(key);
   }
 
-  // Without a choice: the branch that the newest message stands on.
+  // Without a choice, the branch of the newest message is shown.
   #shown(parent) {
     return this.#chosen.get(parent) ?? this.#newest.get(parent) ?? this.#siblings(parent).at(-1);
   }

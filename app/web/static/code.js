@@ -1,4 +1,4 @@
-/** A block of code: name of the language, copy button, and a little colour, line by line as it grows. */
+/** A block of code with the name of its language, a copy button and colours, drawn line by line as it grows. */
 
 import { copyButton, h } from './dom.js';
 
@@ -103,8 +103,8 @@ const FAMILIES = [
 
 const BY_NAME = new Map(FAMILIES.flatMap((family) => family.names.split(' ').map((name) => [name, family])));
 const NUMBER = /^(?:0[xXbBoO][\da-fA-F_]+|\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)/;
-const LONGEST_LINE = 2000; // beyond it, colour helps nobody
-const GROUP = 50; // lines that are laid out together: of a long program only the last ones are, as it grows
+const LONGEST_LINE = 2000; // characters; a longer line gets no colours
+const GROUP = 50; // lines that are laid out together: when a long program grows, only the last group is
 
 /**
  * One line as [kind, text] pieces. `state` is what the line before left open ('' or the closing mark); returns
@@ -180,10 +180,10 @@ function word(line, at, family) {
   return ['', (/^[^\p{L}\p{N}_$@"'`/#<>-]+/u.exec(rest) ?? ['x'])[0].length];
 }
 
-/** A growing block of code; lines that stand are not touched again. */
+/** A growing block of code. Finished lines are not drawn again. */
 export class CodeView {
   #family;
-  #code = h('code');
+  #code = h('code', { dir: 'ltr' });
   #lines = []; // {text, after, node}: `after` is the state behind the line
   #text = '';
 
@@ -203,11 +203,11 @@ export class CodeView {
         h('span', {}, label),
         copyButton('Copy code', () => this.#text),
       ),
-      h('pre', { tabindex: '0', role: 'region', 'aria-label': `Code, ${label}` }, this.#code),
+      h('pre', { dir: 'ltr', tabindex: '0', role: 'region', 'aria-label': `Code, ${label}` }, this.#code),
     );
   }
 
-  /** Draw `text`; `whole` when nothing more comes. */
+  /** Draw `text`; `whole` when it is complete. */
   show(text) {
     this.#text = text;
     const next = text.split('\n');

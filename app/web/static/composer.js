@@ -1,10 +1,10 @@
-/** Where one writes. Enter sends, Shift+Enter is a new line, Escape stops; the text survives a refresh. */
+/** The box for a message. Enter sends, Shift+Enter is a new line, Escape stops; the text survives a refresh. */
 
+import { busyPolicyPicker, chosen } from './busy_policy.js';
 import * as drafts from './drafts.js';
 import { h, icon } from './dom.js';
-import { chosen, meanwhilePicker } from './meanwhile.js';
 
-const TALLEST = 260;
+const TALLEST = 260; // pixels; beyond it the text scrolls
 const touch = matchMedia('(hover: none) and (pointer: coarse)');
 
 export class Composer {
@@ -19,7 +19,7 @@ export class Composer {
   #limit;
   #count = h('p', { class: 'count', role: 'status', hidden: true });
   #busy = false;
-  #meanwhile = h('div', { class: 'meanwhile', hidden: true }, meanwhilePicker(() => this.#changed({ keep: false })));
+  #policy = h('div', { class: 'busy-policy', hidden: true }, busyPolicyPicker(() => this.#changed({ keep: false })));
   #hint = h(
     'p',
     { class: 'hint' },
@@ -79,10 +79,10 @@ export class Composer {
         h('div', { class: 'buttons' }, this.#stop, this.#send),
       ),
       this.#hint,
-      this.#meanwhile,
+      this.#policy,
     );
     this.#changed({ keep: false });
-    // The box has its width only once it is in the page.
+    // The box has a width only when it is in the page.
     requestAnimationFrame(() => this.#grow());
   }
 
@@ -90,16 +90,16 @@ export class Composer {
     this.#text.focus({ preventScroll: true });
   }
 
-  /** While an answer is written there is something to stop, and to choose. */
+  /** While an answer is written, the button to stop it and the policy are shown. */
   set busy(busy) {
     this.#busy = busy;
     this.#stop.hidden = !busy;
-    this.#meanwhile.hidden = !busy;
+    this.#policy.hidden = !busy;
     this.#hint.hidden = busy;
     this.#changed({ keep: false });
   }
 
-  /** The conversation has got its address: drafts move there, and there is nothing to choose any more. */
+  /** The conversation has its address: the draft moves there, and the model cannot be chosen any more. */
   settle(place) {
     drafts.save(this.#place, '');
     this.#place = place;
@@ -108,7 +108,7 @@ export class Composer {
     this.#grow();
   }
 
-  /** Give back what could not be sent, and say why. */
+  /** Put a message that was not sent back into the box, with the reason. */
   restore(text, why) {
     this.#text.value = [text, this.#text.value].filter(Boolean).join('\n');
     this.complain(why);
@@ -116,6 +116,7 @@ export class Composer {
     this.focus();
   }
 
+  /** Show a problem above the box; null hides it. */
   complain(why) {
     this.#problem.textContent = why ?? '';
     this.#problem.hidden = !why;
@@ -124,7 +125,7 @@ export class Composer {
   #changed({ keep = true } = {}) {
     if (keep) drafts.save(this.#place, this.#text.value);
     const empty = this.#text.value.trim() === '';
-    // The server counts code points, not halves of them.
+    // The server counts code points, not UTF-16 units.
     const length = this.#text.value.length > this.#limit * 0.9 ? [...this.#text.value].length : 0;
     this.#count.hidden = length <= this.#limit * 0.9;
     this.#count.textContent = `${length.toLocaleString()} of ${this.#limit.toLocaleString()} characters`;
@@ -143,7 +144,7 @@ export class Composer {
 
   #key(event) {
     if (event.key === 'ArrowUp' && this.#text.value === '' && this.#onEditLast()) event.preventDefault();
-    // While an input method composes, Enter chooses a word; on glass, Enter is the only way to a new line.
+    // In an input method Enter chooses a word. On a touch screen Enter is the only key for a new line.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229 || touch.matches) return;
     event.preventDefault();
     this.node.requestSubmit();

@@ -1,4 +1,4 @@
-/** How things stand with the open answer: live, reconnecting in n seconds, polling, offline. Silent when idle. */
+/** A sign with the state of the connection: live, reconnecting in n seconds, polling, offline. Hidden when idle. */
 
 import { announce, h } from './dom.js';
 
@@ -11,9 +11,9 @@ const TEXTS = {
 };
 const EXPLANATIONS = {
   live: 'The answer arrives as it is written.',
-  polling: 'Streaming does not get through here, so the page asks every moment. Nothing is lost.',
-  waiting: 'Nothing is lost: what the server has accepted goes on being written.',
-  offline: 'Nothing is lost: what the server has accepted goes on being written.',
+  polling: 'Streaming is not possible here, so the page loads new text every few moments. No text is lost.',
+  waiting: 'No text is lost: the server continues the answer.',
+  offline: 'No text is lost: the server continues the answer.',
 };
 
 const ANNOUNCEMENTS = {
@@ -27,14 +27,14 @@ export class ConnectionChip {
   #text = h('span', {});
   #retry;
   #timer = null;
-  #told = null; // the trouble that was announced
+  #announced = null; // the problem that was announced
 
   constructor(onRetry) {
     this.#retry = h('button', { type: 'button', class: 'link', hidden: true, onclick: onRetry }, 'Try now');
     this.node = h('div', { class: 'connection', hidden: true }, h('i', {}), this.#text, this.#retry);
   }
 
-  /** Show a state of stream.js; anything without a text, or null, is silence. */
+  /** Show a state of stream.js. A state without a text, or null, hides the sign. */
   show(state) {
     clearInterval(this.#timer);
     const text = TEXTS[state?.name];
@@ -44,20 +44,20 @@ export class ConnectionChip {
     this.node.dataset.state = state.name;
     this.node.title = EXPLANATIONS[state.name] ?? '';
     this.#retry.hidden = state.name !== 'waiting' && state.name !== 'offline';
-    const tell = () => {
+    const update = () => {
       const seconds = state.retryAt ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000)) : null;
       const words = text(state, seconds);
       if (this.#text.textContent !== words) this.#text.textContent = words;
     };
-    tell();
-    if (state.retryAt) this.#timer = setInterval(tell, 250);
+    update();
+    if (state.retryAt) this.#timer = setInterval(update, 250);
   }
 
-  // Who listens hears of trouble and of its end, once; the seconds are for those who look.
+  // A screen reader announces a problem and its end, once. The seconds are only shown.
   #announce(name) {
-    if (name === 'connecting' || name === this.#told) return;
+    if (name === 'connecting' || name === this.#announced) return;
     if (name !== 'live') announce(`${ANNOUNCEMENTS[name]} ${EXPLANATIONS[name]}`);
-    else if (this.#told) announce(ANNOUNCEMENTS.live);
-    this.#told = name === 'live' ? null : name;
+    else if (this.#announced) announce(ANNOUNCEMENTS.live);
+    this.#announced = name === 'live' ? null : name;
   }
 }

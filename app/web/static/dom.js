@@ -1,4 +1,4 @@
-/** Elements without HTML: text is always text. */
+/** Elements made without HTML: a text is never parsed. */
 
 /**
  * h('a', {href, class, onclick, 'aria-label'}, ...children). Handlers start with "on"; `false` and `null` leave an
@@ -19,12 +19,25 @@ function set(node, name, value) {
   else node.setAttribute(name, value === true ? '' : value);
 }
 
+/**
+ * Make `nodes` the children of `parent`. A node that is moved loses focus, selection and a half-finished click, so a
+ * node that stands right already is not touched.
+ */
+export function place(parent, nodes) {
+  const wanted = new Set(nodes);
+  for (const child of [...parent.childNodes]) if (!wanted.has(child)) child.remove();
+  nodes.forEach((node, i) => {
+    const child = parent.childNodes[i] ?? null;
+    if (child !== node) parent.insertBefore(node, child);
+  });
+}
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 // Paths on a 24 × 24 grid, drawn with a round line.
 const PATHS = {
   wave: ['M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6'],
-  // The waiting sign: the whole line faintly, and a bright piece that runs along it.
+  // The waiting sign: a faint line, and a bright piece that runs along it.
   flow: [
     'M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6',
     'M2.5 12c2.4-6.4 5-6.4 7.2-1.6l2.6 5.2c2 4 5.8 3.4 9.2-3.6',
@@ -52,6 +65,7 @@ const PATHS = {
   archive: ['M4 5h16v4H4z', 'M5.5 9v9A1.5 1.5 0 0 0 7 19.5h10a1.5 1.5 0 0 0 1.5-1.5V9', 'M10 13h4'],
   download: ['M12 4v11', 'M7 11l5 5 5-5', 'M5 20h14'],
   upload: ['M12 15V4', 'M7 8l5-5 5 5', 'M5 20h14'],
+  pulse: ['M3 12.5h4l3-7.500 4.500 14 2.500-6.500h4'],
   chart: ['M5 19V11', 'M10 19V5', 'M15 19v-6', 'M20 19V8'],
   trash: ['M5 7h14', 'M9.5 7V4.5h5V7', 'M7 7l.8 12.5h8.400L17 7'],
   close: ['M6 6l12 12', 'M18 6L6 18'],
@@ -59,6 +73,7 @@ const PATHS = {
   alert: ['M12 8v5', 'M12 16.5h.01', 'M12 3.5l9 16H3z'],
   tool: ['M14 6.5a4 4 0 0 0-5.200 5.200L4 16.5 7.5 20l4.800-4.800A4 4 0 0 0 17.5 10l-2.5 2.5-3-3z'],
   keyboard: ['M4 7h16v10H4z', 'M7.5 10.5h.01', 'M11 10.5h.01', 'M14.5 10.5h.01', 'M8 14h8'],
+  key: ['M14.500 9.500a4.500 4.500 0 1 0-4.500 4.500l0 0', 'M13 11l7.500 7.500', 'M17.500 15.500l-2 2'],
   out: ['M14 5H6.5A1.5 1.5 0 0 0 5 6.5v11A1.5 1.5 0 0 0 6.5 19H14', 'M11 12h9', 'M16.5 8.5L20 12l-3.5 3.5'],
   people: [
     'M9 11.5a3 3 0 1 0 0-6 3 3 0 0 0 0 6z',
@@ -69,7 +84,12 @@ const PATHS = {
   theme: ['M12 4a8 8 0 1 0 0 16z', 'M12 4a8 8 0 0 1 0 16'],
 };
 
-/** A drawn sign; it says nothing to a screen reader, the button around it does. */
+/** Add signs of another page, as lists of paths by name. */
+export function addIcons(paths) {
+  Object.assign(PATHS, paths);
+}
+
+/** A drawn sign. Screen readers skip it; the button around it has a name. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('viewBox', '0 0 24 24');
@@ -84,7 +104,7 @@ export function icon(name) {
   return svg;
 }
 
-/** A button with a sign and a name that is read aloud and shown as a tooltip. */
+/** A button with a sign. Its name is for screen readers and the tooltip. */
 export function iconButton(name, label, onclick, attributes = {}) {
   return h(
     'button',
@@ -93,15 +113,15 @@ export function iconButton(name, label, onclick, attributes = {}) {
   );
 }
 
-/** Tell people who listen instead of looking. */
+/** Let screen readers announce a text. */
 export function announce(text) {
   const region = document.getElementById('announcer');
   region.textContent = '';
-  // A region that is set to the same text again stays silent.
+  // A region that gets the text it already has is not announced, so it is emptied first.
   setTimeout(() => (region.textContent = text), 50);
 }
 
-/** Put text on the clipboard; also where the page came over plain HTTP. */
+/** Copy text to the clipboard; works over plain HTTP, too. */
 export async function copyText(text) {
   if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
   const area = h('textarea', { class: 'sr-only', value: text, 'aria-hidden': 'true' });
@@ -112,7 +132,7 @@ export async function copyText(text) {
   return undefined;
 }
 
-/** A copy button that confirms itself for a moment. */
+/** A copy button that shows a check mark for a moment. */
 export function copyButton(label, text) {
   const button = iconButton('copy', label, async () => {
     await copyText(text());

@@ -1,4 +1,4 @@
-/** Unsent text, one per place (a conversation, or a new one), kept for the signed-in user only. */
+/** Unsent text, one for each conversation or new chat, kept for the signed-in user only. */
 
 import { userId } from './session.js';
 
@@ -11,27 +11,27 @@ export function load(place) {
   return userId() ? (localStorage.getItem(key(place)) ?? '') : '';
 }
 
-/** Keep, or forget when empty. Without a user nothing is written: sign-out may be happening in another tab. */
+/** Keep a text, or delete it when it is empty. Without a user nothing is written: another tab may be signing out. */
 export function save(place, text) {
   if (!userId()) return;
   try {
     if (text.trim()) localStorage.setItem(key(place), text);
     else localStorage.removeItem(key(place));
   } catch {
-    // Storage is full or forbidden: the text is still in the box.
+    // Storage is full or forbidden. The text is still in the box.
   }
 }
 
-// A message whose POST is not acknowledged yet survives a refresh of its tab, with the key that makes it one.
+// A message whose POST is not acknowledged survives a refresh of its tab, with the key under which it is sent once.
 const PENDING = 'unbroken.pending';
 
-/** Remember the body of a POST until the server has said yes. */
+/** Keep the body of a POST until the server acknowledges it. */
 export function keepPending(body) {
   if (!userId()) return;
   sessionStorage.setItem(PENDING, JSON.stringify({ user: userId(), body }));
 }
 
-/** The server has it, or has refused it. */
+/** Delete the body of a POST that the server has acknowledged or refused. */
 export function dropPending(clientId) {
   if (peekPending()?.client_msg_id === clientId) sessionStorage.removeItem(PENDING);
 }

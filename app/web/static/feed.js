@@ -6,43 +6,40 @@
  *       token,                           // a function
  *       share: 'unbroken.feed.alice',    // the tabs that give the same name share one connection; null: alone
  *       onEvent: (event) => { … },       // {type, …}; each numbered event once, in order
- *       onMissed: () => { … },           // more was missed than the feed repeats: read the whole again
+ *       onMissed: () => { … },           // events are missing that the feed does not repeat: load everything again
  *       onState: (state) => { … },       // {name: connecting | live | waiting | offline | stopped}, as in stream.js
  *       onSignedOut: (token) => { … },
  *     });
- *     feed.begin(12);                    // what was read elsewhere is as new as event 12
+ *     feed.begin(12);                    // the data that was loaded elsewhere includes event 12
  *
- * The tab that holds the name's lock reads, and passes on what it reads; when it goes, the next one reads on from its
- * own number. A tab that reads and falls silent (a browser may freeze it) is not waited for.
+ * The leading tab reads and posts the events to the other tabs (tab_leader.js). When it goes away, the next tab reads
+ * on from its own number.
  */
 
-import { backoff, EventParser, retryAfter } from './stream.js';
+import { expired, open, Pauses, readEvents, refusal, TIMES } from './reconnecting_stream.js';
+import { canShare, TabLeader } from './tab_leader.js';
 
-const FIRST_BYTE = 20_000; // milliseconds
-const SILENT = 45_000; // three heartbeats
-const BEAT = 5_000; // the reading tab says that it is there
-const ALONE = 20_000; // beyond it, a listening tab reads for itself
-const RECENT = 500; // events that are kept for a tab that learns later where it stands
-
-const able = () => Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel);
+const RECENT = 500; // events that are kept for the next call of `begin`
 
 export class Feed {
   #options;
   #cursor = null; // the number of the last event; null until `begin`
-  #recent = []; // heard before `begin`, or since: [id, event]
-  #channel = null;
-  #reading = false;
+  #recent = []; // the newest events: [number, event]
+  #tabs = null; // TabLeader, or null: this tab reads for itself alone
+  #reading = null; // the promise of reading, while this tab reads
+  #ended = false; // refused: this tab does not read again
   #state = { name: 'connecting' };
-  #heard = Date.now();
-  #failures = 0;
-  #wake = null;
+  #pauses = new Pauses();
   #stop = new AbortController();
 
   constructor(options) {
     this.#options = options;
-    if (!options.share || !able()) return;
-    this.#channel = new BroadcastChannel(options.share);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    if (!options.share || !canShare()) return;
+    this.#tabs = new TabLeader(options.share, {
+      onMessage: (message) => this.#onMessage(message),
+      onSilence: () => this.#read(),
+      beat: () => ({ state: this.#state }),
+    });
   }
 
   /** Whether events arrive as they happen. */
@@ -54,11 +51,11 @@ export class Feed {
     return this.#state;
   }
 
-  /** Everything up to event `number` is known; called again after reading everything anew. */
+  /** Read from after event `number`. To be called again when everything was loaded again. */
   begin(number) {
     const first = this.#cursor === null;
     if (first) this.#cursor = number;
-    // A list that was asked for while events came may be older than they are.
+    // Data that was requested before these events came may lack them.
     for (const [id, event] of this.#recent) {
       if (id <= number) continue;
       this.#cursor = Math.max(this.#cursor, id);
@@ -69,57 +66,50 @@ export class Feed {
 
   stop() {
     this.#stop.abort();
-    this.#wake?.();
-    this.#channel?.close();
+    this.#tabs?.close();
   }
 
   retryNow() {
-    this.#wake?.();
+    this.#pauses.wake();
   }
 
   #run() {
-    const { signal } = this.#stop;
-    if (!this.#channel) {
+    if (!this.#tabs) {
       this.#read();
       return;
     }
-    const watch = setInterval(() => {
-      if (this.#reading) this.#channel.postMessage({ state: this.#state });
-      else if (Date.now() - this.#heard > ALONE) this.#read();
-    }, BEAT);
-    signal.addEventListener('abort', () => clearInterval(watch), { once: true });
-    this.#channel.postMessage({ hello: true });
-    navigator.locks.request(this.#options.share, { signal }, () => this.#read()).catch(() => {});
+    this.#tabs.watch();
+    this.#tabs.post({ hello: true });
+    this.#tabs.lead(() => this.#read(), { signal: this.#stop.signal });
   }
 
-  #hear({ hello, state, id, event, missed }) {
-    this.#heard = Date.now();
+  #onMessage({ hello, state, id, event, missed }) {
     if (this.#reading) {
-      if (hello) this.#channel.postMessage({ state: this.#state });
+      if (hello) this.#tabs.post({ state: this.#state });
       return;
     }
-    if (state) this.#tell(state);
-    if (event) this.#take(id, event);
+    if (state) this.#setState(state);
+    if (event) this.#apply(id, event);
     if (missed) this.#options.onMissed();
   }
 
-  #pass(what) {
-    if (this.#channel && !this.#stop.signal.aborted) this.#channel.postMessage(what);
+  #pass(message) {
+    if (!this.#stop.signal.aborted) this.#tabs?.post(message);
   }
 
-  #tell(state) {
+  #setState(state) {
     if (state.name === 'live' && this.live) return;
     this.#state = state;
     this.#options.onState?.(state);
     if (this.#reading) this.#pass({ state });
   }
 
-  // Returns whether it was new.
-  #take(id, event) {
+  // Returns whether the event was new.
+  #apply(id, event) {
     if (id !== null) {
       if (this.#recent.push([id, event]) > RECENT) this.#recent.shift();
       if (this.#cursor === null || id <= this.#cursor) return false;
-      // A hole can only be one of this tab's hearing: the one that reads gets them all.
+      // Only a listening tab can have a hole: the leader receives all events.
       if (id > this.#cursor + 1 && !this.#reading) this.#options.onMissed();
       this.#cursor = id;
     }
@@ -129,61 +119,57 @@ export class Feed {
 
   // --- reading -------------------------------------------------------------------------------------------------
 
-  async #read() {
-    if (this.#reading) return;
-    this.#reading = true;
+  // A tab that reads alone and then gets the lock holds the lock for as long as it reads.
+  #read() {
+    if (!this.#ended) this.#reading ??= this.#readOn();
+    return this.#reading;
+  }
+
+  async #readOn() {
+    if (this.#tabs) this.#tabs.beats = true;
     const { signal } = this.#stop;
-    const wake = () => this.#wake?.();
-    globalThis.addEventListener('online', wake, { signal });
+    globalThis.addEventListener('online', this.#pauses.wake, { signal });
     while (!signal.aborted) {
       const outcome = await this.#connect().catch(() => ({}));
       if (signal.aborted) break;
       if (outcome.end) {
-        this.#tell({ name: 'stopped', reason: outcome.end, status: outcome.status });
+        this.#setState({ name: 'stopped', reason: outcome.end, status: outcome.status });
+        this.#ended = true;
         break;
       }
       await this.#pause(outcome);
     }
+    this.#reading = null;
+    if (this.#tabs) this.#tabs.beats = false;
   }
 
   async #connect() {
-    const { url, token, onSignedOut } = this.#options;
-    const used = token();
-    const connection = new AbortController();
-    let watchdog = setTimeout(() => connection.abort(), FIRST_BYTE);
-    try {
-      const response = await fetch(`${url}?from_seq=${this.#cursor}`, {
-        headers: { Accept: 'text/event-stream', ...(used ? { Authorization: `Bearer ${used}` } : {}) },
-        signal: AbortSignal.any([this.#stop.signal, connection.signal]),
-        cache: 'no-store',
-        credentials: 'omit',
-      });
-      if (!response.ok) return await this.#refused(response, used);
-      let expired = false;
-      const parser = new EventParser(({ data, id }) => {
-        const event = JSON.parse(data);
-        if (event.type === 'auth') expired = true;
-        else this.#receive(event, id === null ? null : Number(id));
-      });
-      const decoder = new TextDecoder();
-      const reader = response.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        clearTimeout(watchdog);
-        if (done) return {};
-        watchdog = setTimeout(() => connection.abort(), SILENT);
-        this.#failures = 0;
-        this.#tell({ name: 'live' });
-        parser.push(decoder.decode(value, { stream: true }));
-        if (!expired) continue;
-        if (token() !== used) return { wait: 0 };
-        onSignedOut?.(used);
-        return { end: 'signed-out' };
-      }
-    } finally {
-      clearTimeout(watchdog);
-      connection.abort();
-    }
+    const { url, token } = this.#options;
+    const connection = await open(`${url}?from_seq=${this.#cursor}`, {
+      token,
+      stop: this.#stop.signal,
+      limit: TIMES.firstByte,
+      headers: { Accept: 'text/event-stream' },
+    });
+    if (!connection.response.ok) return this.#outcomeOf(await refusal(connection, token), connection);
+    const take = ({ data, id }) => {
+      const event = JSON.parse(data);
+      if (event.type === 'auth') return { auth: true };
+      this.#receive(event, id === null ? null : Number(id));
+      return null;
+    };
+    const live = () => {
+      this.#pauses.progress();
+      this.#setState({ name: 'live' });
+    };
+    const outcome = await readEvents(connection, TIMES, take, live);
+    return outcome?.auth ? this.#outcomeOf(await expired(connection.used, token), connection) : {};
+  }
+
+  #outcomeOf(outcome, { used }) {
+    if (outcome.end === 'signed-out') this.#options.onSignedOut?.(used);
+    // A feed has no end, so it reconnects after the longest wait even when Retry-After asks for more.
+    return outcome.wait ? { ...outcome, wait: Math.min(outcome.wait, TIMES.longestWait) } : outcome;
   }
 
   #receive(event, id) {
@@ -191,34 +177,15 @@ export class Feed {
       if (!event.missed) return;
       this.#pass({ missed: true });
       this.#options.onMissed();
-    } else if (event.type !== 'connection.established' && this.#take(id, event)) this.#pass({ id, event });
+    } else if (event.type !== 'connection.established' && this.#apply(id, event)) this.#pass({ id, event });
   }
 
-  async #refused(response, used) {
-    const { status } = response;
-    if (status === 401) {
-      if (this.#options.token() !== used) return { wait: 0 };
-      this.#options.onSignedOut?.(used);
-      return { end: 'signed-out', status };
-    }
-    const passing = status === 408 || status === 425 || status === 429 || status >= 500;
-    return passing ? { status, wait: retryAfter(response.headers.get('Retry-After')) } : { end: 'refused', status };
-  }
-
-  async #pause({ wait = null, status }) {
-    if (wait !== 0) this.#failures += 1;
-    const delay = Math.max(wait ?? 0, this.#failures ? backoff(this.#failures - 1) : 0);
+  async #pause(outcome) {
+    const delay = this.#pauses.delay(outcome);
     if (delay > 0) {
       const name = globalThis.navigator?.onLine === false ? 'offline' : 'waiting';
-      this.#tell({ name, retryAt: Date.now() + delay, status });
+      this.#setState({ name, retryAt: Date.now() + delay, status: outcome.status });
     }
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, delay);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = null;
+    await this.#pauses.sleep(delay, this.#stop.signal);
   }
 }

@@ -1,19 +1,10 @@
-/** Markdown within a block: text to a tree, with CommonMark's delimiter runs. */
+/** Markdown within a block: text to a tree. */
 
-const DEEPEST = 12;
+import { delimiterRun, emphasise, merged } from './emphasis.js';
+import { formulaAt } from './formula.js';
+import { bareLink, linked, linkTarget } from './links.js';
+
 const ESCAPABLE = /[!-/:-@[-`{-~]/;
-const PUNCTUATION = /[\p{P}\p{S}]/u;
-const BARE_LINK = /^https?:\/\/[^\s<>]+/;
-const TARGET = new RegExp(
-  [
-    /^\([ \n]*/,
-    /(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))/, // <destination> or destination
-    /(?:[ \n]+(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\)))?/, // a title, which is not shown
-    /[ \n]*\)/,
-  ]
-    .map((part) => part.source)
-    .join(''),
-);
 const ENTITIES = {
   amp: '&',
   lt: '<',
@@ -48,13 +39,15 @@ class Inline {
 
   parse() {
     while (this.#at < this.#text.length) this.#step();
-    this.#emphasise(0);
+    emphasise(this.#parts, 0, this.#live);
     return merged(this.#parts);
   }
 
   #step() {
     const text = this.#text;
     const char = text[this.#at];
+    const formula = char === '$' || char === '\\' ? formulaAt(text, this.#at, this.#live) : null;
+    if (formula) return this.#push({ type: 'formula', text: formula }, formula.length);
     switch (char) {
       case '\\':
         return this.#escape();
@@ -89,7 +82,7 @@ class Inline {
   }
 
   #plain() {
-    const rest = /^[^\\`*_~![\]<&\nh]+/.exec(this.#text.slice(this.#at, this.#at + 4096));
+    const rest = /^[^\\`*_~![\]<&\n$h]+/.exec(this.#text.slice(this.#at, this.#at + 4096));
     const words = rest ? rest[0] : this.#text[this.#at];
     this.#push(words, words.length);
   }
@@ -122,27 +115,8 @@ class Inline {
   }
 
   #run(char) {
-    const text = this.#text;
-    let end = this.#at;
-    while (text[end] === char) end += 1;
-    const length = end - this.#at;
-    const before = this.#at > 0 ? text[this.#at - 1] : ' ';
-    const after = end < text.length ? text[end] : ' ';
-    const left = !/\s/.test(after) && (!PUNCTUATION.test(after) || /\s/.test(before) || PUNCTUATION.test(before));
-    const right = !/\s/.test(before) && (!PUNCTUATION.test(before) || /\s/.test(after) || PUNCTUATION.test(after));
-    const word = char === '_';
-    this.#push(
-      {
-        type: 'run',
-        char,
-        count: char === '~' && length > 2 ? 0 : length,
-        length,
-        opens: left && (!word || !right || PUNCTUATION.test(before)),
-        closes: right && (!word || !left || PUNCTUATION.test(after)),
-        trailing: end === text.length,
-      },
-      length,
-    );
+    const run = delimiterRun(this.#text, this.#at, char);
+    this.#push(run, run.length);
   }
 
   #bracket(length) {
@@ -154,7 +128,7 @@ class Inline {
     const opener = this.#brackets.pop();
     const target = opener && linkTarget(this.#text, this.#at + 1);
     if (!target) return this.#push(']', 1);
-    this.#emphasise(opener.part + 1);
+    emphasise(this.#parts, opener.part + 1, this.#live);
     const children = merged(this.#parts.splice(opener.part).slice(1));
     this.#parts.push(linked(target.href, children, opener.image));
     if (!opener.image) this.#brackets = this.#brackets.filter((each) => each.image); // a link holds no link
@@ -163,6 +137,8 @@ class Inline {
   }
 
   #angle() {
+    const lineBreak = /^<br *\/?>/i.exec(this.#text.slice(this.#at, this.#at + 16));
+    if (lineBreak) return this.#push({ type: 'break' }, lineBreak[0].length);
     const match = /^<((?:https?:\/\/|mailto:)[^\s<>]*|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)>/.exec(
       this.#text.slice(this.#at, this.#at + 2048),
     );
@@ -173,12 +149,11 @@ class Inline {
 
   #bare() {
     const before = this.#text[this.#at - 1];
-    const match = before && /\w/.test(before) ? null : BARE_LINK.exec(this.#text.slice(this.#at, this.#at + 2048));
-    if (!match || this.#brackets.length) {
-      const word = /^h[^\\`*_~![\]<&\nh]*/.exec(this.#text.slice(this.#at, this.#at + 4096))[0];
+    const href = before && /\w/.test(before) ? null : bareLink(this.#text.slice(this.#at, this.#at + 2048));
+    if (!href || this.#brackets.length) {
+      const word = /^h[^\\`*_~![\]<&\n$h]*/.exec(this.#text.slice(this.#at, this.#at + 4096))[0];
       return this.#push(word, word.length);
     }
-    const href = trimmed(match[0]);
     return this.#push(linked(href, [href]), href.length);
   }
 
@@ -199,80 +174,6 @@ class Inline {
     this.#push(hard ? { type: 'break' } : '\n', 1);
   }
 
-  // CommonMark's "process emphasis", over the parts from `from` on.
-  #emphasise(from) {
-    const parts = this.#parts;
-    const bottom = new Map();
-    for (let close = from; close < parts.length; close += 1) {
-      const closer = parts[close];
-      if (closer.type !== 'run' || !closer.closes || closer.count === 0) continue;
-      const key = `${closer.char}${closer.opens}${closer.length % 3}`;
-      const floor = bottom.get(key) ?? from;
-      const open = findOpener(parts, close, floor);
-      if (open < 0) {
-        bottom.set(key, close);
-        continue;
-      }
-      close = this.#wrap(open, close) - 1;
-    }
-    if (this.#live && from === 0) this.#closeOpenRuns();
-    for (let i = from; i < parts.length; i += 1) parts[i] = unmarked(parts[i]);
-  }
-
-  // Wrap what stands between two runs; returns where to go on: the closing run, which may close once more.
-  #wrap(open, close) {
-    const parts = this.#parts;
-    const [opener, closer] = [parts[open], parts[close]];
-    const two = opener.count >= 2 && closer.count >= 2;
-    const size = opener.char === '~' ? opener.count : two ? 2 : 1;
-    const type = opener.char === '~' ? 'del' : two ? 'strong' : 'em';
-    const inner = parts.slice(open + 1, close).map(unmarked);
-    opener.count -= size;
-    closer.count -= size;
-    opener.used = closer.used = true;
-    const children = merged(inner);
-    const depth = 1 + children.reduce((deepest, child) => Math.max(deepest, child.depth ?? 0), 0);
-    // Deeper than anybody means it: keep the words, drop the marks.
-    const piece = depth > DEEPEST ? children : [{ type, children, depth }];
-    parts.splice(open + 1, close - open - 1, ...piece);
-    return open + 1 + piece.length;
-  }
-
-  #closeOpenRuns() {
-    const parts = this.#parts;
-    let closed = 0;
-    for (let i = parts.length - 1; i >= 0 && closed < DEEPEST; i -= 1) {
-      const run = parts[i];
-      if (run.type !== 'run' || run.count === 0 || !(run.opens || run.trailing)) continue;
-      closed += 1;
-      const rest = parts.slice(i + 1).map(unmarked);
-      const empty = merged(rest).length === 0;
-      if (run.trailing && run.length <= 3) parts.splice(i, parts.length - i);
-      else if (run.opens && !empty && run.count <= 2) {
-        const type = run.char === '~' ? 'del' : run.count === 2 ? 'strong' : 'em';
-        parts.splice(i, parts.length - i, { type, children: merged(rest) });
-      }
-    }
-  }
-}
-
-// What is left of a run that found no partner is text.
-function unmarked(part) {
-  if (part.type !== 'run') return part;
-  return part.char.repeat(part.used ? part.count : part.length);
-}
-
-function findOpener(parts, close, floor) {
-  const closer = parts[close];
-  for (let i = close - 1; i >= floor; i -= 1) {
-    const run = parts[i];
-    if (run.type !== 'run' || run.char !== closer.char || !run.opens || run.count === 0) continue;
-    if (closer.char === '~' && run.count !== closer.count) continue;
-    const odd =
-      (run.closes || closer.opens) && (run.length + closer.length) % 3 === 0 && (run.length % 3 || closer.length % 3);
-    if (!odd) return i;
-  }
-  return -1;
 }
 
 function codeText(text) {
@@ -283,51 +184,4 @@ function codeText(text) {
 function codePoint(number) {
   const bad = number === 0 || number > 0x10ffff || (number >= 0xd800 && number <= 0xdfff);
   return bad ? '\uFFFD' : String.fromCodePoint(number);
-}
-
-// `(destination "title")` behind a bracket: {href, end} or null.
-function linkTarget(text, at) {
-  if (text[at] !== '(') return null;
-  const match = TARGET.exec(text.slice(at, at + 4096));
-  if (!match) return null;
-  return { href: (match[1] ?? match[2]).replace(/\\([!-/:-@[-`{-~])/g, '$1'), end: at + match[0].length };
-}
-
-function linked(href, children, image = false) {
-  const safe = safeLink(href);
-  const label = image && children.length === 0 ? ['image'] : children;
-  return safe ? { type: 'link', href: safe, image, children: label } : { type: 'span', children: label };
-}
-
-/** The address when it leads to the web or to mail, otherwise null: no script, no data, no path of this site. */
-export function safeLink(href) {
-  if (!/^(https?:\/\/|mailto:)/i.test(href.trim())) return null;
-  try {
-    const url = new URL(href.trim());
-    return ['http:', 'https:', 'mailto:'].includes(url.protocol) ? url.href : null;
-  } catch {
-    return null;
-  }
-}
-
-// Punctuation and unbalanced brackets at the end of a bare link belong to the sentence around it.
-function trimmed(link) {
-  for (;;) {
-    const last = link.at(-1);
-    if (/[?!.,:;*_~'"\]]/.test(last)) link = link.slice(0, -1);
-    else if (last === ')' && link.split(')').length > link.split('(').length) link = link.slice(0, -1);
-    else return link;
-  }
-}
-
-// Join neighbouring strings; what is left of brackets is text.
-function merged(parts) {
-  const out = [];
-  for (const part of parts) {
-    const piece = part.type === 'bracket' ? part.text : part;
-    if (piece === '') continue;
-    if (typeof piece === 'string' && typeof out.at(-1) === 'string') out[out.length - 1] += piece;
-    else out.push(piece);
-  }
-  return out;
 }

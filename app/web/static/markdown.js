@@ -9,26 +9,30 @@
  * only its last blocks are parsed, and only the nodes that changed are touched; a selection further up survives.
  * With `live`, unfinished marks at the end are drawn as if they were closed, so that "**bo" never shows its stars.
  *
- * The dialect is CommonMark with GitHub's tables, task lists, strikethrough and bare links. Left out on purpose:
- * raw HTML, indented code (models indent by accident), reference links, and loading images from elsewhere (an image
- * becomes a link).
+ * The dialect is CommonMark with GitHub's tables, task lists, strikethrough and bare links; a formula is shown as it
+ * is written. Left out on purpose: raw HTML except <br>, indented code (models indent by accident), reference links,
+ * and loading images from elsewhere (an image becomes a link).
+ *
+ * Each paragraph, heading and cell has the direction of its own text, a list and a quotation that of their first
+ * letter; code and formulas run from left to right.
  */
 
 import { cells, parse } from './blocks.js';
 import { CodeView } from './code.js';
+import { directionOf } from './direction.js';
 import { h } from './dom.js';
 import { parseInline } from './inline.js';
 
 const LONG = 4000; // characters of a paragraph
-const MANY_ROWS = 150; // beyond them the columns of a table share its width evenly: looking for the best takes too long
+const MANY_ROWS = 150; // a longer table has columns of one width, because finding the best widths takes too long
 
 /** A growing Markdown text inside `root`. */
 export class MarkdownView {
   #root;
   #text = '';
   #blocks = [];
-  #pen = null; // where the next word will stand
-  #settled = 0; // characters before the last two blocks: they cannot change any more
+  #pen = null; // the mark after the last word
+  #settled = 0; // characters before the last two blocks, which cannot change any more
 
   constructor(root) {
     this.#root = root;
@@ -40,7 +44,7 @@ export class MarkdownView {
     const grown = text.startsWith(this.#text);
     const from = grown ? this.#settled : 0;
     const kept = grown ? this.#blocks.filter((block) => block.offset < from) : [];
-    const tail = withOffsets(text, from);
+    const tail = withOffsets(text, from, live);
     const next = [...kept, ...tail];
     reconcile(this.#root, this.#blocks, next, live, kept.length);
     this.#blocks = next;
@@ -64,11 +68,11 @@ function penPlace(node) {
   return node?.matches('p, h3, h4, h5, h6') ? node : null;
 }
 
-function withOffsets(text, from) {
+function withOffsets(text, from, live) {
   const source = text.slice(from);
-  const blocks = parse(source);
+  const blocks = parse(source, live);
   const starts = [0];
-  // CRLF never comes from our server's models in practice; where it does, the whole text is parsed each time.
+  // Models rarely send CRLF. A text that has it is parsed as a whole each time.
   if (source.includes('\r')) return blocks.map((block) => ({ ...block, offset: from }));
   for (let at = source.indexOf('\n'); at >= 0; at = source.indexOf('\n', at + 1)) starts.push(at + 1);
   for (const block of blocks) block.offset = from + starts[block.start];
@@ -113,29 +117,31 @@ const RENDER = {
   paragraph(block) {
     if (looksLikeTable(block)) return provisionalTable(block);
     block.pieces = pieces(block.text);
-    if (block.pieces.length === 1) return h('p', {}, inline(block.text, block.live));
-    return h('p', {}, block.pieces.map((text, i) => piece(text, block.live && i === block.pieces.length - 1)));
+    if (block.pieces.length === 1) return h('p', { dir: 'auto' }, inline(block.text, block.live));
+    return h('p', { dir: 'auto' }, block.pieces.map((text, i) => piece(text, block.live && i === block.pieces.length - 1)));
   },
-  // An answer stands below the page's own headings; models begin with one sign or two, and mean the same.
+  // The headings of an answer are below those of the page. Models begin with one sign or two for one level.
   heading: (block) =>
     h(
       `h${Math.min(Math.max(block.level + 1, 3), 6)}`,
-      { class: `level-${block.level}` },
+      { class: `level-${block.level}`, dir: 'auto' },
       inline(block.text, block.live),
     ),
   rule: () => h('hr'),
+  formula: ({ text }) => h('p', { class: 'formula', dir: 'ltr' }, text),
   code(block) {
     block.view = new CodeView(block.language);
     block.view.show(block.text, block.closed || !block.live);
     return block.view.node;
   },
   quote(block) {
-    const node = h('blockquote');
+    const node = h('blockquote', { dir: directionOf(block.raw) });
     reconcile(node, [], block.blocks, block.live);
     return node;
   },
   list(block) {
-    const node = h(block.ordered ? 'ol' : 'ul', { class: block.loose ? 'loose' : 'tight' });
+    const attributes = { class: block.loose ? 'loose' : 'tight', dir: directionOf(block.raw) };
+    const node = h(block.ordered ? 'ol' : 'ul', attributes);
     if (block.ordered && block.first !== 1) node.start = block.first;
     reconcile(node, [], block.items, block.live);
     return node;
@@ -160,7 +166,7 @@ const RENDER = {
     const head = h(
       'tr',
       {},
-      block.head.map((cell, i) => h('th', { scope: 'col', class: block.align[i] }, inline(cell))),
+      block.head.map((cell, i) => h('th', { scope: 'col', class: block.align[i], dir: 'auto' }, inline(cell))),
     );
     return h(
       'div',
@@ -170,14 +176,14 @@ const RENDER = {
         role: 'region',
         'aria-label': 'Table',
       },
-      h('table', {}, h('thead', {}, head), body),
+      h('table', { dir: directionOf(block.raw) }, h('thead', {}, head), body),
     );
   },
   row: (block) =>
     h(
       'tr',
       {},
-      block.cells.map((cell, i) => h('td', { class: block.align[i] }, inline(cell, block.live))),
+      block.cells.map((cell, i) => h('td', { class: block.align[i], dir: 'auto' }, inline(cell, block.live))),
     ),
 };
 
@@ -200,12 +206,14 @@ const PATCH = {
     return true;
   },
   quote(before, block) {
+    before.node.dir = directionOf(block.raw);
     reconcile(before.node, before.blocks, block.blocks, block.live);
     return true;
   },
   list(before, block) {
     if (before.ordered !== block.ordered || before.first !== block.first) return false;
     before.node.className = block.loose ? 'loose' : 'tight';
+    before.node.dir = directionOf(block.raw);
     reconcile(before.node, before.items, block.items, block.live);
     return true;
   },
@@ -222,8 +230,8 @@ const PATCH = {
   },
 };
 
-// A paragraph without an end is drawn piece by piece: what stands before the last one is not looked at again. Marks
-// that reach over the border of two pieces stay signs.
+// A very long paragraph is drawn in pieces: those before the last one are not parsed again. Marks that reach over the
+// border of two pieces stay signs.
 function pieces(text) {
   const found = [];
   for (let at = 0, cut; at < text.length || !found.length; at = cut) {
@@ -248,7 +256,7 @@ function growPieces(before, block) {
   while (node.children.length > block.pieces.length) node.lastChild.remove();
 }
 
-// A table's first line arrives before the line that makes it a table: draw it as one at once.
+// The first line of a table arrives before the line that makes it a table; it is drawn as a table from the start.
 function looksLikeTable(block) {
   if (!block.live || !block.text.startsWith('|')) return false;
   const [, under, ...more] = block.text.split('\n');
@@ -257,7 +265,7 @@ function looksLikeTable(block) {
 
 function provisionalTable(block) {
   const head = cells(block.text.split('\n')[0]);
-  return RENDER.table({ align: head.map(() => ''), head, rows: [], live: true });
+  return RENDER.table({ align: head.map(() => ''), head, rows: [], raw: block.text, live: true });
 }
 
 function renderInline(nodes) {
@@ -266,7 +274,8 @@ function renderInline(nodes) {
 
 const INLINE = {
   break: () => h('br'),
-  code: ({ text }) => h('code', {}, text),
+  code: ({ text }) => h('code', { dir: 'ltr' }, text),
+  formula: ({ text }) => h('span', { class: 'formula', dir: 'ltr' }, text),
   em: ({ children }) => h('em', {}, renderInline(children)),
   strong: ({ children }) => h('strong', {}, renderInline(children)),
   del: ({ children }) => h('del', {}, renderInline(children)),

@@ -1,9 +1,9 @@
-/** The models there are, and the menu to choose one for a new chat. */
+/** The models of the server, and the menu to choose one for a new chat. */
 
 import { h, icon } from './dom.js';
 import { openMenu } from './overlay.js';
 
-/** What the server offers: {items: [{name, label, description, price, isDefault}], chosen(name), labelOf(name)}. */
+/** A reply of the server as {items: [{name, label, description, price, isDefault}], chosen(name), labelOf(name)}. */
 export function modelList(answer) {
   const items = answer.items.map(({ name, label, description, price, default: isDefault }) => ({
     name,
@@ -16,7 +16,7 @@ export function modelList(answer) {
   const known = new Map(items.map((item) => [item.name, item]));
   return {
     items,
-    // General chats have short addresses: the default model goes without saying.
+    // The address of a chat with the default model does not name the model.
     chosen: (name) => (name && name !== byDefault && known.has(name) ? name : null),
     labelOf: (name) => known.get(name)?.label ?? name,
   };
@@ -24,7 +24,7 @@ export function modelList(answer) {
 
 export const NO_MODELS = { items: [], chosen: () => null, labelOf: (name) => name };
 
-/** A button that shows the chosen model and opens the list of them; null where there is nothing to choose. */
+/** A button that shows the chosen model and opens the list; null when there are fewer than two models. */
 export function modelPicker({ items }, name, onPick) {
   if (items.length < 2) return null;
   const current = items.find((item) => item.name === name) ?? items.find(({ isDefault }) => isDefault);
@@ -57,7 +57,7 @@ function priceText(price) {
   return `${money(price.input)} in, ${money(price.output)} out per million tokens`;
 }
 
-/** How sums of a currency are written; one nobody named is a plain number. */
+/** A function that formats sums of a currency; without a currency it formats plain numbers. */
 export function amounts(currency) {
   try {
     const format = new Intl.NumberFormat(undefined, { style: 'currency', currency, maximumFractionDigits: 4 });

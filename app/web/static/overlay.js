@@ -1,13 +1,13 @@
-/** Menus and dialogs, on the browser's own popover and dialog: focus, Escape and clicking away come with them. */
+/** Menus and dialogs. The browser's popover and dialog handle focus, Escape and clicks outside. */
 
 import { h, icon } from './dom.js';
 
-/** Whether something lies over the page and takes the keyboard. */
+/** Whether a dialog or a menu is open, which takes the keyboard. */
 export const somethingOpen = () => document.querySelector('dialog[open], :popover-open') !== null;
 
 /**
  * A menu under `anchor`. `items`: {label, icon?, note?, action, danger?, checked?}, or null for a line. The focus goes
- * to what is checked, or to the first.
+ * to the checked item, or to the first.
  */
 export function openMenu(anchor, items, { label = null } = {}) {
   const menu = h('div', { class: 'menu', role: 'menu', popover: 'auto', 'aria-label': label });
@@ -38,7 +38,7 @@ function entry({ label, icon: name, note, action, danger, checked }, close) {
   };
   const sign = checked ? icon('check') : name ? icon(name) : h('span', { class: 'icon' });
   const words = note ? h('span', { class: 'noted' }, label, h('small', {}, note)) : label;
-  // In a list of choices only, and not where a few stand among other entries.
+  // Only in a list of choices, not for choices among other entries.
   if (checked && !name) attributes['data-first'] = true;
   return h('button', { ...attributes, onclick: run }, sign, words);
 }
@@ -63,7 +63,7 @@ function position(menu, anchor) {
   menu.style.top = `${below ? from.bottom + gap : Math.max(8, from.top - gap - size.height)}px`;
 }
 
-/** Show a dialog made by `frame`. It is gone from the document when it closes; resolves to its return value. */
+/** Show a dialog made by `frame`, and remove it when it closes. Resolves to its return value. */
 export function show(dialog) {
   document.body.append(dialog);
   dialog.showModal();
@@ -83,18 +83,18 @@ export function frame(title, ...content) {
   return h('dialog', { 'aria-label': title }, h('div', { class: 'sheet' }, h('h2', {}, title), content));
 }
 
-/** Ask before something that cannot be taken back. Resolves to true or false. */
+/** Let the user confirm an action that cannot be undone. Resolves to true or false. */
 export async function confirmDialog({ title, text, action }) {
   const dialog = frame(title, h('p', {}, text));
   const button = (label, value, style) =>
     h('button', { type: 'button', class: style, onclick: () => dialog.close(value) }, label);
   dialog.firstChild.append(
-    h('div', { class: 'choices' }, button('Keep it', '', 'quiet'), button(action, 'yes', 'danger')),
+    h('div', { class: 'choices' }, button('Cancel', '', 'quiet'), button(action, 'yes', 'danger')),
   );
   return (await show(dialog)) === 'yes';
 }
 
-/** Ask for a line of text. Resolves to it, or to null. */
+/** Let the user enter a line of text. Resolves to it, or to null. */
 export async function promptDialog({ title, label, value, action }) {
   const input = h('input', {
     type: 'text',
@@ -111,7 +111,7 @@ export async function promptDialog({ title, label, value, action }) {
   const choices = h(
     'div',
     { class: 'choices' },
-    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Leave it'),
+    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Cancel'),
     h('button', { type: 'submit', class: 'primary' }, action),
   );
   const dialog = frame(title, h('form', { onsubmit: submit }, input, choices));
@@ -126,16 +126,16 @@ export const SHORTCUTS = [
   ['Send the message', ['Enter']],
   ['New line', ['Shift', 'Enter']],
   ['Stop the answer', ['Esc']],
-  ['Edit your last message, in an empty box', ['↑']],
-  ['Write', ['/']],
+  ['Edit your last message (in an empty box)', ['↑']],
+  ['Go to the message box', ['/']],
   ['New chat', [MOD, 'Shift', 'O']],
   ['Search conversations', [MOD, 'K']],
   ['Show or hide conversations', [MOD, 'B']],
-  ['Through the list of conversations', ['↑', '↓']],
-  ['This list', [MOD, '/']],
+  ['Move in the list of conversations', ['↑', '↓']],
+  ['Show these shortcuts', [MOD, '/']],
 ];
 
-/** The keys that do something. */
+/** Show the keyboard shortcuts. */
 export function shortcutsDialog() {
   const rows = SHORTCUTS.map(([what, keys]) =>
     h(
@@ -149,7 +149,7 @@ export function shortcutsDialog() {
       ),
     ),
   );
-  const dialog = frame('Keyboard', h('dl', { class: 'shortcuts' }, rows));
+  const dialog = frame('Keyboard shortcuts', h('dl', { class: 'shortcuts' }, rows));
   dialog.firstChild.append(
     h(
       'div',

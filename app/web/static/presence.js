@@ -1,11 +1,11 @@
-/** Who else has this conversation open: a small sign, while somebody looks at this page. */
+/** A small sign with the number of other places where this conversation is open, while this page is visible. */
 
 import * as api from './api.js';
 import { h, icon } from './dom.js';
 import { Feed } from './feed.js';
-import { token } from './session.js';
+import { proof } from './session.js';
 
-const GLANCE = 1500; // milliseconds: who only passes by is not counted
+const GLANCE = 1500; // milliseconds: a shorter visit is not counted
 
 export class Presence {
   #id = null;
@@ -14,7 +14,7 @@ export class Presence {
   #words = h('span', {});
   #left;
 
-  /** @param {AbortSignal} left when the page goes elsewhere */
+  /** @param {AbortSignal} left aborts when the page shows something else */
   constructor(left) {
     this.#left = left;
     this.node = h('div', { class: 'presence', hidden: true }, icon('people'), this.#words);
@@ -22,7 +22,7 @@ export class Presence {
     left.addEventListener('abort', () => this.#leave(), { once: true });
   }
 
-  /** The conversation that is open now. */
+  /** Follow the presence of this conversation. */
   watch(id) {
     if (id === this.#id) return;
     this.#id = id;
@@ -42,7 +42,7 @@ export class Presence {
     if (number === undefined || this.#left.aborted || document.hidden || this.#feed || id !== this.#id) return;
     this.#feed = new Feed({
       url: `/api/v1/conversations/${encodeURIComponent(id)}/events`,
-      token,
+      token: proof,
       share: null,
       onEvent: ({ type, connections }) => type === 'presence' && this.#show(connections - 1),
       onMissed: () => {},

@@ -1,4 +1,4 @@
-/** The model's thoughts, folded away; the line says whether it is still thinking. */
+/** The reasoning of the model, folded. Its line shows whether the model is still thinking. */
 
 import { h, icon } from './dom.js';
 import { MarkdownView } from './markdown.js';
@@ -43,7 +43,7 @@ export class Reasoning {
     return seconds > 1 ? `Thought for ${seconds} s` : 'Reasoning';
   }
 
-  // Folded text costs nothing until it is looked at.
+  // Folded text is not drawn until the user opens it.
   #render() {
     if (this.node.open) this.#view.show(this.#text ?? '', { live: this.#thinking });
   }

@@ -1,4 +1,4 @@
-/** Addresses of the page, both ways. */
+/** Addresses of the page: from a place to its path and back. */
 
 const PLACES = [
   [/^\/(?:new)?\/?$/, () => ({ name: 'new', model: null })],
@@ -7,7 +7,7 @@ const PLACES = [
   [/^\/m\/([^/]+)\/c\/([^/]+)\/?$/, (model, id) => ({ name: 'conversation', id, model })],
 ];
 
-/** What an address shows: {name: 'new' | 'conversation' | 'nowhere', id?, model?}. */
+/** The place of an address: {name: 'new' | 'conversation' | 'nowhere', id?, model?}. */
 export function place(pathname) {
   for (const [pattern, make] of PLACES) {
     const match = pattern.exec(pathname);
@@ -28,12 +28,17 @@ function decode(text) {
   }
 }
 
-/** Calls `onPlace` for every move: a followed link, back, forward, `go`. */
+/**
+ * Calls `onPlace` for every move: a followed link, back, forward, `go`. `placeOf(url)` is the place of an address; a link
+ * to nowhere is the browser's.
+ */
 export class Router {
   #onPlace;
+  #placeOf;
 
-  constructor(onPlace) {
+  constructor(onPlace, placeOf = ({ pathname }) => place(pathname)) {
     this.#onPlace = onPlace;
+    this.#placeOf = placeOf;
     addEventListener('popstate', () => this.refresh());
     document.addEventListener('click', (event) => this.#click(event));
   }
@@ -41,23 +46,23 @@ export class Router {
   /** Go to an address of the page. */
   go(path, { replace = false } = {}) {
     if (replace) history.replaceState(null, '', path);
-    else if (path !== location.pathname + location.hash) history.pushState(null, '', path);
+    else if (path !== location.pathname + location.search + location.hash) history.pushState(null, '', path);
     this.refresh();
   }
 
-  /** Change the address under what is shown, without showing anything else. */
+  /** Change the address. The page stays as it is. */
   rename(path) {
     history.replaceState(null, '', path);
   }
 
-  /** What the address points at in what it shows: the id of a message, or ''. */
+  /** The id of the message in the address, or ''. */
   get part() {
     return location.hash.slice(1);
   }
 
-  /** Show the current address again. */
+  /** Show the place of the current address. */
   refresh() {
-    this.#onPlace(place(location.pathname));
+    this.#onPlace(this.#placeOf(location));
   }
 
   #click(event) {
@@ -73,8 +78,8 @@ export class Router {
     const link = event.target.closest?.('a[href]');
     if (!link || link.target || link.hasAttribute('download')) return;
     const url = new URL(link.href);
-    if (url.origin !== location.origin || place(url.pathname).name === 'nowhere') return;
+    if (url.origin !== location.origin || this.#placeOf(url).name === 'nowhere') return;
     event.preventDefault();
-    this.go(url.pathname + url.hash);
+    this.go(url.pathname + url.search + url.hash);
   }
 }

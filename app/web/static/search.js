@@ -1,10 +1,10 @@
-/** Search in everything one has written and read: hits with the words that were found marked. */
+/** Search in all messages of the user: hits with the found words marked. */
 
 import * as api from './api.js';
 import { announce, h } from './dom.js';
 
-const PAUSE = 200; // milliseconds without a key
-const SHORTEST = 2; // characters that are worth asking for
+const PAUSE = 200; // milliseconds after the last key, before the search begins
+const SHORTEST = 2; // characters of a search
 
 export class Search {
   input;
@@ -14,8 +14,8 @@ export class Search {
   #abort = new AbortController();
 
   /**
-   * `onFound(result)`: {hits, more} or null when nothing is searched for. `atHand(words)`: hits among what is loaded,
-   * for a server that cannot be asked just now.
+   * `onFound(result)` gets {hits, more}, or null without a search. `atHand(words)` returns hits in the loaded titles,
+   * for a server that cannot search now. `onLeave()` is called after Escape.
    */
   constructor({ onFound, atHand, onLeave }) {
     this.#onFound = onFound;
@@ -79,10 +79,10 @@ export class Search {
   }
 }
 
-// Signs of Markdown say nothing where it is not drawn.
+// Signs of Markdown are removed, because a snippet is not drawn as Markdown.
 const plain = (signs) => signs.join('').replace(/\*{2,3}|`+|~~|(?<=^|\s)#{1,6}\s/g, '');
 
-/** Pieces of a snippet, what was found in it marked. Positions count characters, not halves of them. */
+/** The pieces of a snippet with the found words marked. Positions count code points, not UTF-16 units. */
 export function marked({ snippet, highlights = [] }) {
   const signs = [...(snippet ?? '')];
   const pieces = [];

@@ -1,13 +1,13 @@
 /**
- * Who is signed in, and what this browser keeps for them.
+ * The session of the user who is signed in, and the data that this browser keeps for that user.
  *
- * Kept in localStorage, so that every tab agrees: the token, the user's id, unsent drafts, the theme and other choices.
- * Conversations live in memory only. `signOut` empties all of it and tells the other tabs. A token that merely expired
- * takes only itself away: the draft waits for the same user, and is wiped when another one signs in. The whole table is
- * in docs/decisions/0021.
+ * The secret of the session is a cookie that no script can read. localStorage holds the ids of the session and its user,
+ * unsent drafts, the theme and other choices, so that all tabs agree. Conversations are in memory only. `signOut`
+ * deletes all of it and notifies the other tabs. The end of a session deletes the session's id alone: the drafts stay
+ * for its user, and are deleted when another user signs in. docs/decisions/0021 has the whole table.
  */
 
-const TOKEN = 'unbroken.token';
+const SESSION = 'unbroken.session';
 const USER = 'unbroken.user';
 const CHANNEL = 'unbroken';
 
@@ -15,60 +15,55 @@ const listeners = new Set();
 let shownFor = userId();
 const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel(CHANNEL) : null;
 
-/** The token, or null when signed out. Read every time: another tab may have changed it. */
-export function token() {
-  return localStorage.getItem(TOKEN);
+/**
+ * The proof for the readers of streams (`token` in stream.js): the cookie of the session, named by the session's id. Null
+ * when signed out. It is read each time, because another tab may have signed in.
+ */
+export function proof() {
+  const cookie = localStorage.getItem(SESSION);
+  return cookie ? { cookie } : null;
 }
 
-/** The id of the user whose things this browser holds; it outlives an expired token. */
+/** The id of the user whose data this browser keeps; it outlives an ended session. */
 export function userId() {
   return localStorage.getItem(USER);
 }
 
-/** Keep a token that has proven good for `user`. Somebody else's leftovers go first. */
-export function signIn(newToken, user) {
-  if (userId() !== user) wipe();
-  localStorage.setItem(USER, user);
-  localStorage.setItem(TOKEN, newToken);
-  shownFor = user;
-  tell({ type: 'signed-in' });
+/** Keep the session of an account (`GET /me`). The data of another user is deleted first. */
+export function signIn({ id, sign_in: { session_id: session } }) {
+  if (userId() === id && proof()?.cookie === session) return;
+  if (userId() !== id) wipe();
+  localStorage.setItem(USER, id);
+  localStorage.setItem(SESSION, session);
+  shownFor = id;
+  notifyTabs({ type: 'signed-in' });
 }
 
-/** The token is no good any more. Returns whether it was still the current one. */
-export function expire(badToken) {
-  if (token() !== badToken) return false;
-  localStorage.removeItem(TOKEN);
-  tell({ type: 'expired' });
+/** Delete the id of a session that has ended. Returns whether it was the current session. */
+export function expire(ended) {
+  if (!ended || proof()?.cookie !== ended.cookie) return false;
+  localStorage.removeItem(SESSION);
+  notifyTabs({ type: 'expired' });
   for (const listener of listeners) listener({ type: 'expired' });
   return true;
 }
 
-/** Leave nothing behind, in no tab, then start from an empty page. */
-export async function signOut() {
-  tell({ type: 'signed-out' });
+/** Delete all data in all tabs, then load `address`: an empty page, or the sign-out of an identity provider. */
+export async function signOut(address = '/') {
+  notifyTabs({ type: 'signed-out' });
   await wipe();
-  restart();
+  location.replace(address);
 }
 
-/** Called with {type, …} for what other tabs say (signed-in, expired, changed, deleted), and for `expired` here. */
+/** Call `listener` with each message of other tabs ({type: signed-in, expired, changed, deleted}), and on `expired`. */
 export function listen(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-/** Tell the other tabs. */
-export function tell(message) {
+/** Post a message to the other tabs. */
+export function notifyTabs(message) {
   channel?.postMessage(message);
-}
-
-/** Seconds until a JWT ends, by its own `exp`; null when it does not say. */
-export function secondsLeft(jwt, now = Date.now()) {
-  try {
-    const payload = JSON.parse(atob(jwt.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
-    return typeof payload.exp === 'number' ? payload.exp - now / 1000 : null;
-  } catch {
-    return null;
-  }
 }
 
 function wipe() {
@@ -77,7 +72,7 @@ function wipe() {
   return Promise.allSettled([wipeDatabases(), wipeCaches()]);
 }
 
-// The page uses neither; whatever else ran on this origin may have.
+// The page uses neither databases nor caches. Another program on this origin may have used them.
 async function wipeDatabases() {
   for (const { name } of (await globalThis.indexedDB?.databases?.()) ?? []) indexedDB.deleteDatabase(name);
 }
@@ -86,7 +81,7 @@ async function wipeCaches() {
   if (globalThis.caches) await Promise.all((await caches.keys()).map((key) => caches.delete(key)));
 }
 
-// A new document: memory, timers and open streams are gone for certain.
+// In a new document all memory, timers and streams of the old one are gone.
 function restart() {
   location.replace('/');
 }
@@ -101,7 +96,7 @@ channel?.addEventListener('message', ({ data }) => {
   for (const listener of listeners) listener(data);
 });
 
-// Browsers without BroadcastChannel, and tabs that slept through it.
+// For browsers without BroadcastChannel, and for tabs that were asleep when a message came.
 const check = () => {
   if (shownFor && userId() !== shownFor) restart();
 };
@@ -109,5 +104,5 @@ addEventListener('storage', check);
 addEventListener('pageshow', check);
 addEventListener('visibilitychange', check);
 
-// Signed out for good means nobody's things are here; a tab that was asleep then may still hold some.
+// Without a user this browser keeps no data. A tab that was asleep at the sign-out may have some left.
 if (!userId()) sessionStorage.clear();

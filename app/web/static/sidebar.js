@@ -1,11 +1,11 @@
-/** The list of conversations: newest first, more as one scrolls, searchable, each with its menu. */
+/** The sidebar: the conversations, newest first, with a search; scrolling loads more. */
 
 import * as api from './api.js';
-import { nameOf } from './chat.js';
+import { ConversationList } from './conversation_list.js';
 import { h, icon, iconButton } from './dom.js';
-import { openMenu } from './overlay.js';
+import { nameOf } from './names.js';
 import { conversationPath } from './router.js';
-import { marked, Search } from './search.js';
+import { Search } from './search.js';
 
 const DAY = 86_400_000;
 
@@ -15,12 +15,11 @@ export class Sidebar {
   #order = [];
   #cursor = null;
   #more = true;
-  #loading = null;
+  #loading = false;
   #archived = false;
-  #current = null;
   #found = null; // {hits, more} of a search, or null
-  #asked = new Set(); // conversations that are being fetched
-  #list = h('nav', { class: 'list', 'aria-label': 'Conversations', onkeydown: (event) => this.#key(event) });
+  #fetching = new Map(); // id of a conversation that is being fetched → whether it has changed meanwhile
+  #list = new ConversationList((id, name) => this.#app.actions({ ...this.#items.get(id), id, title: name }));
   #end = h('div', { class: 'end' });
   #heading = h('div', { class: 'archived', hidden: true });
   #search;
@@ -32,7 +31,7 @@ export class Sidebar {
       atHand: (words) => this.#atHand(words),
       onLeave: () => app.focus(),
     });
-    const scroller = h('div', { class: 'scroller' }, this.#heading, this.#list, this.#end);
+    const scroller = h('div', { class: 'scroller' }, this.#heading, this.#list.node, this.#end);
     this.node = h(
       'aside',
       { class: 'sidebar', id: 'sidebar', 'aria-label': 'Conversations and account' },
@@ -59,16 +58,18 @@ export class Sidebar {
 
   /** Mark the open conversation. */
   set current(id) {
-    this.#current = id;
-    for (const link of this.#list.querySelectorAll('a')) mark(link, link.dataset.id === id);
+    this.#list.markCurrent(id);
   }
 
-  /** The first page again; what was loaded beyond it stays. */
+  /** Load the first page again. Conversations of later pages stay. */
   async refresh() {
     const first = this.#order.length === 0;
-    if (first) this.#list.replaceChildren(bones());
+    const archived = this.#archived;
+    if (first) this.#list.drawNote(bones());
     try {
-      const page = await api.conversations({ archived: this.#archived });
+      const page = await api.conversations({ archived });
+      // The user has changed to the other list.
+      if (archived !== this.#archived) return;
       if (page.feed_seq !== undefined) queueMicrotask(() => this.#app.feed.begin(page.feed_seq));
       const ids = page.items.map(({ id }) => id);
       for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
@@ -77,8 +78,8 @@ export class Sidebar {
       else this.#order = [...ids, ...this.#order.filter((id) => !ids.includes(id))];
       this.#draw();
     } catch (problem) {
-      if (first)
-        this.#list.replaceChildren(
+      if (first && archived === this.#archived)
+        this.#list.drawNote(
           h(
             'p',
             { class: 'nothing' },
@@ -89,16 +90,16 @@ export class Sidebar {
     }
   }
 
-  /** A conversation has just been made here. */
+  /** Add a new conversation of this page. */
   add(conversation) {
     const known = this.#items.get(conversation.id);
     this.#items.set(conversation.id, { last_message_at: new Date().toISOString(), ...conversation, ...known });
     this.#order = [conversation.id, ...this.#order.filter((id) => id !== conversation.id)];
     this.#draw();
-    this.#list.querySelector('a')?.classList.add('fresh');
+    this.#list.emphasizeFirst();
   }
 
-  /** Something about a conversation is known better now. */
+  /** Update fields of a conversation. */
   touch(id, fields) {
     const item = this.#items.get(id);
     if (!item) return;
@@ -110,8 +111,8 @@ export class Sidebar {
     this.#draw();
   }
 
-  /** What the feed says. Hearing something twice changes nothing. */
-  hear(event) {
+  /** Apply an event of the feed. An event that comes twice changes nothing. */
+  applyEvent(event) {
     const { type, conversation_id: id } = event;
     const item = this.#items.get(id);
     if (type === 'conversation.deleted') this.remove(id);
@@ -120,10 +121,10 @@ export class Sidebar {
     else if (type === 'conversation.updated')
       this.touch(id, { title: event.title, model: event.model, archived: event.archived });
     else if (type === 'generation.updated') this.#answering(item, event.generation_id, true);
-    else if (type === 'message.new' || type === 'message.updated') this.#said(item, event);
+    else if (type === 'message.new' || type === 'message.updated') this.#applyMessage(item, event);
   }
 
-  #said(item, { type, role, status, generation_id: generation, created_at: at }) {
+  #applyMessage(item, { type, role, status, generation_id: generation, created_at: at }) {
     if (role === 'assistant')
       this.#answering(item, generation, type === 'message.new' && (status === 'queued' || status === 'running'));
     else if (type === 'message.new' && at >= (item.last_message_at ?? '')) {
@@ -142,12 +143,20 @@ export class Sidebar {
     this.#draw();
   }
 
-  // Begun on another device, or not loaded yet.
+  // A conversation of another device, or one that is not loaded yet.
   async #fetch(id) {
-    if (this.#asked.has(id)) return;
-    this.#asked.add(id);
+    if (this.#fetching.has(id)) {
+      this.#fetching.set(id, true);
+      return;
+    }
+    this.#fetching.set(id, false);
     const found = await api.conversation(id).catch(() => null);
-    this.#asked.delete(id);
+    const changed = this.#fetching.get(id);
+    this.#fetching.delete(id);
+    if (changed) {
+      await this.#fetch(id);
+      return;
+    }
     if (!found || found.archived !== this.#archived || this.#isBeyond(found)) return;
     this.#items.set(id, { ...found, ...this.#items.get(id) });
     if (!this.#order.includes(id)) this.#order.push(id);
@@ -155,7 +164,7 @@ export class Sidebar {
     this.#draw();
   }
 
-  // Older than what is loaded: scrolling on brings it.
+  // Older than all loaded conversations: scrolling loads it.
   #isBeyond(found) {
     const last = this.#items.get(this.#order.at(-1));
     return this.#more && last && when(found) < when(last);
@@ -168,10 +177,10 @@ export class Sidebar {
     this.#draw();
   }
 
-  /** Show what was archived, or what was not. */
+  /** Show the archived conversations, or the others. */
   showArchived(archived) {
     this.#archived = archived;
-    this.#order = [];
+    [this.#cursor, this.#more, this.#order] = [null, true, []];
     this.#heading.hidden = !archived;
     this.#heading.replaceChildren(
       h('span', {}, 'Archived'),
@@ -182,23 +191,25 @@ export class Sidebar {
 
   async #loadMore() {
     if (!this.#more || this.#loading || this.#found || !this.#cursor) return;
+    const [cursor, archived] = [this.#cursor, this.#archived];
+    this.#loading = true;
     try {
-      this.#loading = api.conversations({ cursor: this.#cursor, archived: this.#archived });
-      const page = await this.#loading;
+      const page = await api.conversations({ cursor, archived });
+      if (cursor !== this.#cursor || archived !== this.#archived) return;
       for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
       this.#order = [...new Set([...this.#order, ...page.items.map(({ id }) => id)])];
       [this.#cursor, this.#more] = [page.next_cursor, Boolean(page.next_cursor)];
       this.#draw();
     } catch {
-      // Scrolling on asks again.
+      // The next scroll repeats the request.
     } finally {
-      this.#loading = null;
+      this.#loading = false;
     }
   }
 
   // --- search --------------------------------------------------------------------------------------------------
 
-  // Titles at hand are better than nothing while the server cannot search.
+  // While the server cannot search, the loaded titles are searched.
   #atHand(words) {
     const small = words.toLowerCase();
     const items = [...this.#items.values()];
@@ -215,76 +226,38 @@ export class Sidebar {
   // --- drawing -------------------------------------------------------------------------------------------------
 
   #draw() {
-    const focused = document.activeElement?.closest?.('.list a')?.dataset.id;
     if (this.#found) this.#drawFound(this.#found);
     else this.#drawList(this.#order.map((id) => this.#items.get(id)));
-    if (focused) this.#list.querySelector(`a[data-id="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #drawList(items) {
-    const rows = (members) => members.map((item) => this.#row(item));
-    const section = ([name, members]) => [h('h2', {}, name), h('ul', {}, rows(members))];
-    if (items.length) this.#list.replaceChildren(...grouped(items).flatMap(section));
-    else this.#list.replaceChildren(h('p', { class: 'nothing' }, this.#emptiness()));
+    const section = ([name, members]) => ({ name, entries: members.map((item) => this.#entry(item)) });
+    if (items.length) this.#list.draw(grouped(items).map(section));
+    else this.#list.drawNote(h('p', { class: 'nothing' }, this.#emptiness()));
   }
 
   #drawFound({ hits, more }) {
     const known = ({ conversation_id: id, title }) => ({ id, title, ...this.#items.get(id) });
-    const rows = hits.map((hit) => this.#row(known(hit), hit));
+    const entries = hits.map((hit) => this.#entry(known(hit), hit));
     const next = more && h('button', { type: 'button', class: 'link', onclick: more }, 'More');
-    this.#list.replaceChildren(
-      rows.length ? h('ul', {}, rows) : h('p', { class: 'nothing' }, 'Nothing found.'),
-      next ? h('p', { class: 'nothing' }, next) : '',
-    );
+    const footer = next ? [h('p', { class: 'nothing' }, next)] : [];
+    if (entries.length) this.#list.draw([{ name: null, entries }], footer);
+    else this.#list.drawNote(h('p', { class: 'nothing' }, 'Nothing found.'), ...footer);
   }
 
   #emptiness() {
     return this.#archived ? 'Nothing is archived.' : 'Your conversations will be here.';
   }
 
-  // `hit`: what a search found in it.
-  #row(item, hit = null) {
-    const name = nameOf(item);
-    const path = conversationPath(item.id, this.#app.models.chosen(item.model));
-    const link = h(
-      'a',
-      { href: hit?.message_id ? `${path}#${hit.message_id}` : path, 'data-id': item.id, title: name },
-      h('span', { class: 'name', dir: 'auto' }, hit && !hit.message_id ? marked(hit) : name),
-      hit?.message_id ? h('span', { class: 'snippet', dir: 'auto' }, marked(hit)) : null,
-      item.has_active_generation
-        ? h(
-            'span',
-            { class: 'active', title: 'An answer is being written' },
-            icon('flow'),
-            h('span', { class: 'sr-only' }, 'answering'),
-          )
-        : null,
-    );
-    mark(link, item.id === this.#current);
-    const more = iconButton(
-      'more',
-      `Actions for ${name}`,
-      () => openMenu(more, this.#app.actions({ ...item, title: name })),
-      { 'aria-haspopup': 'menu', 'aria-expanded': 'false' },
-    );
-    return h('li', {}, link, more);
-  }
-
-  #key(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || event.target.tagName !== 'A') return;
-    event.preventDefault();
-    const links = [...this.#list.querySelectorAll('a')];
-    links[links.indexOf(event.target) + step]?.focus();
+  // `hit`: what a search found in the conversation.
+  #entry(item, hit = null) {
+    const { id, model, has_active_generation: active = false } = item;
+    const path = conversationPath(id, this.#app.models.chosen(model));
+    return { key: `${hit ? 'found' : 'listed'} ${id}`, id, name: nameOf(item), path, active, hit };
   }
 }
 
-function mark(link, current) {
-  if (current) link.setAttribute('aria-current', 'page');
-  else link.removeAttribute('aria-current');
-}
-
-// A conversation is found once: by the newest of its messages that fit, or by its title.
+// One hit for each conversation: its newest message that fits, or its title.
 function newestOfEach(hits) {
   const found = new Map();
   for (const hit of hits) {

@@ -1,99 +1,87 @@
-/** The door: a development token, checked by asking the server who it belongs to. */
+/** Signing in: the first view of a visitor, and the dialog over the page of a user whose session has ended. */
 
 import * as api from './api.js';
 import { copyButton, h, icon } from './dom.js';
-import { secondsLeft, signIn, userId } from './session.js';
+import { frame, show } from './overlay.js';
+import * as session from './session.js';
 
-const COMMAND = 'make token USER=alice';
+const COMMAND = 'make signin';
+// The tab that signs in for another one; the page of this address closes itself.
+const CLOSING = '/signin?close';
 
-/** The sign-in view. `why` says how one came here; `onDone` is called once signed in. */
-export function signInView({ why, onDone }) {
-  const field = h('textarea', {
-    id: 'token',
-    rows: '3',
-    required: true,
-    placeholder: 'eyJ…',
-    autocomplete: 'off',
-    autocapitalize: 'off',
-    spellcheck: 'false',
-    'aria-describedby': 'token-help token-problem',
-    onkeydown: (event) => {
-      if (event.key !== 'Enter') return;
-      event.preventDefault();
-      form.requestSubmit();
-    },
-  });
-  const problem = h('p', { class: 'problem', id: 'token-problem', role: 'alert', hidden: true });
-  const button = h('button', { type: 'submit', class: 'primary' }, 'Sign in');
-  const submit = async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    problem.hidden = true;
-    try {
-      await enter(field.value);
-      field.value = '';
-      onDone();
-    } catch (error) {
-      problem.textContent = error.message;
-      problem.hidden = false;
-      field.setAttribute('aria-invalid', 'true');
-      field.focus();
-    } finally {
-      button.disabled = false;
-    }
-  };
-  const form = h(
-    'form',
-    { onsubmit: submit },
-    h('label', { for: 'token' }, 'Development token'),
-    field,
-    problem,
-    button,
-    h(
-      'div',
-      { class: 'help', id: 'token-help' },
-      h('p', {}, 'Where the server runs, this prints one:'),
-      h(
-        'div',
-        { class: 'command' },
-        h('code', {}, COMMAND),
-        copyButton('Copy command', () => COMMAND),
-      ),
-    ),
+const GREETING = {
+  title: 'Answers that keep going',
+  lead: 'Close the tab or lose the network: the server finishes the answer, and you find all of it here.',
+  ended: 'Your session has ended. Sign in again to continue. Your draft is kept.',
+};
+
+/** The view of a visitor who is not signed in. `title` and `lead` greet; `ended` is the lead of a user who was here. */
+export function signInView({ title, lead: first, ended } = GREETING) {
+  const returning = session.userId() !== null;
+  const lead = returning ? ended : first;
+  return door(
+    h('h1', {}, returning ? 'Welcome back' : title),
+    h('p', { class: 'lead' }, lead),
+    ways(`${location.pathname}${location.search}`),
   );
-  queueMicrotask(() => field.focus());
+}
+
+/** The view of a tab that has signed in for another one. */
+export function closingView() {
+  queueMicrotask(() => close());
+  return door(h('h1', {}, 'You are signed in'), h('p', { class: 'lead' }, 'You can close this tab.'));
+}
+
+/** Tell the user over the page that the session has ended. The page and the draft stay; signing in loads it again. */
+export function showEnded() {
+  const dialog = frame(
+    'Your session has ended',
+    h('p', {}, 'Sign in again to continue. What you have written is kept.'),
+    ways(CLOSING, { target: '_blank', rel: 'opener' }),
+  );
+  dialog.classList.add('ended');
+  dialog.addEventListener('cancel', (event) => event.preventDefault());
+  dialog.addEventListener('click', (event) => event.stopImmediatePropagation());
+  show(dialog);
+}
+
+/** Whether the server accepts this browser's cookie; then the session is kept. */
+export async function isSignedIn() {
+  try {
+    session.signIn(await api.me());
+    return true;
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
+    return false;
+  }
+}
+
+function door(...content) {
   return h(
     'main',
     { class: 'door' },
-    h(
-      'div',
-      { class: 'card' },
-      h('div', { class: 'mark' }, icon('wave'), 'Unbroken'),
-      h('h1', {}, why ? 'Welcome back' : 'Answers that keep going'),
-      h(
-        'p',
-        { class: 'lead' },
-        why ?? 'Close the tab, lose the network, come back tomorrow: the answer is finished, and it is all here.',
-      ),
-      form,
-    ),
+    h('div', { class: 'card' }, h('div', { class: 'mark' }, icon('wave'), 'Unbroken'), ...content),
   );
 }
 
-async function enter(pasted) {
-  const token = pasted.trim().replace(/^Bearer\s+/i, '');
-  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token))
-    throw new Error('That does not look like a token: it has three parts with dots between them.');
-  if ((secondsLeft(token) ?? 1) <= 0) throw new Error('This token has expired. Print a new one.');
-  let me;
-  try {
-    me = await api.me(token);
-  } catch (error) {
-    throw error.status === 401 ? new Error('The server does not accept this token. Is it from this instance?') : error;
+// `next`: the address that the sign-in leads to.
+function ways(next, attributes = {}) {
+  if (document.querySelector('meta[name="sign-in"]')?.content === 'oidc') {
+    const href = `/signin/oidc?next=${encodeURIComponent(next)}`;
+    return h('p', { class: 'ways' }, h('a', { class: 'primary', href, autofocus: true, ...attributes }, 'Sign in'));
   }
-  signIn(token, String(me.id ?? me.user_id ?? me.sub));
+  return h(
+    'div',
+    { class: 'ways' },
+    h('p', {}, 'Open the sign-in link that the server printed when it started. Each link works once.'),
+    h('div', { class: 'help' }, h('p', {}, 'Run this command on the server to print a new one:'), command()),
+  );
 }
 
-/** Why somebody who was signed in sees the door. */
-export const expiredText = () =>
-  userId() ? 'Your session has ended. Sign in again to go on where you were; what you were writing is kept.' : null;
+const command = () =>
+  h(
+    'div',
+    { class: 'command' },
+    h('code', {}, COMMAND),
+    copyButton('Copy command', () => COMMAND),
+  );

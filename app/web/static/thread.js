@@ -1,6 +1,6 @@
-/** The column of messages: it follows what is being written, unless one has scrolled away. */
+/** The column of messages. It follows the newest text until the user scrolls away. */
 
-import { h, iconButton } from './dom.js';
+import { h, iconButton, place } from './dom.js';
 
 const NEAR_END = 64; // pixels: closer than this to the end, it follows
 const GLIDE = 500; // milliseconds
@@ -8,37 +8,34 @@ const GLIDE = 500; // milliseconds
 export class Thread {
   #column = h('div', { class: 'column', role: 'log', 'aria-label': 'Messages', 'aria-live': 'off' });
   #following = true;
-  #gliding = 0; // until when a smooth scroll of ours is under way
+  #gliding = 0; // time at which the page's own smooth scroll ends
 
   constructor() {
     const hands = () => (this.#gliding = 0);
     const handlers = { onscroll: () => this.#scrolled(), onwheel: hands, onpointerdown: hands, onkeydown: hands };
     this.node = h('div', { class: 'thread', tabindex: '-1', ...handlers }, this.#column);
     const down = () => this.toEnd({ smooth: true });
-    this.jump = iconButton('down', 'To the newest', down, { class: 'icon-button jump', hidden: true });
+    this.jump = iconButton('down', 'Go to the newest message', down, { class: 'icon-button jump', hidden: true });
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#column);
   }
 
-  /** Nothing was said yet. */
+  /** Show a greeting in place of messages. */
   greet() {
-    const words = 'Ask, then stay or go. Answers are written on the server and wait here for you.';
+    const words = 'Ask a question. You can leave: the server writes the answer, and you find it here.';
     this.#column.replaceChildren(h('div', { class: 'greeting' }, h('h1', {}, greeting()), h('p', {}, words)));
   }
 
-  /** Something will be here in a moment. */
+  /** Show a placeholder while messages are loaded. */
   wait() {
     this.#column.replaceChildren(skeleton());
   }
 
-  /** Exactly these nodes. Moving one would lose focus and selection in it, so only what stands wrong is touched. */
+  /** Show exactly these nodes. */
   place(nodes) {
-    nodes.forEach((node, i) => {
-      if (this.#column.children[i] !== node) this.#column.insertBefore(node, this.#column.children[i] ?? null);
-    });
-    while (this.#column.children.length > nodes.length) this.#column.lastChild.remove();
+    place(this.#column, nodes);
   }
 
-  /** To the newest, and stay there while it grows. */
+  /** Scroll to the newest message, and follow it while it grows. */
   toEnd({ smooth = false } = {}) {
     this.#following = true;
     const glide = smooth && !matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -49,7 +46,7 @@ export class Thread {
     this.node.scrollTo({ top: this.node.scrollHeight, behavior: glide ? 'smooth' : 'instant' });
   }
 
-  /** Show one of the nodes, and that it is this one. */
+  /** Scroll to one of the nodes and highlight it. */
   reveal(node) {
     this.#following = false;
     node.classList.add('found');

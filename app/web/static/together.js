@@ -1,74 +1,54 @@
 /**
- * One connection for each answer and browser: the tabs that show it share a reader.
+ * One connection for each answer and browser: the tabs that show an answer share a reader.
  *
- * A browser opens six connections to a host and no more (HTTP/1.1), so tabs that each held a stream would soon wait for
- * one another. The tab that holds the generation's lock reads, and passes on what it reads; the others listen, fetch
- * what they missed by one poll, and wait for the lock: when the reading tab goes away, the next one reads on from its
- * own cursor. A reading tab that falls silent (a browser may freeze it) is not waited for. Where locks or channels are
- * missing (plain HTTP), every tab reads for itself.
+ * A browser opens at most six connections to a host over HTTP/1.1, so tabs with a stream each would soon wait for one
+ * another. The leading tab reads and posts the events to the other tabs (tab_leader.js). A listening tab polls once for
+ * the events it has missed. When the leader goes away, the next tab reads on from its own cursor. Without locks and
+ * channels (plain HTTP) each tab reads for itself.
  */
 
+import { json, open } from './reconnecting_stream.js';
 import { begin, compare, follow, Transcript } from './stream.js';
+import { canShare, TabLeader } from './tab_leader.js';
 
-const BEAT = 5_000; // the reading tab says that it is there
-const HOLES = 3;
-const SILENCE = 20_000; // beyond it, a listener reads for itself
+const CATCH_UP = 5_000; // milliseconds for a poll; after it, a listener reads for itself
+const HOLES = 3; // in a row that a poll did not fill; after them, a listener reads for itself
 
-const able = () => Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel);
 const nameOf = (id) => `unbroken.generation.${id}`;
 
 /** Like `follow` of stream.js, with `generationId` and `url` of its stream; `token` is a function. */
 export function followTogether(options) {
-  return able() ? new SharedReader(options) : follow(options);
+  return canShare() ? new SharedReader(options) : follow(options);
 }
 
-/** Like `begin` of stream.js; other tabs may listen in from the moment the generation has an id. */
+/** Like `begin` of stream.js; other tabs can listen from the moment the generation has an id. */
 export function beginTogether({ onEvent, onState, ...options }) {
-  if (!able()) return begin({ onEvent, onState, ...options });
-  let desk = null;
+  if (!canShare()) return begin({ onEvent, onState, ...options });
+  let tabs = null;
   const reader = begin({
     ...options,
     onEvent(event) {
-      if (event.type === 'open' && !desk) {
-        desk = new Desk(event.generation_id);
-        navigator.locks.request(nameOf(event.generation_id), { ifAvailable: true }, (lock) => lock && reader.finished);
+      if (event.type === 'open' && !tabs) {
+        tabs = new TabLeader(nameOf(event.generation_id));
+        tabs.watch();
+        tabs.lead(() => reader.finished, { ifAvailable: true });
       }
-      desk?.pass(event);
+      tabs?.post({ event });
       onEvent?.(event);
     },
     onState(state) {
-      desk?.tell(state);
+      tabs?.post({ state });
       onState?.(state);
     },
   });
-  reader.finished.then((end) => desk?.close(end));
+  reader.finished.then((end) => leave(tabs, end));
   return reader;
 }
 
-// Where the reading tab speaks.
-class Desk {
-  #channel;
-  #beat;
-
-  constructor(id) {
-    this.#channel = new BroadcastChannel(nameOf(id));
-    this.#beat = setInterval(() => this.#channel.postMessage({}), BEAT);
-  }
-
-  pass(event) {
-    this.#channel.postMessage({ event });
-  }
-
-  tell(state) {
-    this.#channel.postMessage({ state });
-  }
-
-  // A tab that merely leaves says nothing: the lock it lets go of says it.
-  close({ reason, status, problem }) {
-    clearInterval(this.#beat);
-    if (reason !== 'stopped') this.#channel.postMessage({ end: { reason, status, problem } });
-    this.#channel.close();
-  }
+// A leader that was stopped posts no end: the next tab gets the lock and reads on.
+function leave(tabs, { reason, status, problem }) {
+  if (reason !== 'stopped') tabs?.post({ end: { reason, status, problem } });
+  tabs?.close();
 }
 
 class SharedReader {
@@ -76,22 +56,21 @@ class SharedReader {
   transcript = new Transcript();
 
   #options;
-  #id;
-  #channel;
+  #tabs;
   #cursor = '0-0';
   #stop = new AbortController();
   #resolve;
   #reader = null; // set while this tab reads
-  #stash = null; // events that arrive while what was missed is fetched
-  #heard = Date.now();
+  #stash = null; // events that arrive during the poll for missed events
   #holes = 0; // in a row that a poll did not fill
 
   constructor({ generationId, ...options }) {
-    this.#id = generationId;
     this.#options = options;
     this.finished = new Promise((resolve) => (this.#resolve = resolve));
-    this.#channel = new BroadcastChannel(nameOf(generationId));
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#tabs = new TabLeader(nameOf(generationId), {
+      onMessage: (message) => this.#onMessage(message),
+      onSilence: () => this.#readAlone(),
+    });
     this.#run();
   }
 
@@ -109,56 +88,55 @@ class SharedReader {
   }
 
   async #run() {
-    const watch = setInterval(() => Date.now() - this.#heard > SILENCE && this.#readAlone(), BEAT);
-    this.finished.then(() => clearInterval(watch));
-    const first = await this.#lock({ ifAvailable: true });
-    if (first) return;
+    this.#tabs.watch();
+    const lead = () => this.#lead();
+    if (await this.#tabs.lead(lead, { ifAvailable: true })) return;
+    if (this.#stop.signal.aborted) return;
     if (!this.#stash) this.#catchUp();
-    await this.#lock({ signal: this.#stop.signal });
+    await this.#tabs.lead(lead, { signal: this.#stop.signal });
   }
 
-  // Read while holding the lock. Returns false when another tab holds it.
-  #lock(how) {
-    const lead = (lock) => (lock && !this.#stop.signal.aborted ? this.#lead().then(() => true) : false);
-    return navigator.locks.request(nameOf(this.#id), how, lead).catch(() => false);
-  }
-
+  // A tab that read alone before it got the lock reads on, and posts from here.
   async #lead() {
-    const desk = new Desk(this.#id);
-    const end = await this.#read({ pass: (event) => desk.pass(event), tell: (state) => desk.tell(state) });
-    desk.close(end);
+    if (!this.#reader && !this.#stop.signal.aborted) this.#read();
+    if (this.#reader) await this.finished;
   }
 
   #readAlone() {
-    if (!this.#reader) this.#read({ pass() {}, tell() {} });
+    if (!this.#reader && !this.#stop.signal.aborted) this.#read();
   }
 
-  async #read({ pass, tell }) {
+  async #read() {
     const { onEvent, onState } = this.#options;
-    const both = (first, second) => (what) => (first(what), second?.(what));
+    const post = (message) => this.#tabs.beats && this.#tabs.post(message);
     this.#reader = follow({
       ...this.#options,
       cursor: this.#cursor,
       transcript: this.transcript,
-      onEvent: both(pass, onEvent),
-      onState: both(tell, onState),
+      onEvent(event) {
+        post({ event });
+        onEvent?.(event);
+      },
+      onState(state) {
+        post({ state });
+        onState?.(state);
+      },
     });
     const end = await this.#reader.finished;
+    if (this.#tabs.beats) leave(this.#tabs, end);
     this.#end(end);
-    return end;
   }
 
-  #hear({ event, state, end }) {
-    this.#heard = Date.now();
+  #onMessage({ event, state, end }) {
     if (this.#reader || this.#stop.signal.aborted) return;
     if (state) this.#options.onState?.(state);
-    if (event) this.#take(event);
-    // What the reading tab ended with may lie behind a hole here; then this tab reads the rest itself.
+    if (event) this.#apply(event);
+    // The end may lie behind a hole of this tab, which then reads the rest itself.
     if (end && (end.reason !== 'done' || this.transcript.status)) this.#end(end);
     else if (end) this.#readAlone();
   }
 
-  #take(event) {
+  #apply(event) {
     if (this.#stash) {
       this.#stash.push(event);
       return;
@@ -183,17 +161,20 @@ class SharedReader {
     else this.#catchUp([event]);
   }
 
-  // One poll for what was said before this tab listened.
+  // Poll once for the events before this tab listened.
   async #catchUp(stash = []) {
     this.#stash = stash;
     let missed = null;
     try {
+      const { token } = this.#options;
       const url = `${this.#options.url.replace(/\/stream$/, '')}?after=${this.#cursor}`;
-      const headers = { Accept: 'application/json', Authorization: `Bearer ${this.#options.token()}` };
-      const response = await fetch(url, { headers, cache: 'no-store', credentials: 'omit', signal: this.#stop.signal });
-      if (response.ok) missed = (await response.json()).events;
+      const headers = { Accept: 'application/json' };
+      // The leader's beats do not watch this request, so it has a limit of its own.
+      const connection = await open(url, { token, stop: this.#stop.signal, limit: CATCH_UP, headers });
+      if (connection.response.ok) missed = (await json(connection, CATCH_UP)).events;
+      else connection.abort();
     } catch {
-      // Below: alone, with everything that follow does about it.
+      // This tab reads alone below; its reader deals with the problem.
     }
     if (this.#reader || this.#stop.signal.aborted) return;
     const waiting = this.#stash;
@@ -202,14 +183,14 @@ class SharedReader {
       this.#readAlone();
       return;
     }
-    for (const event of [...missed, ...waiting]) this.#take(event);
+    for (const event of [...missed, ...waiting]) this.#apply(event);
     if (this.transcript.done) this.#end({ reason: 'done' });
   }
 
-  #end({ reason, status, problem }) {
+  #end({ reason, status, problem, token }) {
     this.#stop.abort();
-    this.#channel.close();
+    this.#tabs.close();
     this.#options.onState?.(reason === 'done' ? { name: 'finished' } : { name: 'stopped', reason, status, problem });
-    this.#resolve({ reason, status, problem, transcript: this.transcript, cursor: this.cursor });
+    this.#resolve({ reason, status, problem, token, transcript: this.transcript, cursor: this.cursor });
   }
 }

@@ -1,4 +1,4 @@
-/** The tools that an answer used: a line for each, behind it what went in and what came out. */
+/** The tool calls of an answer: a line for each, which opens to show arguments and result. */
 
 import { h, icon } from './dom.js';
 
@@ -14,7 +14,7 @@ export class ToolList {
 
   /**
    * Show these calls ({call_id, tool, state, arguments, result}) and no others. When the answer is not `live` any more,
-   * what was begun stays without a result.
+   * a call that has begun is shown without a result.
    */
   show(calls, live) {
     for (const [id, row] of this.#rows) if (!calls.has(id)) this.#forget(id, row);
@@ -73,7 +73,7 @@ function block(label, value) {
   return [h('p', { class: 'label' }, label), text];
 }
 
-// Arguments arrive piece by piece: what is no JSON yet is shown as it stands.
+// Arguments arrive in pieces. Incomplete JSON is shown as it is.
 function parsed(value) {
   try {
     return typeof value === 'string' ? JSON.parse(value) : value;

@@ -1,9 +1,9 @@
-/** Conversations as files: out of here, and back in. */
+/** Conversations as files: export and import. */
 
 import * as api from './api.js';
 import { h } from './dom.js';
 
-const LARGEST = 32 * 1024 * 1024; // bytes that the server takes
+const LARGEST = 32 * 1024 * 1024; // bytes; the server's limit
 const KEPT = 10_000; // milliseconds that a download may take to begin
 
 /** Save a conversation as a file, `format` md or json. Throws api.Problem. */
@@ -13,8 +13,8 @@ export async function save({ id, title }, format) {
   setTimeout(() => URL.revokeObjectURL(url), KEPT);
 }
 
-/** Let the user choose a file that was saved as JSON, and bring it in. Returns the new conversation, or null. */
-export async function bringIn() {
+/** Let the user choose a file that was saved as JSON, and import it. Returns the new conversation, or null. */
+export async function importFile() {
   const file = await chosenFile();
   if (!file) return null;
   if (file.size > LARGEST) throw new Error('This file is larger than 32 MB.');

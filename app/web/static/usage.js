@@ -1,4 +1,4 @@
-/** What one has used: a small picture of the days, the sums of each model, and the days one by one. */
+/** The user's usage: a chart of the days, the sums of each model, and a table of the days. */
 
 import * as api from './api.js';
 import { h, icon } from './dom.js';
@@ -7,14 +7,14 @@ import { frame, show } from './overlay.js';
 
 const DAY = 86_400_000;
 const PERIODS = [7, 30, 90];
-const SERIES = 4; // models with a colour of their own; the others share one
+const SERIES = 4; // models with their own colour; the others share one
 const [WIDTH, HEIGHT, GAP] = [600, 120, 0.25];
 const SVG = 'http://www.w3.org/2000/svg';
 const short = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const round = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
 const whole = new Intl.NumberFormat();
 
-/** A dialog; `labelOf` names a model. */
+/** Show the usage in a dialog. `labelOf(name)` is the label of a model. */
 export function usageDialog({ labelOf }) {
   const body = h('div', { class: 'usage' });
   const periods = h('div', { class: 'periods', role: 'group', 'aria-label': 'Period' });
@@ -38,7 +38,7 @@ async function fill(body, days, labelOf) {
   body.setAttribute('aria-busy', 'true');
   try {
     const usage = await api.usage({ from, to });
-    if (!usage.items.length) body.replaceChildren(h('p', { class: 'nothing' }, 'Nothing was used in these days.'));
+    if (!usage.items.length) body.replaceChildren(h('p', { class: 'nothing' }, 'No usage in this period.'));
     else body.replaceChildren(...pages(usage, daysBetween(from, days), labelOf));
   } catch (problem) {
     const again = h('button', { type: 'button', class: 'link', onclick: () => fill(body, days, labelOf) }, 'Try again');
@@ -75,7 +75,7 @@ function groups(items, key) {
 
 // --- the picture ---------------------------------------------------------------------------------------------------
 
-// Bars of days, in layers of models; the tables below say the same in numbers.
+// A bar for each day, in layers of models. The tables below have the numbers.
 function plot(items, days, colours, labelOf) {
   const byDay = groups(items, ({ day }) => day);
   const tallest = Math.max(...[...byDay.values()].map((of) => sum(of, tokens)), 1);
@@ -127,7 +127,7 @@ function element(tag, attributes) {
 
 // --- the numbers ---------------------------------------------------------------------------------------------------
 
-const COLUMNS = ['Answers', 'Read', 'Written', 'Cost'];
+const COLUMNS = ['Answers', 'Input', 'Output', 'Cost'];
 
 function table(label, first, rows) {
   const heads = [first, ...COLUMNS].map((column) => h('th', { scope: 'col' }, column));
@@ -149,7 +149,7 @@ const row = (first, items) =>
     h('td', {}, costOf(items)),
   );
 
-// Days of one model may have been paid in different currencies, or not at all.
+// The days of one model may have prices in different currencies, or none.
 function costOf(items) {
   const paid = groups(items.filter(({ cost }) => cost !== null), ({ currency }) => currency);
   return [...paid].map(([currency, of]) => amounts(currency)(sum(of, ({ cost }) => Number(cost)))).join(' + ') || '–';

@@ -1,5 +1,4 @@
-"""Bugs built in on purpose: for each, where it shows, and the rules of the checker that must find it.
-
+"""Bugs built in on purpose, each with the scenario that shows it and the rules of the checker that must find it.
 The rig starts ``tests.chaos.plants.worker`` and ``tests.chaos.plants.web`` instead of the real doors; they plant the
 bug named by CHAOS_PLANT (bugs.py) and then load the real application. Production code has no switch.
 """
@@ -8,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.chaos import faults, scenarios
+from tests.chaos import faults, scenarios, targets
 from tests.chaos.evidence import Allowed
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
+from tests.chaos.rig import Build
 from tests.chaos.scenarios import Scenario
 
-# Tokens of an answer that outlives a freeze: whoever was frozen still has something to say then.
+# Tokens of an answer that outlives a freeze: the frozen worker still has tokens to send afterwards.
 LONG = 450
-# Whatever the bug does to an answer, one of these sees it.
+# At least one of these rules sees any damage to an answer.
 TEXT = ("order", "one_meaning", "archived", "rewinds", "final_text", "provenance", "polls")
 
 
@@ -31,10 +31,12 @@ class Plant:
     rules: tuple[str, ...]
 
 
-def _short(name: str, strike: Callable[[Strike], Awaitable[None]], **plan: object) -> Scenario:
-    settings = {"generations": 6, "tokens": 200, "cancels": 0.0, **plan}
-    allowed = Allowed(footprint=False)
-    return Scenario(100, name, "", strike, plan=Plan(**settings), allowed=allowed, patience=15)  # type: ignore[arg-type]
+def _short(
+    name: str, strike: Callable[[Strike], Awaitable[None]], settings: dict[str, str] | None = None, **plan: object
+) -> Scenario:
+    wanted = {"generations": 6, "tokens": 200, "cancels": 0.0, **plan}
+    allowed, build = Allowed(footprint=False), Build(settings=settings or {})
+    return Scenario(100, name, "", strike, Plan(**wanted), build, allowed, patience=15)  # type: ignore[arg-type]
 
 
 async def _zombie(strike: Strike) -> None:
@@ -44,7 +46,7 @@ async def _zombie(strike: Strike) -> None:
 
 async def _overtaken_zombie(strike: Strike) -> None:
     await strike.under_way(0.02)
-    # Who begins a revision that is there already has to come past its end before anybody sees anything.
+    # A worker that opens an existing revision must pass the revision's end before a reader sees its tokens.
     await faults.freeze_worker(strike, strike.lease, overtaken=8)
 
 
@@ -52,13 +54,27 @@ async def _zombie_then_loss(strike: Strike) -> None:
     """A zombie writes once more; then log and owner are lost, and only checkpoints are left."""
     await strike.under_way(0.1)
     await faults.freeze_worker(strike, strike.lease + 3)
-    # Some heartbeats: one of them saves what the zombie has.
+    # The time of some heartbeats; one of them saves the zombie's text.
     await asyncio.sleep(4)
     await faults.flush_redis(strike)
     for worker in strike.rig.workers:
-        strike.rig.note("worker killed", worker.name)
-        worker.kill()
+        await faults.end_worker(strike, worker)
     await asyncio.sleep(0.5)
+
+
+async def _mended_log_then_death(strike: Strike) -> None:
+    """A worker dies after the log was lost and rebuilt. The text of the rebuilt log may not be taken back."""
+    await strike.under_way(0.05)
+    await faults.kill_redis(strike, 0.2, 20_000)
+    await asyncio.sleep(12)
+    await faults.kill_worker(strike)
+    await strike.later(4, 6)
+    await faults.kill_worker(strike)
+
+
+async def _refusal(strike: Strike) -> None:
+    await strike.under_way(0.05)
+    await targets.refuse(strike, 12)
 
 
 async def _lost_replies(strike: Strike) -> None:
@@ -77,9 +93,31 @@ PLANTS: dict[str, Plant] = {
         _short("zombie, then loss", _zombie_then_loss, tokens=LONG),
         ("one_meaning", "final_text", "provenance", "polls"),
     ),
+    "log-not-read": Plant(
+        "a takeover does not look into Redis",
+        # Workers checkpoint seldom, so that much text is in the log alone.
+        _short("mended log, then death", _mended_log_then_death, {"CHECKPOINT_SECONDS": "3"}, tokens=LONG),
+        ("rewinds",),
+    ),
     "cancel-not-stored": Plant(
         "a cancel is known only to the process that was asked",
         _short("cancels", scenarios.calm, cancels=1.0, cancel_within=(1.0, 4.0)),
         ("cancels",),
+    ),
+    "breaker-stays-closed": Plant(
+        "failures of a target are not counted",
+        replace(
+            _short(
+                "first target refuses",
+                _refusal,
+                generations=40,
+                ramp=20.0,
+                tokens=60,
+                cancels=0.0,
+                models=lambda i: targets.FALLBACK,
+            ),
+            build=Build(two_targets=True),
+        ),
+        ("breakers",),
     ),
 }

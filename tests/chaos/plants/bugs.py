@@ -24,7 +24,7 @@ def no_fence() -> None:
     from app.config import Settings
     from app.services.leases import Leases
 
-    # Nothing else tells it either, so that it does not depend on the moment whether it writes.
+    # The other signs of a lost lease are off too, so that the zombie writes at any moment.
     Settings.self_fence_seconds = property(lambda self: 1e9)  # type: ignore[assignment,method-assign]
     renew = Leases.renew
 
@@ -42,18 +42,22 @@ def automatic_ids() -> None:
 
 
 def done_before_commit() -> None:
-    from worker.runner import Runner
+    from app.domain.events import Done, encode
+    from app.domain.transcript import digest
+    from worker.revision import Revisions
 
-    commit = Runner._finish
+    commit = Revisions._finish
 
-    async def finish(self: Any, run: Any, draft: Any, ending: Any) -> bool:
+    async def finish(self: Any, run: Any, draft: Any, ending: Any) -> None:
         draft.seal()
-        await self._outbox.finish(draft, self._finisher._done(draft.transcript, ending), 2)
+        sha256 = digest(draft.transcript.text)
+        done = Done(ending.status, ending.finish_reason, ending.usage, sha256, ending.error)
+        await self._drafts.outbox.finish(draft, encode(done), 2)
         await asyncio.sleep(1.5)
         draft.payloads.pop()
-        return await commit(self, run, draft, ending)
+        await commit(self, run, draft, ending)
 
-    Runner._finish = finish  # type: ignore[method-assign]
+    Revisions._finish = finish  # type: ignore[method-assign]
 
 
 def no_new_epoch() -> None:
@@ -70,7 +74,7 @@ def checkpoint_without_epoch() -> None:
         "renew",
         ("g.id = given.id AND g.epoch = given.epoch AND", "g.id = given.id AND"),
         ('RETURNING g.id"', 'RETURNING g.id, g.epoch"'),
-        ("_save(tx, fresh)", "_save(tx, _under_the_open_epoch(fresh, rows))"),
+        ("checkpoints.append(tx, fresh)", "checkpoints.append(tx, _under_the_open_epoch(fresh, rows))"),
     )
 
     def under_the_open_epoch(checkpoints: Any, rows: Any) -> list[Any]:
@@ -78,6 +82,27 @@ def checkpoint_without_epoch() -> None:
         return [replace(c, lease=replace(c.lease, epoch=epochs[c.lease.generation_id])) for c in checkpoints]
 
     leases.__dict__["_under_the_open_epoch"] = under_the_open_epoch
+
+    # The log's refusal, the other sign of a lost lease, is not obeyed: the zombie saves at every heartbeat.
+    from worker.outbox import Outbox
+
+    obey = Outbox._obey
+
+    def obey_all_but_the_fence(self: Any, draft: Any, answer: Any, now: float) -> None:
+        if answer.verdict != "FENCED":
+            obey(self, draft, answer, now)
+
+    Outbox._obey = obey_all_but_the_fence  # type: ignore[method-assign]
+
+
+def log_not_read() -> None:
+    from app.services.takeover import Takeover
+
+    def nothing(self: Any, lease: Any, until: float) -> Any:
+        return [], True
+
+    assert inspect.isfunction(Takeover._earlier)
+    Takeover._earlier = nothing  # type: ignore[method-assign]
 
 
 def cancel_not_stored() -> None:
@@ -87,12 +112,18 @@ def cancel_not_stored() -> None:
     _rewrite(leases, "claim_to_cancel", ("cancel_at = coalesce(cancel_at, now()), ", ""))
 
     def cancel(self: Any, user: Any, generation_id: str) -> Any:
-        """Acknowledged, and the process is gone before it has finished: what is not stored nobody knows."""
+        """Acknowledge the cancel without storing it, as a process that dies right after its reply."""
         with self._database.user(user.id) as tx:
-            leases.claim_to_cancel(tx, generation_id, "cancel", self._lease)
+            leases.claim_to_cancel(tx, generation_id, self._lease)
         return self.get(user, generation_id)
 
     Generations.cancel = cancel  # type: ignore[method-assign]
+
+
+def breaker_stays_closed() -> None:
+    from worker.shared_breakers import SharedBreakers
+
+    SharedBreakers.report = lambda *_: None  # type: ignore[assignment,method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {
@@ -101,7 +132,9 @@ BUGS: dict[str, Callable[[], None]] = {
     "done-before-commit": done_before_commit,
     "no-new-epoch": no_new_epoch,
     "checkpoint-without-epoch": checkpoint_without_epoch,
+    "log-not-read": log_not_read,
     "cancel-not-stored": cancel_not_stored,
+    "breaker-stays-closed": breaker_stays_closed,
 }
 
 

@@ -1,4 +1,4 @@
-"""The routes of the AI SDK, asked as its transport asks them."""
+"""The routes of the AI SDK, requested in the form of its transport."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from .conftest import Hand, Person, row_counts
 
 
 def said(words: str, name: str | None = None, role: str = "user") -> dict[str, Any]:
-    """A UIMessage."""
+    """A UIMessage with one part of text."""
     return {"id": name or uuid4().hex[:16], "role": role, "parts": [{"type": "text", "text": words}]}
 
 
 def output(value: Any) -> dict[str, Any]:
-    """An answer of which the client has run a tool."""
+    """An assistant's message with the output of a tool that the client has run."""
     call = {"type": "dynamic-tool", "toolName": "t", "toolCallId": "c", "state": "output-available", "input": {}}
     return {"id": "m", "role": "assistant", "parts": [{**call, "output": value}]}
 
 
 def send(person: Person, chat: str, *messages: dict[str, Any], **body: Any) -> TestResponse:
-    """What sendMessage posts."""
+    """Post a chat in the form of the SDK's sendMessage."""
     return person.post("/api/chat", json={"id": chat, "messages": list(messages), "trigger": "submit-message", **body})
 
 
 def read(answer: TestResponse) -> Client:
-    """The whole body, as the client understands it."""
+    """Read the whole body with the client of the AI SDK's protocol."""
     assert answer.status_code == 200, answer.text
     return Client().read(answer.get_data(), resumed=True)
 
 
 def begun(answer: TestResponse) -> dict[str, Any]:
-    """The start chunk; the rest is not waited for."""
+    """The start chunk of a stream. The rest of the stream is not read."""
     assert answer.status_code == 200, answer.text
     start: dict[str, Any] = chunks(next(iter(answer.response)))[0]
     assert start["type"] == "start"
@@ -59,13 +59,13 @@ def content(person: Person, generation_id: str) -> dict[str, Any]:
 
 
 def thread(person: Person, chat: str) -> list[tuple[str, str]]:
-    """Role and text of each message, as useChat would begin with them."""
+    """Role and text of each message in the history that useChat loads."""
     shown = person.get(f"/api/chat/{chat}").json["messages"]
     return [(m["role"], "".join(p["text"] for p in m["parts"] if p["type"] == "text")) for m in shown]
 
 
 def ask_and_answer(person: Person, resources: Resources, chat: str, question: dict[str, Any], *words: str) -> str:
-    """A whole exchange; the generation's id."""
+    """Send a question and answer it with these words. Returns the generation's id."""
     made = generation_of(send(person, chat, question))
     Hand(resources, made).run(*words)
     return made
@@ -311,7 +311,7 @@ def test_an_answer_goes_on_when_the_client_has_run_its_tools(alice: Person, reso
     answer = read(alice.get(f"/api/chat/{chat}/stream")).answer
     assert answer["parts"][-1]["state"] == "input-available"
 
-    # addToolOutput, and sendAutomaticallyWhen it is complete.
+    # The client's addToolOutput, and the request of its sendAutomaticallyWhen.
     answer["parts"][-1] |= {"state": "output-available", "output": {"sky": "blue"}}
     posted = send(alice, chat, question, answer, messageId=answer["id"])
     start = begun(posted)

@@ -1,4 +1,4 @@
-"""One branch of a conversation: the way to a message, and on to the newest that follows it."""
+"""One branch of a conversation: the path up to a message, and on to the newest message that follows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Hand, Person
 
 @pytest.fixture
 def tree(alice: Person, resources: Resources) -> dict[str, str]:
-    """one ─ 1a ─ two ─ 2a, 2b; and two edited: TWO ─ 2c. Names of messages, and "conversation"."""
+    """The ids of a tree's messages by their text, and of its "conversation": one ─ 1a ─ two ─ 2a, 2b; 1a ─ TWO ─ 2c."""
     made = alice.start("one")
     ids = {"conversation": made["conversation"]["id"], "one": made["message"]["message_id"]}
 
@@ -83,3 +83,18 @@ def test_what_is_not_in_this_conversation_is_not_there(alice: Person, bob: Perso
     assert bob.get(path_of(tree), query_string={"branch": tree["one"]}).status_code == 404
     refused = alice.get(path_of(tree), query_string={"branch": "nonsense"})
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "branch")
+
+
+@pytest.mark.parametrize(
+    ("name", "branch"),
+    [
+        ("1a", ["one", "1a", "two", "2b"]),
+        ("2a", ["one", "1a", "two", "2a"]),
+        ("TWO", ["one", "1a", "TWO", "2c"]),
+    ],
+)
+def test_a_branch_is_exported_as_it_is_read(alice: Person, tree: dict[str, str], name: str, branch: list[str]):
+    path = f"/api/v1/conversations/{tree['conversation']}/export"
+    text = alice.get(path, query_string={"format": "md", "branch": tree[name]}).text
+    said = {"one", "1a", "two", "TWO", "2a", "2b", "2c"}
+    assert [line for line in text.splitlines() if line in said] == branch

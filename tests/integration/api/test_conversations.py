@@ -1,4 +1,4 @@
-"""Conversations: list, page, change, delete, read; and the walls between people."""
+"""Conversations: list, page, change, delete and read them; a user reaches no conversation of another user."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_nothing_can_be_written_in_somebody_elses_name(alice: Person, bob: Perso
 
 def test_without_a_name_there_are_no_rows_and_the_role_has_no_way_round(alice: Person, resources: Resources):
     alice.start()
-    with resources.database.engine.begin() as tx:
+    with resources.database.without_user() as tx:
         assert tx.execute(text("SELECT current_user")).scalar_one() == "unbroken_app"
         for table in OWNED:
             assert tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0

@@ -1,4 +1,4 @@
-"""Whom browsers let in from other origins: whom the deployment names, and nobody by itself."""
+"""CORS: responses allow the origins that the deployment names, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STREAM = "/api/v1/generations/00000000-0000-7000-8000-000000000000/stream"
 
 
 def preflight(client: FlaskClient, path: str, method: str, origin: str = ORIGIN) -> TestResponse:
-    """What a browser asks before a request that is not a simple one. It never has a token."""
+    """The preflight request that a browser sends. It has no token."""
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
@@ -52,12 +52,12 @@ def test_a_named_origin_may_ask_everything_with_every_header(make_app: Any, meth
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_answers_refusals_and_streams_can_be_read_with_their_ids(make_app: Any):
+def test_answers_refusals_and_streams_can_be_read_with_their_ids(make_app: Any, of_workers: Any):
     app = make_app(cors_origins=ORIGIN)
     person = Person(app.test_client(), "elsewhere", {"Origin": ORIGIN})
     made = person.start()
     generation = made["generation"]["id"]
-    Hand(app.extensions["unbroken"].resources, generation).run("Once ")
+    Hand(of_workers(app), generation).run("Once ")
     stream = person.get(f"/api/v1/generations/{generation}/stream")
     assert b"Once " in stream.data
     answers = (stream, person.get(f"/api/v1/generations/{generation}"), person.get("/api/v1/nothing"))

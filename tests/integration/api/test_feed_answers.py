@@ -1,4 +1,4 @@
-"""The feed of everything together with the answers that are being made: one connection, each event once, in order."""
+"""A user's feed together with the running answers: one connection carries each event once, in order."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.api.process import WebProcess
+from app.api.web_process import WebProcess
 from app.domain.events import Token
-from app.relay import strands
+from app.relay import substreams, topics
 from app.wiring import Resources
 from tests.integration.api.conftest import Hand, Person
 from tests.integration.api.test_feeds import Said, following, up_to
@@ -21,7 +21,7 @@ FEED = "/api/v1/feed?generations=live"
 
 
 def of_answers(feed: Iterator[Said], ends: int) -> list[dict[str, Any]]:
-    """What comes of answers, up to the end of so many of them."""
+    """The events of answers in a feed, up to the end of this many answers."""
     seen = []
     while ends:
         said = next(feed)
@@ -34,12 +34,27 @@ def of_answers(feed: Iterator[Said], ends: int) -> list[dict[str, Any]]:
 
 
 def heard(seen: list[dict[str, Any]], generation_id: str) -> list[str]:
-    """The positions of one answer's events, in the order they came."""
+    """The cursors of one answer's events, in the order of their arrival."""
     return [one["cursor"] for one in seen if one["generation_id"] == generation_id and one["type"] != "open"]
 
 
 def text(seen: list[dict[str, Any]], generation_id: str) -> str:
     return "".join(one["content"] for one in seen if one["generation_id"] == generation_id and one["type"] == "token")
+
+
+@pytest.mark.parametrize("ahead", ["1-3", "1-9"])
+def test_an_answer_that_ends_at_a_position_the_client_named_gets_its_end(
+    alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
+    generation_id = alice.start("one")["generation"]["id"]
+    hand = Hand(resources, generation_id)
+    hand.say(Token("a"))
+    with following(alice, f"{FEED}&after={generation_id}:{ahead}") as feed:
+        up_to(feed, "replay.end")
+        hand.finish()
+        seen = of_answers(feed, ends=1)
+    assert heard(seen, generation_id) == ["1-3"]
 
 
 def test_one_connection_carries_the_feed_and_two_answers_at_once(alice: Person, resources: Resources) -> None:
@@ -100,7 +115,7 @@ def test_who_comes_back_gets_each_event_once_across_connections(alice: Person, r
             said = next(feed)
             last = said.id or last
             seen += [said.data] if said.name == "generation.event" else []
-    # One goes on, one ends, and one is left alone while nobody listens.
+    # While no client follows, one answer continues, one ends, and one does nothing.
     hands[0].say(Token("later "))
     hands[1].say(Token("at last "))
     hands[1].finish()
@@ -154,8 +169,8 @@ def test_an_answer_that_has_ended_leaves_the_connection(
         hand.run("ok")
         of_answers(feed, ends=1)
         channel = resources.log.keys(hand.id).channel
-        until(lambda: process.live.hub._topics[channel].readers == 0)
-        # Nor does it come back with what is told of it later.
+        until(lambda: process.live.hub.registry.topics[channel].readers == 0)
+        # A later change in the feed does not bring it back.
         alice.start("two")
         assert [said.name for said in up_to(feed, "message.new")].count("generation.event") == 0
 
@@ -163,7 +178,7 @@ def test_an_answer_that_has_ended_leaves_the_connection(
 def test_more_answers_than_a_connection_carries_at_once_take_their_turns(
     alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strands, "MOST_CARRIED", 2)
+    monkeypatch.setattr(substreams, "MOST_CARRIED", 2)
     early = [Hand(resources, alice.start(f"early {n}")["generation"]["id"]) for n in range(3)]
     with following(alice, FEED) as feed:
         up_to(feed, "replay.end")

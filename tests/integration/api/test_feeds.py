@@ -1,4 +1,4 @@
-"""Feeds: what was missed, then what happens, numbered without a gap."""
+"""Feeds: missed changes, then live ones, numbered without a gap."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from flask.testing import FlaskClient
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.test import TestResponse
 
-from app.eventlog import presence as shared_presence
-from app.eventlog.bell import Bell
-from app.eventlog.presence import PresenceBook
-from app.relay import shelf
-from app.relay.stream import StreamBroken
+from app.eventlog import expiring_members
+from app.eventlog.expiring_members import ExpiringMembers
+from app.eventlog.feed_notifier import FeedNotifier
+from app.relay import topics
+from app.relay.event_stream import StreamBroken
 from app.wiring import Resources
 from dev.server import free_port
 from tests.integration.api.conftest import Hand, Person, token
@@ -39,14 +39,14 @@ class Said:
 
 @contextmanager
 def following(person: Person, path: str, *, presence: bool = False, **options: Any) -> Iterator[Iterator[Said]]:
-    """The events of a feed, as they come; ``presence`` comes when it likes, and only for who asks for it."""
+    """The events of a feed in the order of their arrival. Presence has no fixed place; it is included on request."""
     answer = person.get(path, **options)
     assert answer.status_code == 200, answer.text
     feed = parsed(answer, presence=presence)
     try:
         yield feed
     finally:
-        # Also what iterates over it: the connection lives as long.
+        # The iterator is closed, too: it keeps the connection open.
         feed.close()
         answer.close()
 
@@ -68,7 +68,7 @@ def parsed(answer: TestResponse, *, presence: bool = False) -> Generator[Said, N
 
 
 def up_to(feed: Iterator[Said], name: str) -> list[Said]:
-    """Everything up to the first event of this name, and that one."""
+    """The events of a feed up to the first one of this name, with that one."""
     seen = []
     for said in feed:
         seen.append(said)
@@ -312,7 +312,7 @@ def test_a_feed_counts_as_a_stream_of_its_user(make_app: Any) -> None:
         with alice.get("/api/v1/feed") as answer:
             return answer.status_code == 200
 
-    # Who has gone is taken off the list a moment later.
+    # The place of a stream that has ended is released a moment later.
     until(has_room)
 
 
@@ -339,17 +339,17 @@ def test_those_who_follow_a_conversation_are_told_how_many_they_are(alice: Perso
 
 def test_who_has_died_is_not_counted_for_long_and_no_key_stays(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = redis.Redis.from_url(redis_url, socket_timeout=30)
-    book = PresenceBook(client, "test", Bell(client, "test"))
-    assert book.count("c", ["dead"]) == (1, 0)
-    assert book.count("c", ["alive"]) == (2, 1)
+    book = ExpiringMembers.of_feeds(client, "test")
+    assert book.renew("c", ["dead"]) == (1, 0)
+    assert book.renew("c", ["alive"]) == (2, 1)
     assert client.pttl("test:{c}:presence") > 0
-    monkeypatch.setattr(shared_presence, "TTL_SECONDS", 0.3)
-    book.count("c", ["dead"])
+    monkeypatch.setattr(expiring_members, "TTL_SECONDS", 0.3)
+    book.renew("c", ["dead"])
     sleep(0.4)
-    monkeypatch.setattr(shared_presence, "TTL_SECONDS", 60)
-    assert book.count("c", ["alive"])[0] == 1
-    monkeypatch.setattr(shared_presence, "TTL_SECONDS", 0.3)
-    book.count("c", ["alive"])
+    monkeypatch.setattr(expiring_members, "TTL_SECONDS", 60)
+    assert book.renew("c", ["alive"])[0] == 1
+    monkeypatch.setattr(expiring_members, "TTL_SECONDS", 0.3)
+    book.renew("c", ["alive"])
     sleep(0.4)
     assert client.keys("test:*") == []
 
@@ -365,8 +365,8 @@ def test_without_redis_a_feed_is_served_from_postgresql(make_app: Any) -> None:
 
 
 def test_a_ring_nobody_heard_is_made_up_for(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bell, "ring", lambda self, keys: None)
-    monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(FeedNotifier, "notify", lambda self, keys: None)
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
     alice = Person(make_app().test_client(), "alice")
     conversation_id = alice.start()["conversation"]["id"]
     with following(alice, events_of(conversation_id) + "?from_seq=2", presence=True) as feed:

@@ -1,4 +1,4 @@
-"""Starting, looking, polling, cancelling: the native API's objects."""
+"""The native API's generations: start, read, poll and cancel."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import hashlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import event
 
+from app.api.web_process import WebProcess
 from app.config import Settings
 from app.domain.events import Token
 from app.wiring import Resources
@@ -127,7 +130,7 @@ def test_a_poll_past_a_position_has_the_streams_events(alice: Person, resources:
     poll = alice.get(f"{path}?after=0-0").json
     assert [event["id"] for event in poll["events"]] == ["1-0", "1-1", "1-2"]
     assert poll["events"][1] == {"id": "1-1", "type": "token", "content": "a"}
-    # Content and events are of one moment, also where the checkpoint is behind the log.
+    # Content and events belong to one moment, also when the checkpoint is behind the log.
     assert (poll["cursor"], poll["content"]) == ("1-2", "ab")
     assert alice.get(f"{path}?after=1-2").json["events"] == []
     assert "events" not in alice.get(path).json
@@ -240,3 +243,31 @@ def test_regenerating_and_editing_make_branches(alice: Person, resources: Resour
     assert edited.status_code == 202, edited.text
     assert edited.json["message"]["content"] == "second"
     assert edited.json["conversation"]["id"] == made["conversation"]["id"]
+
+
+def test_a_client_that_waits_is_told_that_its_turn_comes_nearer(alice: Person):
+    earlier, waiting = alice.start("one"), alice.start("two")
+    path = f"/api/v1/generations/{waiting['generation']['id']}"
+    before = alice.get(path)
+    assert alice.get(path, headers={"If-None-Match": before.headers["ETag"]}).status_code == 304
+    assert alice.post(f"/api/v1/generations/{earlier['generation']['id']}/cancel").status_code == 200
+    after = alice.get(path, headers={"If-None-Match": before.headers["ETag"]})
+    assert after.status_code == 200
+    assert after.json["queue_position"] < before.json["queue_position"]
+
+
+def test_a_message_is_accepted_and_answered_in_one_transaction(process: WebProcess, alice: Person):
+    alice.start("the first one of this user", model="offline")
+    begun: list[str] = []
+
+    def look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("BEGIN"):
+            begun.append(statement)
+
+    event.listen(process.resources.database.engine, "before_cursor_execute", look)
+    try:
+        made = alice.start("the second one", model="offline")["generation"]
+    finally:
+        event.remove(process.resources.database.engine, "before_cursor_execute", look)
+    assert len(begun) == 1, begun
+    assert made == alice.get(f"/api/v1/generations/{made['id']}").json

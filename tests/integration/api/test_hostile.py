@@ -1,4 +1,4 @@
-"""What must be refused: each with the right status, a problem that names the field, and nothing written."""
+"""Invalid requests are refused with the right status and a problem that names the field, and nothing is written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from app.api.representations.models import ModelList
 from app.wiring import Resources
 
 from .conftest import Person, row_counts
@@ -19,7 +20,7 @@ UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
 
 def is_problem(answer: Any, status: int, field: str | None = None) -> bool:
-    """Whether an answer refuses in the one form there is."""
+    """True for a refusal in the form of a problem."""
     assert answer.status_code == status, answer.text
     assert answer.content_type == "application/problem+json"
     body = answer.json
@@ -47,7 +48,7 @@ BODIES: list[tuple[str, Any, int, str | None]] = [
     ("NUL", {"message": "a\0b"}, 422, "message"),
     ("half a surrogate pair", {"message": "a\ud800b"}, 422, "message"),
     ("an unknown field", {"message": "hi", "mesage": "hi"}, 422, "mesage"),
-    ("a webhook, which does not exist yet", {"message": "hi", "webhook_url": "http://localhost"}, 422, "webhook_url"),
+    ("a webhook without TLS", {"message": "hi", "webhook_url": "http://localhost"}, 422, "webhook_url"),
     ("a conversation that is no id", {"message": "hi", "conversation_id": "1"}, 422, "conversation_id"),
     ("a conversation that is a number", {"message": "hi", "conversation_id": 1}, 422, "conversation_id"),
     ("a parent that is no id", {"message": "hi", "parent_id": "'; drop table"}, 422, "parent_id"),
@@ -155,7 +156,7 @@ def test_a_bad_position_in_the_header_is_refused_by_name(alice: Person):
 
 
 def list_cursor(at: str) -> str:
-    """A cursor of a list as we write it, with a time of one's own."""
+    """A cursor of a list in the service's form, with the given time."""
     return base64.urlsafe_b64encode(f"{at} {UNKNOWN}".encode()).decode().rstrip("=")
 
 
@@ -308,9 +309,7 @@ def test_options_do_not_fail(anybody: FlaskClient):
 
 
 def test_a_mistake_of_ours_shows_no_traces(alice: Person, monkeypatch: pytest.MonkeyPatch):
-    import app.api.account as account
-
-    monkeypatch.setattr(account.render, "offers", lambda found: 1 / 0)
+    monkeypatch.setattr(ModelList, "of", lambda found: 1 / 0)
     answer = alice.get("/api/v1/models")
     assert is_problem(answer, 500)
     assert "division" not in answer.text

@@ -1,4 +1,4 @@
-"""How often one may ask: exact, per person, over all processes, and also without Redis."""
+"""Rate limits are exact, for each user, over all processes, and also without Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.api.process import EXTENSION
+from app.api.web_process import EXTENSION
 from dev.valkey import Valkey
 
 from .conftest import Hand, Person
@@ -66,6 +66,13 @@ def test_generations_and_reads_have_limits_of_their_own(make_app: Any):
     assert person.post("/api/v1/auth/check").status_code == 204
 
 
+def test_imports_have_a_limit_of_their_own(make_app: Any):
+    person = Person(make_app(ratelimit_imports="1/minute").test_client(), "mover")
+    path = "/api/v1/conversations/import"
+    assert [person.post(path, json={}).status_code for _ in range(2)] == [422, 429]
+    assert person.post(START, json={"message": "hi"}).status_code == 202
+
+
 def test_what_makes_no_sense_counts_and_who_asked_too_often_is_told_that_first(make_app: Any):
     person = Person(make_app(ratelimit_reads="2/minute").test_client(), "clumsy")
     nonsense = f"/api/v1/generations/{uuid4()}?after=nonsense"
@@ -73,41 +80,46 @@ def test_what_makes_no_sense_counts_and_who_asked_too_often_is_told_that_first(m
     assert person.get("/api/v1/generations/none").status_code == 429
 
 
-def test_who_has_all_their_streams_is_still_told_what_is_not_there_and_what_is_over(make_app: Any):
+def test_who_has_all_their_streams_is_still_told_what_is_not_there_and_what_is_over(make_app: Any, of_workers: Any):
     app = make_app(max_streams_per_user=1)
     process = app.extensions[EXTENSION]
     person = Person(app.test_client(), "watcher")
     over = person.start()["generation"]["id"]
-    hand = Hand(process.resources, over)
+    hand = Hand(of_workers(app), over)
     hand.run("a", "few", "words")
     end = person.get(f"/api/v1/generations/{over}").json["cursor"]
-    user = process.resources.accounts.user("watcher", None)
+    user = process.resources.users.user("watcher", None)
     for _ in range(3):
         assert person.get(f"/api/v1/generations/{uuid4()}/stream").status_code == 404
         assert person.get(f"/api/v1/generations/{over}/stream?after={end}").status_code == 204
-    held = process.live.places.take(user.id)
+    held = process.live.quota.acquire(user.id)
     assert person.get(f"/api/v1/generations/{uuid4()}/stream").status_code == 404
     assert person.get(f"/api/v1/generations/{over}/stream?after={end}").status_code == 204
     assert person.get(f"/api/v1/generations/{over}/stream").status_code == 429
-    process.live.places.leave(user.id, held)
+    process.live.quota.release(user.id, held)
     assert person.get(f"/api/v1/generations/{over}/stream").status_code == 200
 
 
-def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_app: Any):
+def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_app: Any, of_workers: Any):
     app = make_app(token_quota_per_day=16)
     talker, other = Person(app.test_client(), "talker"), Person(app.test_client(), "other")
+    workers = of_workers(app)
     # A finished answer of the hand uses eight tokens; one that runs has used none yet.
     for _ in range(2):
-        Hand(app.extensions[EXTENSION].resources, talker.start()["generation"]["id"]).run("some", "words")
+        Hand(workers, talker.start()["generation"]["id"]).run("some", "words")
     refused = talker.post(START, json={"message": "one more"})
-    assert (refused.status_code, refused.json["title"]) == (429, "Too much at once")
+    assert (refused.status_code, refused.json["title"]) == (429, "A budget is used up")
     assert "midnight UTC" in refused.json["detail"]
     seconds_of_a_day = 86_400
     assert 0 < int(refused.headers["Retry-After"]) <= seconds_of_a_day
+    embeddings = {"model": "m", "input": "x"}
+    refused = talker.post("/v1/embeddings", json=embeddings)
+    assert (refused.status_code, "midnight UTC" in refused.text) == (429, True)
+    assert "midnight UTC" not in other.post("/v1/embeddings", json=embeddings).text
     spoken = talker.get("/api/v1/conversations").json["items"]
     assert len(spoken) == 2
     other.start()
-    # What was used stays used.
+    # A deletion gives no usage back.
     talker.delete(f"/api/v1/conversations/{spoken[0]['id']}")
     assert talker.post(START, json={"message": "one more"}).status_code == 429
 
@@ -128,7 +140,7 @@ def test_without_redis_the_limit_holds_and_nothing_fails(make_app: Any, address:
     person = Person(app.test_client(), "unlucky")
     codes = [person.post(START, json={"message": f"{n}"}).status_code for n in range(5)]
     assert codes == [202, 202, 202, 429, 429]
-    # A Redis that says nothing is not waited for by each of them: that would be a second each time.
+    # The limiter does not wait for a silent Redis at each request: that would take 1 s each time.
     began = time.perf_counter()
     assert all(person.get("/api/v1/me").status_code == 200 for _ in range(60))
     assert time.perf_counter() - began < 30

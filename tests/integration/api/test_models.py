@@ -1,4 +1,4 @@
-"""Models: what everybody sees of them, what administrators change, and what becomes of those that are taken away."""
+"""Models: users list them and administrators change them. A removal deletes an unused one and disables a used one."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_a_new_model_is_there_for_everybody_with_what_concerns_them(admin: Perso
         "parameters": {"temperature": 0.5},
         "on_interruption": ["restart"],
         "tools": ["calculator"],
-        "price": {"input": "0.15", "output": 0.6, "currency": "EUR"},
+        "price": {"input": "0.15", "output": 0.6, "cached_input": "0.015", "currency": "EUR"},
     }
     made = admin.post(MODELS, json=body)
     assert (made.status_code, made.headers["Location"].endswith(f"{MODELS}/{name}")) == (201, True)
-    price = {"input": "0.15", "output": "0.6", "currency": "EUR"}
-    assert made.json == body | {"upstream_name": name, "price": price, "enabled": True}
+    price = {"input": "0.15", "output": "0.6", "cached_input": "0.015", "cache_write": None, "currency": "EUR"}
+    assert made.json == body | {"upstream_name": name, "targets": [], "price": price, "enabled": True}
     assert admin.get(f"{MODELS}/{name}").json == made.json
     assert made.json in admin.get(f"{MODELS}/all").json["items"]
     [seen] = [model for model in alice.get(MODELS).json["items"] if model["name"] == name]
@@ -74,7 +74,8 @@ def test_a_new_model_is_where_its_answer_says_whatever_it_is_called(admin: Perso
 
 def test_a_models_name_adds_no_header(admin: Person, name: str):
     made = admin.post(MODELS, json={"name": f"{name}\r\nX-Evil: 1", "provider": "offline"})
-    assert made.status_code == 201, made.text
+    assert made.status_code == 422, made.text
+    assert made.json["errors"][0]["field"] == "name"
     assert "X-Evil" not in made.headers
 
 
@@ -165,6 +166,15 @@ def test_one_that_was_used_is_switched_off_and_says_so(admin: Person, alice: Per
         ({"price": {"input": "1", "output": "1", "currency": "euro"}}, "price.currency"),
         ({"enabled": "yes"}, "enabled"),
         ({"extra": 1}, "extra"),
+        (
+            {"targets": [{"upstream": "offline", "name": "a"}, {"upstream": "nobody", "name": "b"}]},
+            "targets.1.upstream",
+        ),
+        ({"targets": [{"upstream": "offline"}]}, "targets.0.name"),
+        ({"targets": [{"upstream": "offline", "name": "a", "weight": 1}]}, "targets.0.weight"),
+        ({"targets": [{"upstream": "offline", "name": "a", "continuation": "guess"}]}, "targets.0.continuation"),
+        ({"targets": [{"upstream": "offline", "name": "a", "parameters": {"n": 2}}]}, "targets.0.parameters"),
+        ({"targets": [{"upstream": "offline", "name": "a"}] * 2}, "targets"),
     ],
 )
 def test_what_a_model_cannot_be_is_refused_by_name(admin: Person, name: str, spec: dict[str, Any], field: str):
@@ -174,6 +184,26 @@ def test_what_a_model_cannot_be_is_refused_by_name(admin: Person, name: str, spe
         refused = admin._ask(method, path, {"json": body})
         assert refused.status_code == 422, (method, refused.text)
         assert refused.json["errors"][0]["field"] == field, method
+
+
+def test_one_form_of_the_targets_takes_the_place_of_the_other(admin: Person, name: str):
+    put(admin, name, label="Two")
+    two = [
+        {"upstream": "offline-fast", "name": "a", "parameters": {"top_p": 0.5}, "continuation": None},
+        {"upstream": "offline", "name": "b", "parameters": {}, "continuation": "none"},
+    ]
+    changed = admin.patch(f"{MODELS}/{name}", json={"targets": two}).json
+    assert (changed["targets"], changed["provider"], changed["upstream_name"]) == (two, "offline-fast", "a")
+    assert admin.get(f"{MODELS}/{name}").json == changed
+    assert put(admin, **{**changed, "name": name}) == changed
+    assert admin.patch(f"{MODELS}/{name}", json={"label": "More"}).json == changed | {"label": "More"}
+    short = admin.patch(f"{MODELS}/{name}", json={"provider": "offline"}).json
+    assert (short["targets"], short["provider"]) == ([], "offline")
+
+
+def test_operators_see_the_breakers_of_upstreams(admin: Person, alice: Person):
+    assert admin.get("/api/v1/ops/upstreams").status_code == 200
+    assert alice.get("/api/v1/ops/upstreams").status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/m/maker%2Fmodel/new", "/m/maker%2Fmodel/c/0190a5b4", "/m/plain/new"])

@@ -1,7 +1,9 @@
-"""Operators see everybody's generations, without a word of them, and can stop, give up and try again."""
+"""Operators see all users' generations without their text, and can cancel, fail and requeue them."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,6 +11,8 @@ from flask_openapi3.openapi import OpenAPI
 
 from app.domain.events import Done, Mark, Token, decode
 from app.services.finishing import Ending
+from app.store import admin_generations
+from app.store.database import fetch
 from app.wiring import Resources
 from tests.integration.api.conftest import Hand, Person, token
 
@@ -34,7 +38,7 @@ def dead(resources: Resources, person: Person) -> str:
     return generation_id
 
 
-# Always the same: every process of the tests has to find the same tests.
+# A fixed id: all test processes have to collect equal tests.
 SOMETHING = "01930000-0000-7000-8000-000000000001"
 
 
@@ -75,6 +79,108 @@ def test_a_look_can_be_narrowed_and_turned_over(admin: Person, alice: Person, re
     assert [item["id"] for item in rest["items"]] == ids[:1]
     assert rest["next_cursor"] is None
     assert admin.get(f"{GENERATIONS}?status=lost").status_code == 422
+
+
+def listed(admin: Person, **filters: Any) -> list[str]:
+    return [item["id"] for item in admin.get(GENERATIONS, query_string=filters).json["items"]]
+
+
+def test_each_filter_finds_what_it_names(admin: Person, alice: Person, bob: Person, resources: Resources) -> None:
+    begun = datetime.now(UTC)
+    failed, waiting = dead(resources, alice), alice.start()["generation"]["id"]
+    other = bob.start()["generation"]["id"]
+    shown = admin.get(f"{GENERATIONS}/{failed}").json
+    assert listed(admin, user=shown["user_id"]) == listed(admin, user=alice.subject) == [waiting, failed]
+    assert listed(admin, user=alice.subject, worker="hand") == [failed]
+    assert listed(admin, user=alice.subject, model=shown["model"], status="error") == [failed]
+    assert listed(admin, user=alice.subject, model="no-such-model") == []
+    assert listed(admin, user="nobody-of-this-name") == []
+    assert listed(admin, request_id=shown["request_id"]) == [failed]
+    assert listed(admin, user=alice.subject, since=begun.isoformat()) == [waiting, failed]
+    assert listed(admin, user=alice.subject, since=(begun + timedelta(hours=1)).isoformat()) == []
+    assert listed(admin, user=alice.subject, until=begun.isoformat()) == []
+    assert listed(admin, user=bob.subject, stuck="false") == [other]
+    assert admin.get(f"{GENERATIONS}?since=yesterday").status_code == 422
+    first, last = "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"
+    assert listed(admin, user=alice.subject, since=first, until=last) == [waiting, failed]
+    assert listed(admin, user=alice.subject, since=last, until=first) == []
+    for strange in ("' OR true --", "%", "100%s", "{}", '"'):
+        assert listed(admin, user=strange) == listed(admin, model=strange, worker=strange, request_id=strange) == []
+
+
+def test_pages_go_through_live_and_ended_ones_alike(admin: Person, alice: Person, resources: Resources) -> None:
+    ids = [dead(resources, alice) if n % 2 else alice.start()["generation"]["id"] for n in range(5)]
+    found, cursor = list[str](), {}
+    while cursor is not None:
+        page = admin.get(GENERATIONS, query_string={"user": alice.subject, "limit": 2, **cursor}).json
+        found += [item["id"] for item in page["items"]]
+        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+    assert found == ids[::-1]
+
+
+def test_a_filter_that_matches_few_is_looked_through_in_bounded_pages(
+    admin: Person, alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_generations, "MOST_LOOKS", 2)
+    ids = [dead(resources, alice) for _ in range(5)]
+    wanted = admin.get(f"{GENERATIONS}/{ids[0]}").json["request_id"]
+    query: dict[str, Any] = {"user": alice.subject, "model": "no-such-model"}
+    pages = 0
+    while query.get("cursor", "") is not None:
+        page = admin.get(GENERATIONS, query_string=query).json
+        assert page["items"] == []
+        query["cursor"], pages = page["next_cursor"], pages + 1
+    assert pages == 3
+    assert listed(admin, request_id=wanted) == [ids[0]]
+
+
+def test_one_generation_has_its_line_of_life(admin: Person, alice: Person, resources: Resources) -> None:
+    generation_id = dead(resources, alice)
+    shown = admin.get(f"{GENERATIONS}/{generation_id}")
+    assert "secret" not in shown.text
+    assert "half an" not in shown.text
+    line = shown.json["timeline"]
+    assert [one["what"] for one in line] == ["queued", "claimed", "first_token", "checkpoint", "end"]
+    assert line[1]["worker"] == "hand"
+    assert line[-1]["detail"] == {"status": "error", "finish_reason": "error", "error": "upstream_error"}
+    assert shown.json["celery_id"] == generation_id
+    assert (shown.json["trace_id"], shown.json["trace_url"]) == (None, None)
+    assert shown.json["latency_ms"]["total"] >= 0
+    assert admin.get(f"{GENERATIONS}/{uuid4()}").status_code == 404
+
+
+def test_support_reads_a_text_and_its_user_sees_that(
+    app: OpenAPI, admin: Person, alice: Person, resources: Resources
+) -> None:
+    support = Person(app.test_client(), f"support-{uuid4().hex[:8]}")
+    support.headers["Authorization"] = f"Bearer {token(support.subject, role='support')}"
+    begun = alice.start("What is a tide?")["generation"]["id"]
+    hand = Hand(resources, begun)
+    hand.say(Token("A wave "))
+    hand.save()
+    path = f"{GENERATIONS}/{begun}/text"
+    assert support.post(path).status_code == 400
+    assert support.post(path, json={"reason": ""}).status_code == 422
+    assert alice.get("/api/v1/me/audit").json["items"] == []
+    shown = support.post(path, json={"reason": "Ticket 7"})
+    assert shown.json == {"content": "A wave ", "reasoning": "", "prompt": "What is a tide?"}
+    [row] = alice.get("/api/v1/me/audit").json["items"]
+    assert (row["action"], row["object_id"], row["details"]) == ("generation.text_read", begun, {"reason": "Ticket 7"})
+    assert support.post(f"{GENERATIONS}/{uuid4()}/text", json={"reason": "x"}).status_code == 404
+    for act in ("cancel", "fail", "requeue"):
+        assert support.post(f"{GENERATIONS}/{begun}/{act}").status_code == 403
+    assert support.get(GENERATIONS).status_code == 200
+    hand.finish()
+    assert support.post(path, json={"reason": "Ticket 7"}).json["content"] == "A wave "
+
+
+def test_the_reason_of_an_action_stands_in_the_audit(admin: Person, alice: Person) -> None:
+    generation_id = alice.start()["generation"]["id"]
+    assert admin.post(f"{GENERATIONS}/{generation_id}/fail", json={"reason": "It hangs."}).status_code == 200
+    [row] = admin.get(f"/api/v1/ops/audit?object={generation_id}").json["items"]
+    assert (row["action"], row["details"]) == ("generation.failed", {"reason": "It hangs."})
+    for wrong in ({"reason": "x" * 501}, {"reason": ""}, {"why": "x"}):
+        assert admin.post(f"{GENERATIONS}/{generation_id}/cancel", json=wrong).status_code == 422
 
 
 def test_what_nobody_renews_is_stuck(admin: Person, alice: Person, resources: Resources) -> None:
@@ -135,6 +241,19 @@ def test_a_dead_letter_is_tried_again_on_a_new_branch(admin: Person, alice: Pers
     hand.say(Token("whole"), Mark("stop", None))
     hand.finish()
     assert alice.get(f"/api/v1/generations/{again['id']}").json["content"] == "whole"
+
+
+def test_a_requeued_json_answer_has_the_schema_of_the_first(admin: Person, alice: Person, resources: Resources) -> None:
+    schema = {"type": "object", "properties": {"z": {"type": "integer"}, "a": {"type": "integer"}}, "required": ["z"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    generation_id = alice.start("x", model="offline", response_format=wanted)["generation"]["id"]
+    assert admin.post(f"{GENERATIONS}/{generation_id}/fail").status_code == 200
+    again = admin.post(f"{GENERATIONS}/{generation_id}/requeue")
+    assert again.status_code == 202, again.text
+    with resources.database.system() as tx:
+        sql = "SELECT parameters FROM generations WHERE id IN (:first, :second)"
+        first, second = fetch(tx, sql, first=generation_id, second=again.json["id"])
+    assert first == second
 
 
 def test_what_has_not_failed_is_not_requeued(admin: Person, alice: Person, resources: Resources) -> None:

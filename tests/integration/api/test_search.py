@@ -1,15 +1,21 @@
-"""Search: one's own words, newest first, with their places; and never anybody else's."""
+"""Search finds a user's own messages, newest first, with the places of the words, and never another user's."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.events import Token
+from app.domain.search_words import WIDE, Question, without_accents
+from app.store import search as search_store
+from app.store.database import fetch_one
 from app.wiring import Resources
 from tests.factories import add_conversation, add_message, owner
 
@@ -17,7 +23,7 @@ from .conftest import Hand, Person
 
 
 def search(person: Person, q: str, **query: Any) -> list[dict[str, Any]]:
-    """Every hit, page by page."""
+    """All hits of a search, read page by page."""
     found: list[dict[str, Any]] = []
     while True:
         answer = person.get("/api/v1/search", query_string={"q": q, **query})
@@ -101,7 +107,7 @@ def test_nobody_finds_what_others_said(alice: Person, bob: Person, resources: Re
 def test_pages_are_complete_also_behind_the_newest_thousand(
     alice: Person, module_database_url: str, indexed: Callable[[int], bool]
 ):
-    """Rare words are found by the index, common ones by looking; pages of both fit together, whatever is indexed."""
+    """The index finds rare words, and a scan finds common ones. Pages of both join without a gap or a repeat."""
     user = alice.get("/api/v1/me").json["id"]
     with owner(module_database_url) as cursor:
         conversation, _ = add_conversation(cursor, user)
@@ -132,7 +138,7 @@ def test_nobody_finds_what_others_said_long_ago(alice: Person, bob: Person, modu
 def test_a_users_first_messages_are_not_indexed_and_later_ones_are(
     alice: Person, bob: Person, resources: Resources, module_database_url: str
 ):
-    """What is in the index is written ahead word by word; somebody's first thousand messages need not be there."""
+    """Each indexed word costs bytes of WAL. The first thousand messages of a user need not be in the index."""
     earlier = ask(alice, resources, "an early question", "an early answer")
     with owner(module_database_url) as cursor:
         cursor.execute("UPDATE feeds SET seq = 2000 WHERE user_id = %s", (alice.get("/api/v1/me").json["id"],))
@@ -182,3 +188,91 @@ def test_other_cursors_and_missing_questions_are_refused(alice: Person):
     assert alice.get("/api/v1/search").status_code == 422
     assert alice.get("/api/v1/search?q=a&limit=51").status_code == 422
     assert alice.client.get("/api/v1/search?q=a").status_code == 401
+
+
+WIDE_TEXTS = {
+    "zh": "这是一个重要的提示：请在部署之前备份数据库。",
+    "ja": "東京の人口は約一千四百万人です。データを保存してください。",
+    "th": "กรุณาสำรองข้อมูลก่อนติดตั้งระบบ",
+    "ko": "데이터베이스를 백업하세요",
+    "fr": "Le café est fermé",
+    "mixed": "GPT模型很大",
+}
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("重要", {"zh"}),
+        ("备份", {"zh"}),
+        ("数据库", {"zh"}),
+        ("备份数据库", {"zh"}),
+        ("人口", {"ja"}),
+        ("保存", {"ja"}),
+        ("データ", {"ja"}),
+        ("ข้อมูล", {"th"}),
+        ("ติดตั้ง", {"th"}),
+        ("데이터베이스", {"ko"}),
+        ("백업", {"ko"}),
+        ("cafe", {"fr"}),
+        ("café", {"fr"}),
+        ("CAFÉ ferme", {"fr"}),
+        ("模型", {"mixed"}),
+        ("gpt", {"mixed"}),
+        ("GPT 很大", {"mixed"}),
+        ("重", {"zh"}),
+        ("大", {"mixed"}),
+        ("重要 or 人口", {"zh", "ja"}),
+        ("重要 -人口", {"zh"}),
+        ("重要 -数据库", set()),
+        ('"重要的提示"', {"zh"}),
+        ("要重", set()),
+        ("份备", set()),
+        ("重要 wide0x", set()),
+        ("wide0x 重要", set()),
+        ("-重要", {"ja", "th", "ko", "fr", "mixed"}),
+    ],
+)
+def test_words_of_every_script_are_found(alice: Person, q: str, found: set[str]):
+    ids = {alice.start(text)["message"]["message_id"]: name for name, text in WIDE_TEXTS.items()}
+    assert {ids[item["message_id"]] for item in search(alice, q) if item["message_id"] in ids} == found
+
+
+def test_what_was_found_is_marked_in_every_script(alice: Person):
+    for text in WIDE_TEXTS.values():
+        alice.start(text)
+    for q, marked in (("备份", ["备份"]), ("cafe", ["café"]), ("保存", ["保存"]), ("ข้อมูล", ["ข้อมูล"])):
+        [hit] = [item for item in search(alice, q) if item["message_id"]]
+        assert [hit["snippet"][begin:end] for begin, end in hit["highlights"]] == marked
+
+
+LETTERS = st.text(st.sampled_from("aZé ñ-重要提示備份ガが데이กรุ𠮷Ω½Åå\u0301\n。.1"), max_size=30)
+
+
+@given(LETTERS, st.data())
+def test_every_part_of_a_run_and_every_word_of_a_text_is_found(resources: Resources, text: str, data: st.DataObject):
+    runs = re.findall(f"[{WIDE}]+", without_accents(text))
+    words = re.findall(r"(?<!\S)[a-z]+(?!\S)", without_accents(text).lower())
+    if not runs + words:
+        return
+    part = data.draw(st.sampled_from(runs + words))
+    if part in runs:
+        begin = data.draw(st.integers(0, len(part) - 1))
+        part = part[begin : data.draw(st.integers(begin + 1, len(part)))]
+    question = Question(part)
+    with resources.database.without_user() as tx:
+        query = question.in_pairs(search_store.parse(tx, question.text).text)
+        sql = "SELECT to_tsvector('simple', searchable(:text)) @@ CAST(:query AS tsquery) AS found"
+        row = fetch_one(tx, sql, text=text, query=query)
+    assert row is not None
+    assert row.found, query
+
+
+@pytest.mark.parametrize("first", [0x4E00, 0x20000])
+def test_a_text_of_any_letters_has_room_for_its_words(resources: Resources, first: int):
+    """A text whose words PostgreSQL cannot hold could not be stored."""
+    letters = [chr(first + n % 20_000) + chr(first + n * 7 % 19_997) for n in range(100_000)]
+    with resources.database.without_user() as tx:
+        sql = "SELECT length(to_tsvector('simple', searchable(:text))) AS words"
+        for text in ("".join(letters), "é ".join(letters), "\u0344" * 100_000):
+            assert fetch_one(tx, sql, text=text) is not None

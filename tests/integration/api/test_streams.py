@@ -1,4 +1,4 @@
-"""Streams through the ordinary door of WSGI; the relay's own tests have the other one."""
+"""Streams over plain WSGI. The relay's own tests cover the streams of the hub."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import sseclient
 from werkzeug.test import TestResponse
 
-from app.api.process import EXTENSION
+from app.api.web_process import EXTENSION
 from app.config import Settings
 from app.domain.events import Token
+from app.relay import topics
 from app.wiring import Resources
 from tests.stack import until
 
@@ -22,7 +23,7 @@ from .conftest import Hand, Person, flush, token
 
 
 def events(answer: TestResponse) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Id and data of each event, by a parser that is not ours."""
+    """Id and data of each event, read by a foreign parser."""
     assert answer.status_code == 200, answer.text
     for event in sseclient.SSEClient(answer.response).events():
         yield event.id, json.loads(event.data)
@@ -76,7 +77,7 @@ def test_the_first_event_comes_at_once(alice: Person):
     began = time.perf_counter()
     stream = events(alice.post("/api/v1/generations", json={"message": "hi", "stream": True}))
     assert next(stream)[1]["type"] == "open"
-    # Nobody works here: it waited for nothing, not even for a heartbeat.
+    # No worker runs here. The first event waits for nothing, not even for a heartbeat.
     assert time.perf_counter() - began < 10
 
 
@@ -126,6 +127,25 @@ def test_at_the_end_there_is_nothing_left_and_that_is_said(alice: Person, resour
     Hand(resources, made["generation"]["id"]).run("x")
     assert alice.get(f"{path}?after={position}").status_code == 204
     assert alice.get(path, headers={"Last-Event-ID": position}).status_code == 204
+
+
+@pytest.mark.parametrize("position", ["1-4", "1-5", "1-9999"])
+@pytest.mark.parametrize("with_other", [False, True], ids=["alone", "beside another reader"])
+def test_a_position_at_which_the_log_then_ends_gets_the_end(
+    alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch, position: str, with_other: bool
+):
+    monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
+    made = alice.start()
+    path = f"/api/v1/generations/{made['generation']['id']}/stream"
+    hand = Hand(resources, made["generation"]["id"])
+    hand.say(Token("before "))
+    other = events(alice.get(path)) if with_other else iter(())
+    stream = events(alice.get(f"{path}?after={position}"))
+    assert next(stream)[1]["type"] == "open"
+    hand.say(Token("after"))
+    hand.finish()
+    assert [(identity, event["type"]) for identity, event in stream] == [("1-4", "done")]
+    assert [identity for identity, _ in other] == ([None, "1-0", "1-1", "1-2", "1-3", "1-4"] if with_other else [])
 
 
 def test_live_events_follow_the_replay(alice: Person, resources: Resources):
@@ -189,7 +209,7 @@ def test_no_session_is_open_while_a_stream_is(make_app: Any):
     streams = [events(person.get(path)) for _ in range(8)]
     for stream in streams:
         next(stream)
-    # Where a waiting answer stands in its queue is asked from time to time, beside the streams: for a moment.
+    # A thread beside the streams reads the queue positions of waiting answers from time to time, in a short session.
     pool = app.extensions[EXTENSION].resources.database.engine.pool
     until(lambda: pool.checkedout() == 0, what="every session given back")
     assert person.get("/api/v1/me").status_code == 200

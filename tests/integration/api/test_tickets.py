@@ -13,10 +13,10 @@ from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from app.api.application import create_app
-from app.api.process import EXTENSION
+from app.api.web_process import EXTENSION
 from app.config import Settings
 from app.domain.events import Token
-from app.logs import without_ticket
+from app.logs import without_secrets
 from app.wiring import Resources
 
 from .conftest import Hand, Person, flush, make_settings, token
@@ -32,13 +32,13 @@ def ticket(person: Person, **object_id: str) -> str:
 
 
 def opened(anybody: FlaskClient, path: str, text: str, **headers: str) -> TestResponse:
-    """As EventSource asks: with nothing but the address."""
+    """Open a stream like an EventSource: the ticket is in the address, and no token is sent."""
     sign = "&" if "?" in path else "?"
     return anybody.get(f"{path}{sign}ticket={text}", headers={**EVENTS, **headers})
 
 
 def age(resources: Resources, seconds: float) -> None:
-    """Let time pass for every ticket."""
+    """Make every ticket older by this many seconds."""
     with resources.database.system() as tx:
         statement = "UPDATE stream_tickets SET created_at = created_at - make_interval(secs => :seconds)"
         tx.execute(text(statement), {"seconds": seconds})
@@ -209,7 +209,7 @@ def test_nor_does_a_database_that_is_away():
 
 
 def come_back_in(answer: TestResponse) -> float:
-    """After how many seconds an EventSource asks again."""
+    """The seconds after which an EventSource reconnects, from the response's retry field."""
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
     line, _, rest = answer.get_data().partition(b"\n\n")
     assert not rest
@@ -222,7 +222,7 @@ def test_no_log_line_tells_a_ticket(alice: Person, anybody: FlaskClient, stream:
     opened(anybody, stream, text + "x")
     told = capfd.readouterr()
     assert text not in told.out + told.err
-    assert text not in without_ticket(f"GET {stream}?after=0-0&ticket={text} HTTP/1.1")
+    assert text not in without_secrets(f"GET {stream}?after=0-0&ticket={text} HTTP/1.1")
 
 
 def test_a_running_answer_is_followed_with_a_ticket(alice: Person, anybody: FlaskClient, resources: Resources):

@@ -1,4 +1,4 @@
-"""A conversation that leaves and comes back is the same; what is none is refused, and leaves nothing behind."""
+"""An exported conversation is imported without a change. An invalid document is refused, and leaves no rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from flask_openapi3.openapi import OpenAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from app.domain.events import Token, Tool
 from app.wiring import Resources
@@ -37,13 +38,13 @@ ITEMS = st.one_of(
 
 
 def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of these fields."""
+    """A strategy for objects with some of these fields."""
     return st.fixed_dictionaries({}, optional=fields)
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """An exported conversation, with branches, as we would write it: what says nothing is left out."""
+    """An exported conversation with branches, in the service's form: empty fields are left out."""
     messages = []
     for number in range(1, draw(st.integers(1, 8)) + 1):
         earlier = st.integers(1, number - 1) if number > 1 else st.none()
@@ -90,7 +91,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def canonical(document: dict[str, Any]) -> dict[str, Any]:
-    """The same with every time as a point in time."""
+    """The document with each time as a datetime, so that equal times in different forms are equal."""
 
     def times(part: dict[str, Any]) -> dict[str, Any]:
         return {n: datetime.fromisoformat(v) if n.endswith("_at") and v else v for n, v in part.items()}
@@ -178,6 +179,16 @@ def test_markdown_is_one_branch_to_be_read(alice: Person, resources: Resources):
     assert "## offline-fast" in other
     assert "A **tick**." in other
     assert "tock" not in other
+
+
+def test_markdown_closes_a_code_block_that_a_message_leaves_open(alice: Person, resources: Resources):
+    made = alice.start("```\nmy log", model="offline-fast")
+    conversation = made["conversation"]["id"]
+    Hand(resources, made["generation"]["id"]).run("Here is code:\n\n```python\nfor i in x:")
+    alice.post("/api/v1/generations", json={"conversation_id": conversation, "message": "And?", "model": "offline"})
+    text = take(alice, conversation, format="md").text
+    headings = [token.tag for token in MarkdownIt("commonmark").parse(text) if token.type == "heading_open"]
+    assert headings == ["h1", "h2", "h2", "h2", "h2"]
 
 
 def test_what_is_not_there_or_not_ones_own_is_not_exported(alice: Person, bob: Person):
@@ -276,7 +287,7 @@ def test_an_import_sent_twice_under_one_key_makes_one_conversation(alice: Person
     counts = row_counts(resources)
     again = alice.post(IMPORT, json=sample(), headers=headers)
     assert (first.status_code, again.status_code) == (201, 200)
-    # The feed has heard of it meanwhile.
+    # The import has made a change in the feed meanwhile.
     told = {"feed_seq": 1, "last_updated": again.json["last_updated"]}
     assert again.json == first.json | told
     assert again.headers["Location"] == first.headers["Location"]

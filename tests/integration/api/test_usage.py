@@ -1,4 +1,4 @@
-"""Usage: every ended answer counts on its day, at the price of that moment, whatever becomes of it later."""
+"""Usage: an ended answer counts on its day, at the price of that moment. A later change or deletion alters nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.api.web_process import WebProcess
 from app.domain.events import Token
 from app.domain.models import ModelSpec, Price
 from app.domain.usage import cost_of, priced, tokens
@@ -27,37 +28,39 @@ def spec(price: dict[str, Any] | None) -> ModelSpec:
     return ModelSpec.model_validate({"provider": "offline-fast", "price": price})
 
 
-def test_tokens_and_costs_are_added_up_by_day_and_model(alice: Person, resources: Resources):
-    resources.configurator.put("paid", spec({"input": "2", "output": "10", "currency": "EUR"}))
+def test_tokens_and_costs_are_added_up_by_day_and_model(alice: Person, process: WebProcess, resources: Resources):
+    process.resources.model_admin.put("paid", spec({"input": "2", "output": "10", "currency": "EUR"}))
     for model in ("paid", "paid", "offline"):
         Hand(resources, alice.start(model=model)["generation"]["id"]).run("word")
     found = alice.get(USAGE).json
-    day = {"day": today(), "generations": 1, "input_tokens": 3, "output_tokens": 5, "cost": None, "currency": None}
+    day = {"day": today(), "key_id": None, "generations": 1, "input_tokens": 3, "output_tokens": 5, "cached_tokens": 0}
+    day |= {"cost": None, "currency": None}
     paid = {**day, "model": "paid", "generations": 2, "input_tokens": 6, "output_tokens": 10}
-    # 3 tokens at 2 and 5 at 10 a million, twice.
+    # Twice 3 input tokens at EUR 2 per million and 5 output tokens at EUR 10 per million.
     assert found["items"] == [{**day, "model": "offline"}, {**paid, "cost": "0.000112", "currency": "EUR"}]
     assert found["costs"] == [{"cost": "0.000112", "currency": "EUR"}]
     assert alice.get(USAGE, query_string={"model": "offline"}).json["items"] == [{**day, "model": "offline"}]
 
 
-def test_a_price_that_changes_does_not_change_the_past(alice: Person, resources: Resources):
-    resources.configurator.put("changing", spec({"input": "0", "output": "1000000"}))
+def test_a_price_that_changes_does_not_change_the_past(alice: Person, process: WebProcess, resources: Resources):
+    process.resources.model_admin.put("changing", spec({"input": "0", "output": "1000000"}))
     made = alice.start(model="changing")
     Hand(resources, made["generation"]["id"]).run("word")
-    resources.configurator.put("changing", spec({"input": "0", "output": "7"}))
+    process.resources.model_admin.put("changing", spec({"input": "0", "output": "7"}))
     path = f"/api/v1/generations/{made['generation']['id']}"
     assert alice.get(path).json["cost"] == {"cost": "5", "currency": "USD"}
     assert [day["cost"] for day in alice.get(USAGE).json["items"]] == ["5"]
 
 
-def test_what_was_cancelled_or_failed_or_deleted_counts_too(alice: Person, resources: Resources):
-    resources.configurator.put("dear", spec({"input": "1000000", "output": "1000000"}))
+def test_what_was_cancelled_or_failed_or_deleted_counts_too(alice: Person, process: WebProcess, resources: Resources):
+    process.resources.model_admin.put("dear", spec({"input": "1000000", "output": "1000000"}))
     cancelled = alice.start(model="dear")
     hand = Hand(resources, cancelled["generation"]["id"])
     hand.say(Token("eight ch" * 2))
     hand.save()
     alice.post(f"/api/v1/generations/{hand.id}/cancel")
-    assert alice.get(f"/api/v1/generations/{hand.id}").json["cost"] == {"cost": "4", "currency": "USD"}
+    # Four output tokens, and two input tokens for "hello".
+    assert alice.get(f"/api/v1/generations/{hand.id}").json["cost"] == {"cost": "6", "currency": "USD"}
     failed = Hand(resources, alice.start(model="dear")["generation"]["id"])
     usage = {"input_tokens": 1, "output_tokens": 2}
     attempt = {"attempt": 1, "outcome": "upstream_error", "usage": usage}
@@ -65,7 +68,7 @@ def test_what_was_cancelled_or_failed_or_deleted_counts_too(alice: Person, resou
     resources.finisher.finish(failed.claimed, failed.payloads, failed.transcript, ending, [attempt])
     alice.delete(f"/api/v1/conversations/{cancelled['conversation']['id']}")
     [day] = alice.get(USAGE).json["items"]
-    assert (day["generations"], day["output_tokens"], day["cost"]) == (2, 6, "7")
+    assert (day["generations"], day["output_tokens"], day["cost"]) == (2, 6, "9")
     [logged] = alice.get(f"/api/v1/generations/{failed.id}").json["attempt_log"]
     assert Decimal(logged["cost"]) == 3
 

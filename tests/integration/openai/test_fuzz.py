@@ -1,4 +1,4 @@
-"""Bodies nobody would send on purpose: whatever they are, the answer is a refusal in OpenAI's form or a success."""
+"""Generated bodies, most of them invalid: each response is a success or a refusal in OpenAI's form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody else does while one of the OpenAI-compatible routes answers: nothing is undone, and nothing fails."""
+"""Two requests at once on the OpenAI-compatible routes: neither undoes the other's change, and neither fails."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 from flask_openapi3.openapi import OpenAPI
 
+from app.api.web_process import WebProcess
 from app.domain.events import Mark, Token
-from app.relay import shelf
+from app.relay import topics
 from app.services.finishing import Ending
 from app.store import conversations
 from app.wiring import Resources
@@ -28,7 +29,7 @@ def alice(app: OpenAPI) -> Person:
 
 @pytest.fixture
 def again(app: OpenAPI, alice: Person) -> Person:
-    """The same user, at the same time."""
+    """Alice with a second client, for simultaneous requests."""
     return Person(app.test_client(), alice.subject)
 
 
@@ -41,7 +42,7 @@ class TestItems:
         return [item["content"][0]["text"] for item in self.items(alice, conversation)]
 
     def test_two_that_are_taken_out_of_one_message_at_once_are_both_gone(
-        self, alice: Person, again: Person, resources: Resources
+        self, alice: Person, again: Person, process: WebProcess, resources: Resources
     ) -> None:
         said = [{"role": "user", "content": text} for text in ("one", "two", "three")]
         made = alice.post("/v1/conversations", json={"items": said}).json["id"]
@@ -50,7 +51,7 @@ class TestItems:
         answers = []
 
         def insist() -> None:
-            # A lock is waited for three seconds, and a machine may be busy for longer: who is told so asks again.
+            # A wait for a lock ends after 3 s, and a machine may be busy for longer: the client retries after 503.
             while (answer := again.delete(path + second["id"])).status_code == 503:
                 pass
             answers.append(answer)
@@ -61,46 +62,46 @@ class TestItems:
             other.start()
             until(lambda: not other.is_alive() or somebody_waits(resources), what="the other's turn, or its end")
 
-        before_statement(resources, "UPDATE conversations SET history_version", wait_for_the_other)
+        before_statement(process.resources, "UPDATE conversations SET history_version", wait_for_the_other)
         answers.append(alice.delete(path + first["id"]))
         other.join()
         assert [answer.status_code for answer in answers] == [200, 200]
         assert self.texts(alice, made) == ["three"]
 
     def test_one_that_is_taken_out_twice_at_once_is_not_there_for_the_second(
-        self, alice: Person, again: Person, resources: Resources
+        self, alice: Person, again: Person, process: WebProcess
     ) -> None:
         said = [{"role": "user", "content": text} for text in ("one", "two")]
         made = alice.post("/v1/conversations", json={"items": said}).json["id"]
         first, _ = self.items(alice, made)
         path = f"/v1/conversations/{made}/items/{first['id']}"
-        before_statement(resources, "SELECT id, model FROM conversations", lambda: again.delete(path))
+        before_statement(process.resources, "SELECT id, model FROM conversations", lambda: again.delete(path))
         assert alice.delete(path).status_code == 404
         assert self.texts(alice, made) == ["two"]
 
     def test_one_whose_conversation_is_deleted_meanwhile_is_not_there(
-        self, alice: Person, again: Person, resources: Resources
+        self, alice: Person, again: Person, process: WebProcess, resources: Resources
     ) -> None:
         made = alice.post("/v1/conversations", json={"items": [{"role": "user", "content": "one"}]}).json["id"]
         (item,) = self.items(alice, made)
         path = f"/v1/conversations/{made}"
-        before_statement(resources, "SELECT id, model FROM conversations", lambda: again.delete(path))
+        before_statement(process.resources, "SELECT id, model FROM conversations", lambda: again.delete(path))
         assert alice.delete(f"{path}/items/{item['id']}").status_code == 404
 
 
 class TestCompletions:
-    """Awaited in one piece. Redis has lost the log, so that only PostgreSQL tells of an end."""
+    """Completions without a stream. Redis has lost the log, so only PostgreSQL has the end."""
 
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shelf, "IDLE_SECONDS", 0.5)
+        monkeypatch.setattr(topics, "IDLE_SECONDS", 0.5)
 
     def ask(self, alice: Person, answers: list[Any]) -> Thread:
-        body = {"model": "offline", "messages": [{"role": "user", "content": "hi"}]}
+        body = {"model": "offline", "messages": [{"role": "user", "content": "hi"}], "store": True}
         return Thread(target=lambda: answers.append(alice.post("/v1/chat/completions", json=body)))
 
     def begun(self, again: Person, resources: Resources) -> tuple[str, Hand]:
-        """The conversation somebody has just begun, and a worker that has said something in it."""
+        """The id of the conversation that was just begun, and a worker that has appended two tokens to its answer."""
         (found,) = until(lambda: again.get("/api/v1/conversations").json["items"], 60, "the conversation")
         status = again.get(f"/api/v1/conversations/{found['id']}/status").json
         hand = Hand(resources, status["generation_id"])
@@ -112,14 +113,14 @@ class TestCompletions:
         resources.redis.delete(keys.log, keys.meta)
 
     def test_one_that_was_heard_to_its_end_is_told_although_it_is_deleted_then(
-        self, alice: Person, again: Person, resources: Resources
+        self, alice: Person, again: Person, process: WebProcess, resources: Resources
     ) -> None:
         answers: list[Any] = []
         asking = self.ask(alice, answers)
         asking.start()
         conversation, hand = self.begun(again, resources)
         path = f"/api/v1/conversations/{conversation}"
-        before_statement(resources, "FROM generation_archives", lambda: again.delete(path), by=asking)
+        before_statement(process.resources, "FROM generation_archives", lambda: again.delete(path), by=asking)
         hand.say(Mark("stop", {}))
         self.lose(resources, hand)
         hand.resources.finisher.finish(hand.claimed, hand.payloads, hand.transcript, Ending("completed", "stop"), [])

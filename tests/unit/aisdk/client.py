@@ -1,4 +1,4 @@
-"""What the SDK's client makes of a UI message stream, as strict as it is: written from its source, not from ours."""
+"""A model of the AI SDK's client, as strict as the SDK: it follows the source of the SDK and not of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class StreamError(Exception):
-    """The real client would give up here."""
+    """The stream has a chunk at which the real client fails."""
 
 
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -35,7 +35,7 @@ _REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "interrup
 
 
 def chunks(stream: bytes) -> list[dict[str, Any]]:
-    """The chunks of a body. Comments are nothing; a block that was cut off is not there."""
+    """The chunks of a body. Comments and a block that was cut off give none."""
     found = []
     for block in stream.decode().split("\n\n")[:-1]:
         lines = [line for line in block.split("\n") if not line.startswith(":")]
@@ -47,7 +47,7 @@ def chunks(stream: bytes) -> list[dict[str, Any]]:
 
 
 class Client:
-    """A chat with one answer in it. ``status`` is what the hook shows."""
+    """A chat with one answer in it. ``status`` is the value that the SDK's hook shows."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ class Client:
         self.error: str | None = None
 
     def read(self, stream: bytes, resumed: bool = False) -> Client:
-        """One body, to its end or to where it was cut."""
+        """Read one body up to its end or its cut. Raises StreamError."""
         told = chunks(stream)
         message: dict[str, Any] = {"id": "made-here", "role": "assistant", "parts": []}
         active: dict[str, dict[str, Any]] = {}
@@ -138,10 +138,10 @@ class Client:
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The one answer."""
+        """The only message of the chat."""
         (message,) = self.messages
         return message
 
     def text(self, kind: str = "text") -> str:
-        """All text of the answer."""
+        """The text of all parts of this kind of the answer."""
         return "".join(part["text"] for part in self.answer["parts"] if part["type"] == kind)

@@ -1,4 +1,4 @@
-"""An event stream taken apart, strictly: one byte out of place and a test fails."""
+"""A strict parser of event streams, which fails a test at one wrong byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.api.openai.translate import ResponseTranslator
+from app.api.openai.response_events import ResponseTranslator
 from app.domain.events import Entry
 from tests.unit.openai.logs import MESSAGE, base
 
@@ -31,7 +31,7 @@ def split(data: bytes) -> list[bytes]:
 
 
 def events(found: list[bytes]) -> list[dict[str, Any]]:
-    """The data of each, after checking that name, id and data agree."""
+    """The data of each frame. Name, id and data must agree."""
     read = []
     for frame in found:
         match = _FRAME.fullmatch(frame)

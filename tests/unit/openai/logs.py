@@ -1,4 +1,4 @@
-"""Logs for the translators: written by hand, or drawn by hypothesis as workers could have written them."""
+"""Logs for the translators: written by hand, or drawn by Hypothesis as workers write them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from app.domain.cursor import Cursor
-from app.domain.events import Done, Entry, Event, Mark, Reasoning, Snapshot, Token, Tool, encode
+from app.domain.events import Done, Entry, Event, Mark, Reasoning, Refusal, Snapshot, Token, Tool, encode
 from app.domain.transcript import Transcript, digest
 
 MESSAGE = "0193f5c1-d2a4-7b3e-8c9d-0e1f2a3b4c5d"
@@ -16,7 +16,7 @@ USAGE = {"input_tokens": 3, "output_tokens": 5, "reasoning_tokens": 1, "cached_t
 
 
 def base(**changes: Any) -> dict[str, Any]:
-    """What asking.base makes, short."""
+    """A short form of what request_mapping.base returns."""
     return {
         "id": "resp_0193f5c1d2a47b3e8c9d0e1f2a3b4c5e",
         "object": "response",
@@ -48,16 +48,21 @@ def done(text: str, status: Any = "completed", reason: str | None = "stop", erro
     return Done(status, reason, USAGE, digest(text), error)
 
 
+_ANEW = st.sampled_from(["restart", "failover"])
 _TEXT = st.text(alphabet='ab \n"\\é日🙂\x01', min_size=1, max_size=4)
-_PIECE = st.one_of(_TEXT.map(Token), _TEXT.map(Token), _TEXT.map(Reasoning))
+_PIECE = st.one_of(_TEXT.map(Token), _TEXT.map(Token), _TEXT.map(Reasoning), st.just(Refusal()))
 _CALL = st.builds(
-    Tool, st.sampled_from(["call_1", "call_2"]), st.just("add"), st.just("started"), st.sampled_from(["", '{"a":1}'])
+    Tool,
+    st.sampled_from(["call_1", "call_2"]),
+    st.just("add"),
+    st.sampled_from(["started", "started", "finished", "failed"]),
+    st.sampled_from(["", '{"a":1}']),
 )
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
-    """A whole log as workers leave it: any number of takeovers, restarts that agree or differ, any end."""
+    """A whole log of workers: any number of takeovers, restarts with equal or other text, any end."""
     said = Transcript()
     entries: list[Entry] = []
 
@@ -78,13 +83,19 @@ def logs(draw: st.DrawFn) -> list[Entry]:
 def _revision(draw: st.DrawFn, said: Transcript, attempt: int) -> list[Event]:
     pieces: list[Event] = draw(st.lists(_PIECE, max_size=5))
     if draw(st.booleans()):
-        return [Snapshot(said.text, "continue", attempt, said.reasoning), *pieces]
+        reason = draw(st.sampled_from(["continue", "failover"]))
+        return [Snapshot(said.text, reason, attempt, said.reasoning), *pieces]
     if draw(st.booleans()):
-        # The same model says the same thing again, in other pieces, and maybe goes on.
+        # A takeover begins with the text that the stores have kept: less than was shown, or more.
+        kept = draw(st.sampled_from([said.text[: len(said.text) // 2], said.text + draw(_TEXT)]))
+        thought = draw(st.sampled_from([said.reasoning, said.reasoning + draw(_TEXT)]))
+        return [Snapshot(kept, "takeover", attempt, thought), *pieces]
+    if draw(st.booleans()):
+        # A restarted model may send equal text again, in other pieces, and perhaps more text behind it.
         again: list[Event] = [Reasoning(said.reasoning)] if said.reasoning else []
         again += [Token(said.text)] if said.text else []
-        return [Snapshot("", "restart", attempt), *again, *pieces]
-    return [Snapshot("", "restart", attempt), *pieces]
+        return [Snapshot("", draw(_ANEW), attempt), *again, *pieces]
+    return [Snapshot("", draw(_ANEW), attempt), *pieces]
 
 
 def _end(draw: st.DrawFn, said: Transcript, entries: list[Entry], write: Any) -> None:

@@ -1,5 +1,7 @@
-"""Whole transcripts, byte for byte, as they were checked by eye: golden/<name>.sse. A change of one is a change of the
-contract. `python -m tests.unit.openai.test_golden` writes them anew."""
+"""Whole transcripts, byte for byte, as a person has checked them: golden/<name>.sse.
+
+A change of one is a change of the contract. `python -m tests.unit.openai.test_golden` writes them anew.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.openai.translate_chat import ChatTranslator
+from app.api.openai.chat_chunks import ChatTranslator
 from app.domain.events import Entry, Mark, Reasoning, Snapshot, Token, Tool
 from tests.unit.openai.frames import stream
 from tests.unit.openai.logs import USAGE, done, log

@@ -1,0 +1,62 @@
+"""Bounds of request bodies, for the routes and for the web server, which reads a body before Flask does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+from pydantic import BaseModel
+from werkzeug.exceptions import HTTPException
+
+from app.config import Settings
+from app.connections.bounds import ConnectionBounds
+
+# Makes the model of a body from its bytes. Raises MalformedInput, InvalidFields.
+Reader = Callable[[bytes, Settings], BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyKind:
+    """A kind of bodies: the settings that bound it, and its reader; without one a body is parsed and validated whole.
+
+    ``few_at_once``: of the large ones a process reads only a few at a time.
+    """
+
+    bytes_setting: str
+    values_setting: str
+    reader: Reader | None = None
+    few_at_once: bool = False
+
+    def most_bytes(self, settings: Settings) -> int:
+        """Bytes that one body may have."""
+        return int(getattr(settings, self.bytes_setting))
+
+    def most_values(self, settings: Settings) -> int:
+        """JSON values that one body may have."""
+        return int(getattr(settings, self.values_setting))
+
+
+ORDINARY = BodyKind("max_body_bytes", "max_json_values")
+
+
+def bounds(app: Flask, settings: Settings) -> ConnectionBounds:
+    """The bounds of one deployment's connections. All routes have to be registered before."""
+
+    def largest_body(method: str, path: str) -> int:
+        """Bytes that the route of this request allows."""
+        try:
+            endpoint, _ = app.url_map.bind("").match(path, method)
+        except HTTPException:
+            return settings.max_body_bytes
+        kind: BodyKind = getattr(app.view_functions[endpoint], "body_kind", ORDINARY)
+        return kind.most_bytes(settings)
+
+    return ConnectionBounds(
+        request_header_seconds=settings.request_header_seconds,
+        request_body_seconds=settings.request_body_seconds,
+        response_stall_seconds=settings.response_stall_seconds,
+        max_header_bytes=settings.max_header_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        largest_body=largest_body,
+    )

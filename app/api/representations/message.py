@@ -1,0 +1,67 @@
+"""A message and a page of messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from app.api.representations.fields import Id, Json, Status, ToolCall
+from app.services import conversations as services
+from app.store import messages as rows
+
+
+class Message(BaseModel):
+    """A message, question or answer."""
+
+    seq: int
+    message_id: Id
+    client_msg_id: str | None
+    conversation_id: Id
+    parent_id: Id | None
+    role: Literal["user", "assistant"]
+    content: str
+    reasoning: str
+    tools: list[ToolCall]
+    status: Status
+    model: str | None
+    generation_id: Id | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, str]
+    created_at: datetime
+    last_updated: datetime
+
+    @staticmethod
+    def of(said: rows.Message) -> Json:
+        """A message, question or answer."""
+        return {
+            "seq": said.seq,
+            "message_id": said.id,
+            "client_msg_id": said.client_msg_id,
+            "conversation_id": said.conversation_id,
+            "parent_id": said.parent_id,
+            "role": said.role,
+            "content": said.content,
+            "reasoning": said.reasoning,
+            "tools": said.tools,
+            "status": said.status,
+            "model": said.model,
+            "generation_id": said.generation_id,
+            "usage": said.usage,
+            "metadata": said.metadata,
+            "created_at": said.created_at,
+            "last_updated": said.last_updated,
+        }
+
+
+class MessagePage(BaseModel):
+    """Messages in order."""
+
+    items: list[Message]
+    next_seq: int | None
+
+    @staticmethod
+    def of(page: services.MessagePage) -> Json:
+        """A page of messages."""
+        return {"items": [Message.of(item) for item in page.items], "next_seq": page.next_seq}

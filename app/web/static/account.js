@@ -1,0 +1,59 @@
+/** The button with the user's name, and its menu: theme, archive, usage, import, account, sign out. */
+
+import { accountDialog } from './account_dialog.js';
+import { h, icon } from './dom.js';
+import { openMenu, shortcutsDialog } from './overlay.js';
+import { leave } from './leaving.js';
+import { themeChoices } from './theme_choice.js';
+import { usageDialog } from './usage.js';
+
+const OPERATORS = ['operator', 'support', 'admin'];
+
+export class Account {
+  node = h('button', {
+    type: 'button',
+    class: 'account',
+    'aria-haspopup': 'menu',
+    'aria-expanded': 'false',
+    onclick: () => this.#open(),
+  });
+  #handlers;
+  #account = null;
+
+  /** `models()` returns the models. `onArchived()` and `onImport()` are called for these entries of the menu. */
+  constructor({ models, onArchived, onImport }) {
+    this.#handlers = { models, onArchived, onImport };
+    this.show(null);
+  }
+
+  /** Show an account, the reply of GET /me; null before it is there. */
+  show(account) {
+    this.#account = account;
+    const name = account?.email ?? account?.subject ?? '';
+    const face = h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '');
+    const purpose = h('span', { class: 'sr-only' }, 'Account and settings');
+    this.node.replaceChildren(face, h('span', { class: 'who' }, name), purpose, icon('more'));
+  }
+
+  #open() {
+    openMenu(this.node, [
+      ...themeChoices(),
+      null,
+      { label: 'Archived conversations', icon: 'archive', action: () => this.#handlers.onArchived() },
+      { label: 'Usage', icon: 'chart', action: () => usageDialog(this.#handlers.models()) },
+      { label: 'Import a saved conversation', icon: 'upload', action: () => this.#handlers.onImport() },
+      { label: 'Account', icon: 'key', action: () => this.#account && accountDialog(this.#account) },
+      { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
+      ...this.#operatorsPage(),
+      null,
+      { label: 'Sign out', icon: 'out', action: leave },
+    ]);
+  }
+
+  // An entry for operators, where the proxy lets them to their page.
+  #operatorsPage() {
+    const mayLook = OPERATORS.includes(this.#account?.role);
+    if (!mayLook || document.querySelector('meta[name="operators-page"]')?.content !== 'open') return [];
+    return [{ label: 'Operators’ page', icon: 'pulse', action: () => location.assign('/ops') }];
+  }
+}

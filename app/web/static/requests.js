@@ -1,0 +1,80 @@
+/** Requests of the page to the native API, with limits of time; problems as errors. */
+
+import { expire, proof } from './session.js';
+
+const PREFIX = '/api/v1';
+const RETRIES = 2;
+const LIMIT = 30_000; // milliseconds for a request and its whole reply
+export const LONG_LIMIT = 300_000; // milliseconds for a file with a whole conversation
+
+/** A refusal (RFC 9457), or no reply at all (`status` 0). */
+export class Problem extends Error {
+  constructor(status, body) {
+    super(explain(status, body));
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** One sentence about a refusal, for the user. */
+export function explain(status, body) {
+  if (body?.detail) return body.detail;
+  if (status === 0) return 'The server cannot be reached. Try again in a moment.';
+  if (status === 401) return 'Please sign in again.';
+  if (status === 404) return 'This does not exist, or it belongs to another user.';
+  if (status === 429) return 'Too many requests. Try again in a moment.';
+  if (status >= 500) return 'The server has a problem. Try again in a moment.';
+  return body?.title ?? 'The request failed.';
+}
+
+// `take`: the form of the body, 'json' or 'blob'; without it the body is not read. `limit` includes the body.
+export async function send(method, path, options = {}) {
+  const { used = proof(), signal } = options;
+  try {
+    return await attempt(method, path, options);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw signal?.aborted ? error : new Problem(0, null);
+    if (error.status !== 401) throw error;
+    // Another tab may have signed in again. A refused request has changed nothing, so it can be repeated.
+    const current = proof();
+    if (!options.used && current && current.cookie !== used?.cookie)
+      return await send(method, path, { ...options, used: current });
+    expire(used);
+    throw error;
+  }
+}
+
+async function attempt(
+  method,
+  path,
+  { body, signal, take, prefix = PREFIX, limit = LIMIT, accept = 'application/json' },
+) {
+  const headers = { Accept: accept };
+  const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };
+  init.signal = AbortSignal.any([AbortSignal.timeout(limit), ...(signal ? [signal] : [])]);
+  if (body !== undefined) {
+    headers['Content-Type'] = 'application/json';
+    init.body = JSON.stringify(body);
+  }
+  const response = await fetch(prefix + path, init);
+  if (!response.ok) throw new Problem(response.status, await response.json().catch(() => null));
+  return take ? response[take]() : undefined;
+}
+
+// A read has no effect, so it is repeated before a problem of the server is shown.
+export async function read(path, options) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await send('GET', path, { ...options, take: 'json' });
+    } catch (error) {
+      const passing = error instanceof Problem && (error.status === 0 || error.status >= 500);
+      if (!passing || attempt >= RETRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 300 * 3 ** attempt * (0.5 + Math.random())));
+    }
+  }
+}
+
+export const query = (fields) => {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return entries.length ? `?${new URLSearchParams(entries)}` : '';
+};

@@ -1,0 +1,114 @@
+/** Sending in a chat: a new message, a new version of a message or answer, and a message that was not acknowledged. */
+
+import * as api from './api.js';
+import { chosen } from './busy_policy.js';
+import { announce } from './dom.js';
+import * as drafts from './drafts.js';
+import { explain } from './requests.js';
+import { notifyTabs, proof } from './session.js';
+import { randomId } from './stream.js';
+import { beginTogether } from './together.js';
+
+export class Sending {
+  #chat;
+  #entries;
+  #following;
+  #composer;
+
+  /** `chat`: the chat, for its address and its entries; see the calls below. */
+  constructor(chat, { entries, following, composer }) {
+    this.#chat = chat;
+    this.#entries = entries;
+    this.#following = following;
+    this.#composer = composer;
+  }
+
+  send(text) {
+    const { id, model } = this.#chat;
+    const body = { client_msg_id: randomId(), message: text };
+    if (id) body.conversation_id = id;
+    else if (model) body.model = model;
+    if (this.#following.busy) body.on_busy = chosen().name;
+    const parent = this.#entries.parentToName;
+    // A message that replaces another one has the parent of that one.
+    if (parent && body.on_busy !== 'replace') body.parent_id = parent;
+    this.#entries.showNewest();
+    drafts.keepPending(body);
+    this.#begin(body);
+  }
+
+  /** Repeat a POST that a refresh of the page interrupted: its key leads to the generation it has made, if any. */
+  resendPending() {
+    const { id, model } = this.#chat;
+    const body = drafts.peekPending();
+    if (!body || (body.conversation_id ?? null) !== id || (!id && (body.model ?? null) !== model)) return;
+    if (this.#entries.question(body.client_msg_id)) drafts.dropPending(body.client_msg_id);
+    else this.#begin(body);
+  }
+
+  /** Generate an answer again. Returns whether the server has accepted it. */
+  regenerate(answer) {
+    return this.#branch(() => api.regenerate(answer.id, { client_msg_id: randomId() }));
+  }
+
+  /** Send a question in other words. Returns whether the server has accepted it. */
+  edit(question, text) {
+    return this.#branch(() => api.edit(question.id, { message: text, client_msg_id: randomId() }));
+  }
+
+  async #branch(request) {
+    this.#composer.complain(null);
+    try {
+      await request();
+    } catch (problem) {
+      this.#composer.complain(problem.message);
+      return false;
+    }
+    this.#entries.showNewest();
+    await this.#chat.sync();
+    notifyTabs({ type: 'changed', conversation: this.#chat.id });
+    this.#chat.scrollToEnd();
+    return true;
+  }
+
+  #begin(body) {
+    const [question, answer] = this.#chat.append(body);
+    announce('Message sent');
+    this.#chat.scrollToEnd();
+    const reader = beginTogether({
+      url: '/api/v1/generations',
+      body,
+      token: proof,
+      onState: (state) => this.#chat.onState(answer, state),
+      onEvent: (event) => {
+        if (event.type === 'open') this.#acknowledged(body, question, answer, event);
+        this.#chat.onEvent(answer, event);
+      },
+    });
+    this.#following.read(answer, reader).then((end) => {
+      if (answer.generationId) return;
+      drafts.dropPending(body.client_msg_id);
+      this.#chat.drop(question, answer);
+      this.#refused(body.message, end);
+    });
+  }
+
+  #acknowledged({ client_msg_id: clientId, message }, question, answer, event) {
+    if (question.id) return;
+    drafts.dropPending(clientId);
+    question.acknowledge(event.user_message_id);
+    answer.generationId = event.generation_id;
+    answer.id = event.message_id;
+    this.#following.acknowledged(answer);
+    this.#chat.acknowledged(event.conversation_id, message);
+    notifyTabs({ type: 'changed', conversation: event.conversation_id });
+    if (this.#chat.left) this.#following.stop(answer);
+  }
+
+  #refused(message, { reason, status, problem }) {
+    if (this.#chat.left) return;
+    const stopped = 'The server has not confirmed this message. It may not have been sent.';
+    const why = { 'signed-out': null, stopped };
+    this.#composer.restore(message, reason in why ? why[reason] : explain(status, problem));
+  }
+}

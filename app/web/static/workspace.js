@@ -1,0 +1,222 @@
+/** The page of a user who is signed in: the list of conversations, the open chat, and the events of the feed. */
+
+import { Account } from './account.js';
+import * as api from './api.js';
+import { Chat } from './chat.js';
+import { ConversationActions } from './conversation_actions.js';
+import { announce, h, icon, iconButton } from './dom.js';
+import { Feed } from './feed.js';
+import { modelList, NO_MODELS } from './models.js';
+import { newPath, place, Router } from './router.js';
+import * as session from './session.js';
+import { endInTime } from './session_end.js';
+import { Shortcuts } from './shortcuts.js';
+import { Sidebar } from './sidebar.js';
+import { toast } from './toast.js';
+
+const NAV = 'unbroken.nav';
+const STALE = 15_000; // milliseconds; after it, a page that comes back without a feed loads everything again
+const narrow = matchMedia('(max-width: 820px)');
+
+export class Workspace {
+  #chat = null;
+  #view = h('main', { class: 'main', id: 'main' });
+  #synced = Date.now();
+  #name = 'Unbroken';
+  #account;
+  #actions = new ConversationActions(this);
+
+  constructor() {
+    this.models = NO_MODELS;
+    this.limits = {};
+    this.router = new Router((where) => this.show(where));
+    this.#account = new Account({
+      models: () => this.models,
+      onArchived: () => this.sidebar.showArchived(true),
+      onImport: () => this.#actions.import(),
+    });
+    this.sidebar = new Sidebar(this, this.#account.node);
+    this.feed = new Feed({
+      url: '/api/v1/feed',
+      token: session.proof,
+      share: `unbroken.feed.${session.userId()}`,
+      onEvent: (event) => this.#onFeedEvent(event),
+      onMissed: () => this.#catchUp(),
+      onState: (state) => this.#chat?.showFeedState(state),
+      onSignedOut: (used) => session.expire(used),
+    });
+    this.scrim = h('div', { class: 'scrim', onclick: () => this.toggleNav(false) });
+    const skip = h('button', { type: 'button', class: 'skip', onclick: () => this.focus() }, 'Skip to the message box');
+    this.node = h('div', { class: 'workspace' }, skip, this.sidebar.node, this.scrim, this.#view);
+    this.toggleNav(!narrow.matches && localStorage.getItem(NAV) !== 'closed', { keep: false });
+    narrow.addEventListener('change', () => this.toggleNav(!narrow.matches, { keep: false }));
+    new Shortcuts(this);
+    document.addEventListener('visibilitychange', () => this.#returned());
+    session.listen((message) => this.#onTabMessage(message));
+  }
+
+  async start() {
+    this.sidebar.refresh();
+    // A user can write before the models and the limits are loaded.
+    const [models] = await Promise.allSettled([api.models(), this.#loadUser()]);
+    if (models.value) this.models = modelList(models.value);
+    if (session.proof()) this.router.refresh();
+  }
+
+  /** Show a place. */
+  async show(where) {
+    if (!session.proof()) return;
+    this.#chat?.leave();
+    this.#chat = null;
+    this.busy(false);
+    if (narrow.matches) this.toggleNav(false);
+    this.sidebar.current = where.id ?? null;
+    if (where.name === 'nowhere') this.#showNothing('This page does not exist.');
+    else await this.#showChat(where);
+  }
+
+  async #showChat(where) {
+    const chat = new Chat(where, this);
+    this.#chat = chat;
+    this.#view.replaceChildren(chat.node);
+    this.#nameTab();
+    try {
+      await chat.open();
+    } catch (problem) {
+      if (this.#chat !== chat || problem.name === 'AbortError') return;
+      if (problem.status === 404 || problem.status === 400 || problem.status === 422)
+        this.#showNothing('This conversation does not exist, or it belongs to another user.');
+      else if (problem.status !== 401) this.#showTrouble(problem, where);
+    }
+  }
+
+  #showNothing(text) {
+    this.#chat = null;
+    document.title = 'Not found · Unbroken';
+    this.#showMessage('Nothing here', text, h('a', { href: '/new', class: 'primary' }, 'Start a new chat'));
+  }
+
+  #showTrouble(problem, where) {
+    this.#showMessage(
+      'This page did not load',
+      problem.message,
+      h('button', { type: 'button', class: 'primary', onclick: () => this.show(where) }, 'Try again'),
+    );
+  }
+
+  #showMessage(title, text, action) {
+    const note = h('div', { class: 'lost' }, icon('wave'), h('h1', {}, title), h('p', {}, text), action);
+    this.#view.replaceChildren(h('div', { class: 'chat' }, h('header', {}, this.navButton()), note));
+    announce(`${title}. ${text}`);
+    action.focus({ focusVisible: false });
+  }
+
+  // --- called by the views --------------------------------------------------------------------------------------
+
+  navButton() {
+    return iconButton('panel', 'Show conversations', () => this.toggleNav(true), {
+      class: 'icon-button show-nav',
+      'aria-controls': 'sidebar',
+    });
+  }
+
+  toggleNav(open = !this.node.classList.contains('nav-open'), { keep = true } = {}) {
+    this.node.classList.toggle('nav-open', open);
+    this.sidebar.node.inert = !open;
+    this.#view.inert = open && narrow.matches;
+    if (keep && !narrow.matches && session.userId()) localStorage.setItem(NAV, open ? 'open' : 'closed');
+    if (keep && open) this.sidebar.node.querySelector('.new').focus({ focusVisible: false });
+  }
+
+  /** Mark the tab while an answer is written. It never shows a title, because the browser's history would keep it. */
+  busy(busy) {
+    document.title = `${busy ? '● ' : ''}${this.#name}`;
+  }
+
+  /** A new conversation has its address. */
+  settled(chat) {
+    this.sidebar.current = chat.id;
+    this.#nameTab();
+    this.busy(true);
+  }
+
+  focus() {
+    this.#chat?.focus();
+  }
+
+  /** Stop everything: the user is signed out. */
+  close() {
+    this.feed.stop();
+    this.#chat?.leave();
+    this.#chat = null;
+  }
+
+  /** The menu of a conversation, as `openMenu` takes it. */
+  actions(conversation) {
+    return this.#actions.menu(conversation);
+  }
+
+  /** The chat that is shown, or null. */
+  get chat() {
+    return this.#chat;
+  }
+
+  /** Whether the list of conversations covers the chat. */
+  get navCovers() {
+    return narrow.matches && this.node.classList.contains('nav-open');
+  }
+
+  // --- events of tabs and the feed -------------------------------------------------------------------------------
+
+  async #loadUser() {
+    const me = await api.me();
+    if (me.id !== session.userId()) {
+      // Another tab has signed in as somebody else: nothing of the first user may stay on the screen.
+      session.signIn(me);
+      location.reload();
+      return;
+    }
+    session.signIn(me);
+    endInTime(me.sign_in.expires_at);
+    this.limits = me.limits ?? {};
+    this.#account.show(me);
+  }
+
+  #onTabMessage({ type, conversation }) {
+    if (!session.proof()) return;
+    if (type === 'deleted') {
+      this.sidebar.remove(conversation);
+      if (this.#chat?.id === conversation) this.router.go(newPath(), { replace: true });
+    } else if (type === 'changed' && !this.feed.live) {
+      this.sidebar.refresh();
+      if (this.#chat?.id && this.#chat.id === conversation) this.#chat.sync();
+    }
+  }
+
+  // An event about one of the user's conversations, from any device.
+  #onFeedEvent(event) {
+    this.sidebar.applyEvent(event);
+    if (event.conversation_id !== this.#chat?.id) return;
+    if (event.type === 'conversation.deleted') {
+      this.router.go(newPath(), { replace: true });
+      toast('This conversation was deleted elsewhere.');
+    } else this.#chat.applyEvent(event);
+  }
+
+  #returned() {
+    if (document.hidden || !session.proof() || this.feed.live || Date.now() - this.#synced < STALE) return;
+    this.#catchUp();
+  }
+
+  #catchUp() {
+    this.#synced = Date.now();
+    this.sidebar.refresh();
+    this.#chat?.sync();
+  }
+
+  #nameTab() {
+    const { name, model } = place(location.pathname);
+    this.#name = `${name === 'new' ? 'New chat' : 'Chat'}${model ? ` with ${model}` : ''} · Unbroken`;
+    document.title = this.#name;
+  }
+}

@@ -1,0 +1,274 @@
+"""Each wait of the page has a limit, and a refused token does not end a reader that has a new one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.scripted import Answer, Handler, ScriptedServer, events, status, stream
+from tests.browser.test_feed_reader import HELLO, frame
+from tests.browser.test_reader import FIRST, REST, TEXT
+
+AUTH = b'data: {"type":"auth","detail":"token expired"}\n\n'
+
+
+def silent(handler: Handler) -> None:
+    """Take the request and send nothing for 60 seconds."""
+    handler.linger(60)
+
+
+def half(handler: Handler) -> None:
+    """Send the head of a reply and half its body."""
+    handler.head(200, {"Content-Type": "application/json", "Content-Length": "100"})
+    handler.send(b'{"items": [')
+    handler.linger(60)
+
+
+def tokens(server: ScriptedServer) -> list[str]:
+    return [asked.headers["Authorization"].removeprefix("Bearer ") for asked in server.asked]
+
+
+# --- a new token ---
+
+READ = """
+async ({tokens}) => {
+  const {follow} = await import('/static/stream.js');
+  let asked = 0;
+  const reader = follow({
+    url: '/g/g1/stream',
+    token: () => tokens[Math.min(asked++, tokens.length - 1)],
+    times: {minDelay: 20, maxDelay: 60},
+  });
+  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 15000));
+  const {reason} = await Promise.race([reader.finished, late]);
+  reader.stop();
+  return {reason, text: reader.transcript.text};
+}
+"""
+REFUSALS = [
+    pytest.param(status(401), id="status"),
+    pytest.param(stream(events(*FIRST), AUTH, end="broken"), id="event"),
+]
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_a_reader_goes_on_with_the_token_that_came_meanwhile(
+    module_page: Page, scripted: ScriptedServer, refused: Answer
+) -> None:
+    scripted.play(refused, stream(events(*FIRST, *REST)))
+    assert module_page.evaluate(READ, {"tokens": ["old", "new"]}) == {"reason": "done", "text": TEXT}
+    assert tokens(scripted) == ["old", "new"]
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_a_reader_whose_token_is_still_the_one_refused_is_signed_out(
+    module_page: Page, scripted: ScriptedServer, refused: Answer
+) -> None:
+    scripted.play(refused)
+    assert module_page.evaluate(READ, {"tokens": ["old"]})["reason"] == "signed-out"
+    assert tokens(scripted) == ["old"]
+
+
+FEED = """
+async ({tokens, seconds}) => {
+  const {Feed} = await import('/static/feed.js');
+  let asked = 0;
+  const heard = [], out = [], states = [];
+  const feed = new Feed({
+    url: '/feed',
+    token: () => tokens[Math.min(asked++, tokens.length - 1)],
+    share: null,
+    onEvent: ({type}) => heard.push(type),
+    onMissed: () => {},
+    onState: (state) => states.push({...state, at: Date.now()}),
+    onSignedOut: (token) => out.push(token),
+  });
+  feed.begin(4);
+  for (let n = 0; n < seconds * 50 && !heard.length && !out.length; n += 1)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  feed.stop();
+  return {heard, out, states};
+}
+"""
+FEED_REFUSALS = [
+    pytest.param(status(401), id="status"),
+    pytest.param(stream(HELLO, AUTH, end="broken"), id="event"),
+]
+
+
+@pytest.mark.parametrize("refused", FEED_REFUSALS)
+def test_a_feed_goes_on_with_the_token_that_came_meanwhile(
+    module_page: Page, scripted: ScriptedServer, refused: Answer
+) -> None:
+    scripted.play(refused, stream(HELLO, frame("message.new", 5), end="open"))
+    told = module_page.evaluate(FEED, {"tokens": ["old", "new"], "seconds": 15})
+    assert (told["heard"], told["out"]) == (["message.new"], [])
+    assert tokens(scripted) == ["old", "new"]
+
+
+def test_a_server_that_refuses_every_new_token_is_asked_with_pauses(
+    module_page: Page, scripted: ScriptedServer
+) -> None:
+    scripted.play(status(401))
+    module_page.evaluate(FEED, {"tokens": [f"token {n}" for n in range(10_000)], "seconds": 4})
+    # Seconds of a storm would be hundreds.
+    assert 2 <= len(scripted.asked) <= 30
+
+
+CALL = """
+async ({ids}) => {
+  localStorage.clear();
+  localStorage.setItem('unbroken.session', ids[0]);
+  const session = await import('/static/session.js');
+  const api = await import('/static/api.js');
+  const expired = [];
+  session.listen(({type}) => expired.push(type));
+  const asking = api.models().then((value) => ({value}), ({status}) => ({status}));
+  // As another tab does that signs in while the request is on its way.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  localStorage.setItem('unbroken.session', ids.at(-1));
+  return {...await asking, expired, kept: localStorage.getItem('unbroken.session')};
+}
+"""
+
+
+def late_401(handler: Handler) -> None:
+    time.sleep(1.5)
+    status(401)(handler)
+
+
+def test_a_request_is_repeated_in_the_session_that_began_meanwhile(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(late_401, status(200, {"items": []}))
+    told = module_page.evaluate(CALL, {"ids": ["old", "new"]})
+    assert told == {"value": {"items": []}, "expired": [], "kept": "new"}
+    assert len(scripted.asked) == 2
+    scripted.play(late_401)
+    told = module_page.evaluate(CALL, {"ids": ["old"]})
+    assert told == {"status": 401, "expired": ["expired"], "kept": None}
+    assert len(scripted.asked) == 1
+
+
+# --- limits of time ---
+
+HURRY = """
+() => {
+  // A minute of the page is a second of this test.
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  AbortSignal.timeout = (ms) => timeout(ms / 60);
+}
+"""
+GIVE_UP = """
+async ({call}) => {
+  localStorage.setItem('unbroken.session', 's1');
+  const api = await import('/static/api.js');
+  const calls = {
+    read: () => api.models(),
+    cancel: () => api.cancel('g1'),
+    export: () => api.exportConversation('c1', 'md'),
+    import: () => api.importConversation({}),
+  };
+  const late = new Promise((resolve) => setTimeout(() => resolve('late'), 25000));
+  return Promise.race([late, calls[call]().then(() => 'answered', ({status}) => status)]);
+}
+"""
+
+
+@pytest.mark.parametrize("answer", [silent, half])
+@pytest.mark.parametrize("call", ["read", "cancel", "export", "import"])
+def test_a_request_of_the_page_ends_though_the_server_does_not(
+    module_page: Page, scripted: ScriptedServer, call: str, answer: Answer
+) -> None:
+    scripted.play(answer)
+    module_page.evaluate(HURRY)
+    assert module_page.evaluate(GIVE_UP, {"call": call}) == 0
+
+
+CATCH_UP = """
+async () => {
+  const {followTogether} = await import('/static/together.js');
+  const name = 'unbroken.generation.g1';
+  // Another tab, which reads, holds the lock and says all the time that it is there.
+  let leave;
+  const held = navigator.locks.request(name, () => new Promise((resolve) => (leave = resolve)));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const other = new BroadcastChannel(name);
+  const beat = setInterval(() => other.postMessage({}), 500);
+  const reader = followTogether({generationId: 'g1', url: '/g/g1/stream', token: () => 'secret'});
+  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 25000));
+  const {reason} = await Promise.race([reader.finished, late]);
+  reader.stop();
+  clearInterval(beat);
+  other.close();
+  leave();
+  await held;
+  return {reason, text: reader.transcript.text};
+}
+"""
+
+
+@pytest.mark.parametrize("answer", [silent, half])
+def test_a_second_tab_whose_poll_is_held_reads_for_itself_though_the_first_one_lives(
+    module_page: Page, scripted: ScriptedServer, answer: Answer
+) -> None:
+    scripted.play(stream(events(*FIRST, *REST)), polls=[answer])
+    assert module_page.evaluate(CATCH_UP) == {"reason": "done", "text": TEXT}
+
+
+READ_ALONE_THEN_LEAD = """
+async () => {
+  const {followTogether} = await import('/static/together.js');
+  const name = 'unbroken.generation.g1';
+  let leave;
+  const held = navigator.locks.request(name, () => new Promise((resolve) => (leave = resolve)));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  let begun;
+  const first = new Promise((resolve) => (begun = resolve));
+  const onEvent = ({id}) => id === '1-1' && begun();
+  const posted = [];
+  const other = new BroadcastChannel(name);
+  other.onmessage = ({data}) => data.event && posted.push(data.event.id);
+  const reader = followTogether({generationId: 'g1', url: '/g/g1/stream', token: () => 'secret', onEvent});
+  await first;
+  // The leading tab is closed: the lock goes to the tab that reads alone.
+  leave();
+  await held;
+  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 25000));
+  const {reason} = await Promise.race([reader.finished, late]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  other.close();
+  return {reason, text: reader.transcript.text, posted};
+}
+"""
+
+
+def test_a_tab_that_reads_alone_reads_on_when_it_gets_the_lock(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(stream(events(*FIRST), 1.0, events(*REST)), polls=[status(500)])
+    told = module_page.evaluate(READ_ALONE_THEN_LEAD)
+    assert (told["reason"], told["text"]) == ("done", TEXT)
+    assert [asked.path for asked in scripted.asked] == ["/g/g1?after=0-0", "/g/g1/stream"]
+    assert told["posted"] == ["1-2", "1-3", "1-4"], "the other tabs get the rest"
+
+
+def test_no_delay_is_longer_than_a_timer_can_hold(module_page: Page) -> None:
+    found = module_page.evaluate("""
+        async () => {
+          const {bounded} = await import('/static/reconnecting_stream.js');
+          return [0, -5, NaN, 10, 2 ** 31, 1e300, Infinity].map(bounded);
+        }
+    """)
+    longest = 2**31 - 1
+    assert found == [0, 0, 0, 10, longest, longest, longest]
+
+
+def test_the_body_of_a_poll_and_of_a_refusal_has_a_limit(module_page: Page, scripted: ScriptedServer) -> None:
+    def half_refusal(handler: Handler) -> None:
+        handler.head(503, {"Content-Type": "application/json", "Content-Length": "100"})
+        handler.send(b"{")
+        handler.linger(60)
+
+    scripted.play(half_refusal, stream(events(*FIRST, *REST)))
+    told: Any = module_page.evaluate(READ.replace("maxDelay: 60", "maxDelay: 60, body: 500"), {"tokens": ["secret"]})
+    assert told == {"reason": "done", "text": TEXT}

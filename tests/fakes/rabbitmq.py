@@ -1,0 +1,102 @@
+"""A real RabbitMQ for the tests: one node that listens on 127.0.0.1 only, with its own epmd.
+
+with RabbitMQ(directory) as broker:
+    ...  # broker.url is an amqp:// address
+    broker.command("close_all_connections", "a reason")
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from dev.process import CannotRun, Process, Program, last_lines, wait_until
+from dev.server import HOST, free_port
+
+_SCRIPTS = "/usr/lib/rabbitmq/bin"
+
+
+def missing() -> str | None:
+    """The reason why RabbitMQ cannot run here; None when it can."""
+    return None if _binary("rabbitmq-server", _SCRIPTS) and _binary("epmd") else "rabbitmq-server is not installed"
+
+
+def _binary(name: str, *places: str) -> str | None:
+    # The scripts on PATH change to a user of their own; those in `places` run as the calling user.
+    return shutil.which(name, path=os.pathsep.join([*places, os.environ.get("PATH", ""), "/usr/sbin"]))
+
+
+class RabbitMQ:
+    """A broker, started by ``start`` or ``with``. The node's files are in ``directory``; its epmd ends with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._directory = directory
+        self._variables = self._environment()
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> RabbitMQ:
+        self.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{HOST}:{self.port}//"
+
+    def start(self, timeout: float = 60) -> None:
+        """Start epmd and the node. Raises CannotRun where RabbitMQ is not installed, or does not start."""
+        if reason := missing():
+            raise CannotRun(reason)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / "plugins").write_text("[].\n")
+        log, environment = self._directory / "rabbitmq.log", self._variables
+        for name in ("epmd", "rabbitmq-server"):
+            argv = (str(_binary(name, _SCRIPTS)),)
+            self._processes.append(Program(name, argv, log, environment).start())
+        if not wait_until(self._answers, timeout, 0.2):
+            self.stop()
+            raise CannotRun(f"rabbitmq did not start:\n{last_lines(log)}")
+
+    def command(self, *arguments: str) -> str:
+        """The output of ``rabbitmqctl`` with these arguments. Raises CalledProcessError."""
+        argv = (str(_binary("rabbitmqctl", _SCRIPTS)), "--quiet", *arguments)
+        return subprocess.run(
+            argv, env=self._variables, cwd=self._directory, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+        self._processes.clear()
+
+    def _environment(self) -> dict[str, str]:
+        directory = str(self._directory)
+        return {
+            **os.environ,
+            "HOME": directory,
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(free_port()),
+            "RABBITMQ_NODENAME": f"tests{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": f"{directory}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{directory}/log",
+            "RABBITMQ_PID_FILE": f"{directory}/pid",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/plugins",
+        }
+
+    def _answers(self) -> bool:
+        """True when the node answers the greeting of AMQP."""
+        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=2) as connection:
+            connection.sendall(b"AMQP\0\0\x09\x01")
+            return len(connection.recv(64)) > 8
+        return False

@@ -1,0 +1,30 @@
+"""The work that a worker's sweeper does beside sweeping: minutes are counted, old rows are removed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from app.services import model_versions, restores, revocations
+from app.services.minutes import RUN_SECONDS
+from app.services.sweeper import TIDY_SECONDS, Chore
+from app.wiring import Resources
+
+
+def chores(resources: Resources) -> tuple[Chore, ...]:
+    """The chores of a process."""
+    return (
+        Chore("notice restore", partial(restores.notice, resources.database), 0.0),
+        Chore("erase", resources.eraser.sweep, 0.0),
+        Chore("end expired keys", resources.api_keys.end_expired, 0.0),
+        Chore("erase users", resources.own_data.erasures.sweep, 0.0),
+        Chore("retention", resources.own_data.retention.sweep, 0.0),
+        Chore("count minutes", resources.for_operators.minutes.record, RUN_SECONDS),
+        Chore("prune feeds", resources.feeds.prune, TIDY_SECONDS),
+        Chore("prune audit", resources.audit.prune, TIDY_SECONDS),
+        Chore("prune revocations", partial(revocations.prune, resources.database), TIDY_SECONDS),
+        Chore("prune sessions", resources.sessions.prune, TIDY_SECONDS),
+        Chore("prune sign-in codes", resources.sign_in_links.prune, TIDY_SECONDS),
+        Chore("prune sign-ins", resources.identities.prune, TIDY_SECONDS),
+        Chore("prune webhooks", resources.webhook_deliveries.prune, TIDY_SECONDS),
+        Chore("prune models", partial(model_versions.prune, resources.database), TIDY_SECONDS),
+    )

@@ -1,0 +1,14 @@
+"""The Celery application of Flower (``celery -A worker.monitor flower``): the broker, and no other secret."""
+
+from __future__ import annotations
+
+import os
+
+from app import log_lines
+from app.broker.application import producer
+
+# Before Flower: Tornado leaves a root logger with a handler as it is.
+log_lines.install(log_lines.level())
+celery = producer(
+    os.environ.get("CELERY_BROKER_URL") or os.environ["REDIS_URL"], os.environ.get("REDIS_NAMESPACE") or "unbroken"
+)
