@@ -2,7 +2,7 @@
 # Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token signin test clients operating chaos fuzz hostile bench browser lint measures clean failover alerts
+.PHONY: help run token signin test faults clients operating chaos fuzz hostile bench browser lint measures clean failover alerts
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -29,9 +29,12 @@ signin: $(RUN) ## print a link that signs a browser in, once, at the running ins
 
 # Some environments forbid bytecode files. Each server of the tests, some 150, and each process of pytest would then
 # compile everything again.
-test chaos clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
-test: $(DEV) ## all tests, against a real PostgreSQL and Valkey [ARGS=]
+test faults operating chaos clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
+test: $(DEV) ## tests of each part, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest --numprocesses 5 --dist worksteal $(ARGS)
+
+faults: $(DEV) ## real processes that are killed, frozen, cut off or starved, one fault a test [ARGS=]
+	@exec $(PYTHON) -m pytest tests/faults --numprocesses 5 --dist worksteal $(ARGS)
 
 chaos: $(DEV) ## kill, freeze and cut off parts under load, check that nothing is lost [SEED= SECONDS= JOBS= ARGS=]
 	@exec $(PYTHON) -m tests.chaos $(ARGS)

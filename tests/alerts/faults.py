@@ -14,7 +14,7 @@ import redis
 
 from app.ops import verdicts
 from tests.alerts.deployment import SLOTS, Deployment
-from tests.integration.test_frozen_database import family
+from tests.faults.test_frozen_database import family
 from tests.stack import until
 
 Undo = Callable[[], None]

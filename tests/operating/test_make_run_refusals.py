@@ -23,7 +23,7 @@ from dev.checks import check_database, check_disk, doubts_about_upstreams
 from dev.postgres import OWNER, Postgres
 from dev.process import ROOT, CannotRun
 from tests.fakes.old_postgres import OldPostgres, newest_too_old
-from tests.integration.test_frozen_database import frozen
+from tests.faults.test_frozen_database import frozen
 from tests.integration.test_log_lines import lines_of
 
 # A bound in seconds for a loaded machine, on which imports alone take some.

@@ -37,7 +37,7 @@ def test_a_postgresql_that_refuses_writes_leaves_a_gap_that_is_named(make_app: A
     assert client.get("/readyz").json["degraded"] == []
     name = make_url(database_url).database
     with owner(database_url) as cursor:
-        # The error of a server that only reads. A full disk is tried in tests/integration/test_full_disk.py.
+        # The error of a server that only reads. A full disk is tried in tests/faults/test_full_disk.py.
         cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     app.extensions[EXTENSION].resources.database.close()
     refused = person.post("/api/v1/generations", json={"message": "hello"})

@@ -10,7 +10,7 @@ import uvloop
 
 from app.domain.upstreams import Upstream
 from tests.fakes.raw_server import RawServer
-from tests.integration.test_endless_upstreams import ENDLESS, serve
+from tests.faults.test_endless_upstreams import ENDLESS, serve
 from worker.calls import Calls
 from worker.limits import Limits
 from worker.providers.base import AnswerTooLarge, ChatMessage, Finished, Piece, Prompt, Text, Thought, ToolDelta

@@ -23,7 +23,7 @@ import pytest
 from dev.postgres import Postgres
 from dev.process import ROOT
 from dev.valkey import Valkey
-from tests.integration.test_frozen_database import family
+from tests.faults.test_frozen_database import family
 from tests.logins import migrate, remember
 from tests.stack import Stack, Web, until
 

@@ -10,7 +10,7 @@ import pytest
 from app.domain.models import ModelSpec
 from app.domain.transcript import Transcript
 from tests.fakes.interactions import FakeInteractions
-from tests.integration.test_upstream_runs import CALL, LEASE, _speaks, ask, check, run_of
+from tests.faults.test_upstream_runs import CALL, LEASE, _speaks, ask, check, run_of
 from tests.stack import Stack, Worker, until
 
 
