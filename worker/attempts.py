@@ -12,6 +12,7 @@ from app.domain.answer_format import INVALID_FORMAT
 from app.domain.attempts import Attempt
 from app.domain.usage import estimate, estimated_tokens
 from worker.providers.base import Prompt, ProviderError, Usage
+from worker.providers.parts import FILE_TOKENS
 from worker.run_state import RunState
 
 
@@ -74,18 +75,21 @@ def ended(
         target=target,
     )
     made = record(len(run.all_attempts) + 1, call)
+    if run.files:
+        made["files"] = run.files
     return {**made, "run": run.upstream_run.run_id} if run.upstream_run else made
 
 
 def prompt_tokens(prompt: Prompt) -> int:
     """An estimate of the number of tokens of a prompt."""
-    chars = len(prompt.prefix)
+    chars, files = len(prompt.prefix), 0
     for message in prompt.messages:
-        chars += len(message.content) + len(message.reasoning)
+        chars += len(message.text) + len(message.reasoning)
+        files += len(message.files)
         chars += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
     if tools := prompt.parameters.get("tools"):
         chars += len(orjson.dumps(tools))
-    return estimated_tokens(chars)
+    return estimated_tokens(chars) + files * FILE_TOKENS
 
 
 def _counted(usage: Usage | None) -> dict[str, Any] | None:

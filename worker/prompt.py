@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from app.domain import message_files
 from app.domain.call_extra import from_wire
 from app.services.history import Turn
 from worker.providers.base import ChatMessage, ToolCall
+from worker.providers.parts import FilePart, Part
 
 
 def chat_messages(turns: Sequence[Turn], system: Iterable[str | None] = ()) -> tuple[ChatMessage, ...]:
@@ -56,7 +58,8 @@ def _part(item: dict[str, Any]) -> ChatMessage | None:
     """An item as a message of its own; None for an item that no provider receives."""
     match item.get("type", "message"):
         case "message":
-            return ChatMessage(item["role"], _text(item["content"]), name=item.get("name"))
+            content = item["content"]
+            return ChatMessage(item["role"], _text(content), name=item.get("name"), parts=_parts(content))
         case "reasoning":
             return ChatMessage("assistant", "", reasoning=_text(item["content"]))
         case "function_call":
@@ -77,3 +80,21 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or part.get("refusal") or "" for part in content or ())
+
+
+def _parts(content: str | list[dict[str, Any]] | None) -> tuple[Part, ...]:
+    """The texts and files of a message with files; none for a message of text only."""
+    if not isinstance(content, list) or not any(map(message_files.is_file, content)):
+        return ()
+    parts = [_file(part) if message_files.is_file(part) else part.get("text") for part in content]
+    return tuple(part for part in parts if part)
+
+
+def _file(part: dict[str, Any]) -> FilePart:
+    return FilePart(
+        file_id=part.get("file_id") or "",
+        filename=part.get("filename") or "file",
+        media_type=part.get("media_type") or "application/octet-stream",
+        size=part.get("bytes") or 0,
+        detail=part.get("detail") or "auto",
+    )

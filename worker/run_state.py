@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Any
 
 from app.domain.attempts import Attempt
 from app.domain.lease import Claimed
@@ -42,6 +43,8 @@ class RunState:
         self.on_chunk: Callable[[], None] | None = None  # measures the chunks of this call
         self.said_chars = 0  # how much, with its reasoning and the arguments of its tool calls
         self.input_tokens = 0  # about as many were sent with this call
+        self.files: list[dict[str, Any]] = []  # of the prompt, as they were sent
+        self.file_bytes = 0  # of the memory for files, held by this run
         self.upstream_run: UpstreamRun | None = None  # of this call, at an upstream that keeps runs
         self.target = claimed.target  # the one that is called; None for the model's first one
         self.next_call: TargetCall | None = None  # chosen for the revision that begins after a failed call

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.domain.accepts import AS_UPSTREAMS, AcceptsSpec
 from app.domain.answer_format import accepted
 from app.domain.json_schema import SchemaLimits
 from app.domain.storable import sound, storable
@@ -125,6 +126,7 @@ class ModelSpec(BaseModel):
         default_factory=list, max_length=3, description="The first the provider can; empty: the deployment's policy"
     )
     tools: list[Name] = Field(default_factory=list, max_length=64, description="Server-side functions it may call")
+    accepts: AcceptsSpec = Field(AS_UPSTREAMS, description="The inputs; left out: as the kinds of the upstreams do")
     price: Price | None = None
     enabled: bool = True
 

@@ -133,6 +133,7 @@ def spec_of(model: Model) -> ModelSpec:
             "parameters": dict(model.parameters),
             "on_interruption": list(model.on_interruption),
             "tools": list(model.tools),
+            "accepts": dict(model.accepts),
             "price": model.price,
             "enabled": model.enabled,
         }

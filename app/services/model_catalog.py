@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain.accepts import UNKNOWN_KIND, Accepts, accepts_of
 from app.domain.errors import InvalidInput, UnbrokenError
+from app.domain.models import BUILT_IN_PROVIDERS
 from app.services.upstream_models import UpstreamLists
 from app.store import model_configs
 from app.store.database import Database, Tx
@@ -58,6 +60,7 @@ class Offer:
 
     model: Model
     default: bool
+    accepts: Accepts
 
     @property
     def name(self) -> str:
@@ -89,6 +92,14 @@ class ModelCatalog:
         Raises DatabaseDown.
         """
         if len(self._lists.upstreams) > 1 or (self._lists.upstreams and not self._default):
+            self._lists.read()
+
+    def prepare_inputs(self) -> None:
+        """Read the kinds of the upstreams, on which the inputs of a model depend. May open a transaction.
+
+        Raises DatabaseDown.
+        """
+        if self._lists.upstreams:
             self._lists.read()
 
     def default(self) -> str:
@@ -152,7 +163,12 @@ class ModelCatalog:
                 own = f"{name}@{upstream}" if name in offered and name not in known else name
                 if own not in known:
                     offered.setdefault(own, Model(own, upstream, name))
-        return [Offer(model, model.name == default) for model in offered.values()]
+        return [Offer(model, model.name == default, self.accepts(model)) for model in offered.values()]
+
+    def accepts(self, model: Model) -> Accepts:
+        """The inputs that a model takes. ``prepare_inputs`` has been called."""
+        kinds = {**self._lists.kinds, **dict.fromkeys(BUILT_IN_PROVIDERS, "offline")}
+        return accepts_of(model.accepts, [kinds.get(target.upstream, UNKNOWN_KIND) for target in model.all_targets])
 
     def _passed_on(self, name: str) -> Model:
         """A model that is not configured, known to an upstream by name. Raises UnknownModel without an upstream."""

@@ -23,6 +23,7 @@ class UpstreamLists:
         self._database = database
         self.upstreams = tuple(upstreams)
         self._copy: Mapping[str, UpstreamModels] = dict.fromkeys(self.upstreams, UpstreamModels())
+        self._kinds: Mapping[str, str] = {}
         self._read_at: float | None = None
 
     def read(self) -> Mapping[str, UpstreamModels]:
@@ -32,8 +33,14 @@ class UpstreamLists:
         if self._read_at is None or now - self._read_at >= COPY_SECONDS or not has_names:
             with self._database.without_user() as tx:
                 self._copy = upstream_models.every(tx, self.upstreams)
+                self._kinds = upstream_models.kinds(tx, self.upstreams)
             self._read_at = now
         return self._copy
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The kinds of the upstreams that workers have stored, as of the last ``read``."""
+        return self._kinds
 
     @property
     def copy(self) -> Mapping[str, UpstreamModels]:

@@ -19,7 +19,8 @@ class Model:
 
     ``targets`` is empty for a model of one target; ``provider`` and ``upstream_name`` are the first one in any case.
     A model that is not ``enabled`` accepts no new generations. ``version`` numbers this configuration among those of
-    all models; it is UNCONFIGURED for a name without a configuration.
+    all models; it is UNCONFIGURED for a name without a configuration. ``accepts`` are the inputs that are configured,
+    by name; see ``domain.accepts``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Model:
     enabled: bool = True
     version: int = UNCONFIGURED
     targets: tuple[Target, ...] = ()
+    accepts: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def all_targets(self) -> tuple[Target, ...]:
@@ -43,7 +45,7 @@ class Model:
 
 
 _COLUMNS = """name, provider, upstream_name, targets, system_prompt, parameters, on_interruption, label, description,
-    tools, input_price, output_price, cached_input_price, cache_write_price, currency, enabled,
+    tools, accepts, input_price, output_price, cached_input_price, cache_write_price, currency, enabled,
     (SELECT max(v.version) FROM model_versions v WHERE v.name = models.name) AS version"""
 
 
@@ -83,6 +85,7 @@ def accepted(tx: Tx, version: int) -> Model | None:
         tools=tuple(said["tools"]),
         version=version,
         targets=_targets(said.get("targets"), said["provider"], said["upstream_name"]),
+        accepts=said.get("accepts") or {},
     )
 
 
@@ -97,16 +100,17 @@ def put(tx: Tx, name: str, spec: ModelSpec) -> bool:
     row = fetch_one(
         tx,
         """INSERT INTO models (name, provider, upstream_name, targets, system_prompt, parameters, on_interruption,
-               label, description, tools, input_price, output_price, cached_input_price, cache_write_price, currency,
-               enabled)
+               label, description, tools, accepts, input_price, output_price, cached_input_price, cache_write_price,
+               currency, enabled)
            VALUES (:name, :provider, :upstream_name, CAST(:targets AS jsonb), :system_prompt, :parameters,
                CAST(:on_interruption AS text[]),
-               :label, :description, CAST(:tools AS text[]), :input_price, :output_price,
+               :label, :description, CAST(:tools AS text[]), CAST(:accepts AS jsonb), :input_price, :output_price,
                :cached_input_price, :cache_write_price, :currency, :enabled)
            ON CONFLICT (name) DO UPDATE SET provider = EXCLUDED.provider, upstream_name = EXCLUDED.upstream_name,
                targets = EXCLUDED.targets, system_prompt = EXCLUDED.system_prompt, parameters = EXCLUDED.parameters,
                on_interruption = EXCLUDED.on_interruption, label = EXCLUDED.label,
-               description = EXCLUDED.description, tools = EXCLUDED.tools, input_price = EXCLUDED.input_price,
+               description = EXCLUDED.description, tools = EXCLUDED.tools, accepts = EXCLUDED.accepts,
+               input_price = EXCLUDED.input_price,
                output_price = EXCLUDED.output_price, cached_input_price = EXCLUDED.cached_input_price,
                cache_write_price = EXCLUDED.cache_write_price, currency = EXCLUDED.currency, enabled = EXCLUDED.enabled
            RETURNING created_at = now() AS is_new""",
@@ -120,6 +124,7 @@ def put(tx: Tx, name: str, spec: ModelSpec) -> bool:
         label=spec.label,
         description=spec.description,
         tools=list(spec.tools),
+        accepts=as_json(given) if (given := spec.accepts.model_dump(exclude_none=True)) else None,
         input_price=spec.price.input if spec.price else None,
         output_price=spec.price.output if spec.price else None,
         cached_input_price=spec.price.cached_input if spec.price else None,
@@ -200,6 +205,7 @@ def _model(row: Any) -> Model:
         enabled=row.enabled,
         version=row.version,
         targets=_targets(row.targets, row.provider, row.upstream_name),
+        accepts=row.accepts or {},
     )
 
 

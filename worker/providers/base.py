@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from app.domain.answer_format import AnswerFormat
+from worker.providers.parts import FilePart, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class ChatMessage:
 
     ``tool_calls`` belong to an assistant's message; ``tool_call_id`` names the call a ``tool`` message answers.
     ``reasoning`` is the reasoning before an assistant's tool calls: some upstreams require it back. ``name`` is that of
-    one of several participants.
+    one of several participants. ``parts`` are all texts and files in order, for a message with files; ``content`` is
+    what its author has written.
     """
 
     role: str
@@ -42,6 +44,27 @@ class ChatMessage:
     tool_call_id: str | None = None
     reasoning: str = ""
     name: str | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """The parts of any message; none for one without content."""
+        return self.parts or ((self.content,) if self.content else ())
+
+    @property
+    def files(self) -> tuple[FilePart, ...]:
+        """The files of the message."""
+        return tuple(part for part in self.parts if isinstance(part, FilePart))
+
+    @property
+    def text(self) -> str:
+        """All text of the message, that of its files included."""
+        return "\n\n".join(part for part in self.parts if isinstance(part, str)) if self.parts else self.content
+
+    @property
+    def is_blank(self) -> bool:
+        """True for a message without a file and without a visible character."""
+        return not self.files and not self.text.strip()
 
 
 @dataclass(frozen=True, slots=True)

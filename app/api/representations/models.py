@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.representations.fields import Json, decimal_text
+from app.domain.accepts import AcceptsSpec
 from app.domain.models import Price, TargetSpec
 from app.services.model_catalog import Offer
 from app.store import model_configs
@@ -37,6 +38,15 @@ class ModelPrice(BaseModel):
         }
 
 
+class ModelInputs(BaseModel):
+    """The inputs that a model takes."""
+
+    images: bool
+    files: bool | Literal["text"] = Field(description="`text`: the model receives the text of a file")
+    tools: bool
+    reasoning: bool
+
+
 class Model(BaseModel):
     """A model that can be chosen."""
 
@@ -47,6 +57,7 @@ class Model(BaseModel):
     description: str | None
     tools: list[str]
     price: ModelPrice | None
+    accepts: ModelInputs
 
     @staticmethod
     def of(offer: Offer) -> Json:
@@ -60,6 +71,12 @@ class Model(BaseModel):
             "description": model.description,
             "tools": model.tools,
             "price": ModelPrice.of(model.price),
+            "accepts": {
+                "images": offer.accepts.images,
+                "files": offer.accepts.shown_files,
+                "tools": offer.accepts.tools,
+                "reasoning": offer.accepts.reasoning,
+            },
         }
 
 
@@ -87,6 +104,7 @@ class ModelConfiguration(BaseModel):
     parameters: dict[str, Any]
     on_interruption: list[Literal["continue", "restart", "error"]]
     tools: list[str]
+    accepts: AcceptsSpec = Field(description="A field that is null is as the kinds of the upstreams have it")
     price: ModelPrice | None
     enabled: bool
 
@@ -104,6 +122,7 @@ class ModelConfiguration(BaseModel):
             "parameters": found.parameters,
             "on_interruption": found.on_interruption,
             "tools": found.tools,
+            "accepts": {name: found.accepts.get(name) for name in AcceptsSpec.model_fields},
             "price": ModelPrice.of(found.price),
             "enabled": found.enabled,
         }

@@ -50,7 +50,9 @@ def test_a_new_model_is_there_for_everybody_with_what_concerns_them(admin: Perso
     made = admin.post(MODELS, json=body)
     assert (made.status_code, made.headers["Location"].endswith(f"{MODELS}/{name}")) == (201, True)
     price = {"input": "0.15", "output": "0.6", "cached_input": "0.015", "cache_write": None, "currency": "EUR"}
-    assert made.json == body | {"upstream_name": name, "targets": [], "price": price, "enabled": True}
+    inputs = dict.fromkeys(("images", "files", "tools", "reasoning"))
+    shown = {"upstream_name": name, "targets": [], "price": price, "accepts": inputs, "enabled": True}
+    assert made.json == body | shown
     assert admin.get(f"{MODELS}/{name}").json == made.json
     assert made.json in admin.get(f"{MODELS}/all").json["items"]
     [seen] = [model for model in alice.get(MODELS).json["items"] if model["name"] == name]
@@ -62,8 +64,17 @@ def test_a_new_model_is_there_for_everybody_with_what_concerns_them(admin: Perso
         "description": "Counts",
         "tools": ["calculator"],
         "price": price,
+        "accepts": dict.fromkeys(inputs, True),
     }
     assert alice.start(model=name)["generation"]["model"] == name
+
+
+def test_the_inputs_of_a_model_are_those_of_its_configuration(admin: Person, alice: Person, name: str):
+    put(admin, name, accepts={"images": False, "files": False})
+    [seen] = [model for model in alice.get(MODELS).json["items"] if model["name"] == name]
+    assert seen["accepts"] == {"images": False, "files": "text", "tools": True, "reasoning": True}
+    assert admin.patch(f"{MODELS}/{name}", json={"label": "One"}).json["accepts"]["images"] is False
+    assert put(admin, name)["accepts"]["images"] is None
 
 
 def test_a_new_model_is_where_its_answer_says_whatever_it_is_called(admin: Person, name: str):

@@ -13,6 +13,7 @@ from worker.providers.anthropic.abilities import Abilities
 from worker.providers.base import ChatMessage, Prompt, ToolCall
 from worker.providers.chat.parameters import ChatParameters
 from worker.providers.chat.request import CONTINUE_INSTRUCTION
+from worker.providers.parts import Part
 
 JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 # A message that has no text at all; the API refuses an empty one.
@@ -22,6 +23,8 @@ _EFFORTS = {"minimal": "low"}
 # Tokens for thinking, by effort, for a model that does not choose them itself.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 30_000}
 LEAST_BUDGET = 1024
+# The longest title of a document that the API takes.
+MOST_TITLE_CHARS = 255
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 Block = dict[str, Any]
@@ -95,12 +98,21 @@ def _blocks(message: ChatMessage, ids: _Ids) -> list[Block]:
     if message.role == "tool":
         return [{"type": "tool_result", "tool_use_id": ids.of(message.tool_call_id or ""), "content": message.content}]
     calls = [block for call in message.tool_calls for block in _call(call, ids)]
-    text = [_text(message.content)] if message.content.strip() else []
+    text = [_part(part) for part in message.all_parts if not isinstance(part, str) or part.strip()]
     # Thoughts come before everything else of the turn that they belong to.
     first = 0
     while first < len(calls) and calls[first]["type"] != "tool_use":
         first += 1
     return [*calls[:first], *text, *calls[first:]]
+
+
+def _part(part: Part) -> Block:
+    if isinstance(part, str):
+        return _text(part)
+    source = {"type": "base64", "media_type": part.media_type, "data": part.base64}
+    if part.is_image:
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, "title": part.filename[:MOST_TITLE_CHARS]}
 
 
 def _call(call: ToolCall, ids: _Ids) -> list[Block]:

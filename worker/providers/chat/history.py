@@ -70,7 +70,7 @@ def _complete(spoken: Sequence[ChatMessage], ids: _Ids, offered: Collection[str]
             continue
         answered = [m for m in range(len(message.tool_calls)) if (n, m) in outputs]
         calls = [_sound(message.tool_calls[m], ids, offered) for m in answered]
-        if not calls and not message.content.strip():
+        if not calls and message.is_blank:
             continue
         content = message.content if message.content.strip() else ""
         yield replace(message, content=content, tool_calls=tuple(calls), tool_call_id=None)
@@ -138,7 +138,8 @@ def _together(first: ChatMessage, second: ChatMessage) -> ChatMessage:
     content = _BLANK_LINE.join(text for text in (first.content, second.content) if text)
     reasoning = _BLANK_LINE.join(text for text in (first.reasoning, second.reasoning) if text)
     name = first.name if first.name == second.name else None
-    return replace(second, content=content, reasoning=reasoning, name=name)
+    parts = (*first.all_parts, *second.all_parts) if first.parts or second.parts else ()
+    return replace(second, content=content, reasoning=reasoning, name=name, parts=parts)
 
 
 def _alternating(messages: Iterable[ChatMessage], *, continues: bool) -> Iterator[ChatMessage]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.answer_format import wire
 from worker.providers.base import ChatMessage, Prompt, ToolCall
+from worker.providers.parts import Part
 
 # The service sets these itself. With `n` the upstream would charge for answers that nobody reads.
 _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "n"})
@@ -66,7 +67,8 @@ def _messages(messages: Sequence[ChatMessage], reasoning_field: str) -> list[dic
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = [_part(part) for part in message.parts] if message.files else message.text
+    fields: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         fields["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.name is not None:
@@ -74,6 +76,16 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     if message.tool_call_id is not None:
         fields["tool_call_id"] = message.tool_call_id
     return fields
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if part.is_image:
+        # Servers beside OpenAI's know the address only; `auto` is the default.
+        detail = {} if part.detail == "auto" else {"detail": part.detail}
+        return {"type": "image_url", "image_url": {"url": part.data_url, **detail}}
+    return {"type": "file", "file": {"filename": part.filename, "file_data": part.data_url}}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

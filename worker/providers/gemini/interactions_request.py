@@ -21,6 +21,7 @@ from worker.providers.gemini.request import (
     kept_with,
 )
 from worker.providers.learning import refusals
+from worker.providers.parts import Part
 
 # The key in Tool.extra of Gemini under which the thought steps before a call are kept.
 THOUGHTS = "thoughts"
@@ -104,7 +105,7 @@ def _input(prompt: Prompt) -> list[Step]:
         elif message.role == "assistant":
             steps += _said(message, demands=place >= fresh)
         elif message.role != "system":
-            steps.append(_text("user_input", message.content or NO_TEXT))
+            steps.append({"type": "user_input", "content": [_part(part) for part in message.all_parts or (NO_TEXT,)]})
     if prompt.prefix:
         steps += (_text("model_output", prompt.prefix), _text("user_input", CONTINUE_INSTRUCTION))
     elif not steps or steps[-1]["type"] not in ("user_input", "function_result"):
@@ -142,4 +143,11 @@ def _result(message: ChatMessage, call: ToolCall | None) -> Step:
 
 
 def _text(kind: str, text: str) -> Step:
-    return {"type": kind, "content": [{"type": "text", "text": text}]}
+    return {"type": kind, "content": [_part(text)]}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    kind = "image" if part.is_image else "document"
+    return {"type": kind, "mime_type": part.media_type, "data": part.base64}

@@ -13,6 +13,7 @@ from worker.providers.base import ChatMessage, Prompt, ToolCall
 from worker.providers.chat.parameters import ChatParameters
 from worker.providers.chat.request import CONTINUE_INSTRUCTION
 from worker.providers.learning import refusals
+from worker.providers.parts import Part as MessagePart
 
 # What the API takes for the signature of a call that another model made; its documentation names it.
 FOREIGN_CALL = "skip_thought_signature_validator"
@@ -114,7 +115,7 @@ def _kind(parts: Sequence[Part]) -> bool:
 def current_turn(messages: Sequence[ChatMessage]) -> int:
     """The place behind the last message of the user: from there on the API demands signatures."""
     return max(
-        (place + 1 for place, message in enumerate(messages) if message.role == "user" and message.content), default=0
+        (place + 1 for place, message in enumerate(messages) if message.role == "user" and message.all_parts), default=0
     )
 
 
@@ -125,7 +126,7 @@ def _parts(message: ChatMessage, calls: Mapping[str, ToolCall], *, demands: bool
         if call and (own := kept_with(call).get("id")):
             response["id"] = own
         return [{"functionResponse": response}]
-    parts: list[Part] = [{"text": message.content}] if message.content else []
+    parts: list[Part] = [_part(part) for part in message.all_parts]
     for number, call in enumerate(message.tool_calls):
         own = kept_with(call)
         part: Part = {"functionCall": {"name": call.name, "args": arguments_of(call.arguments)}}
@@ -137,6 +138,12 @@ def _parts(message: ChatMessage, calls: Mapping[str, ToolCall], *, demands: bool
             part["thoughtSignature"] = FOREIGN_CALL
         parts.append(part)
     return parts
+
+
+def _part(part: MessagePart) -> Part:
+    if isinstance(part, str):
+        return {"text": part}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
 
 
 def kept_with(call: ToolCall) -> Mapping[str, Any]:

@@ -141,6 +141,8 @@ def _dice(messages: tuple[ChatMessage, ...], purpose: str) -> random.Random:
         for part in (message.role, message.content):
             encoded = part.encode("utf-8", "surrogatepass")
             digest.update(b"%d:" % len(encoded) + encoded)
+        for file in message.files:
+            digest.update(f"{file.filename}:{file.size}".encode())
     return random.Random(digest.digest())
 
 

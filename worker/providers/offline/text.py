@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
 from worker.providers.base import ChatMessage
+from worker.providers.parts import FilePart
 
 # Only what would be taken for markup, so that ordinary words, names and ids stay as they were typed.
 _INLINE = re.compile(r"[\\`*\[\]|~<]|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w+;)")
@@ -94,6 +96,8 @@ def answer(messages: Sequence[ChatMessage], dice: Random) -> Iterator[str]:
     yield f"# About “{_title(question)}”\n\n"
     yield f"{dice.choice(_GREETINGS)} {dice.choice(_HONESTY)}\n\n"
     yield f"You wrote:\n\n{_quote(question)}\n\n"
+    if files := _files(messages):
+        yield "## What I received\n\n" + _list([_received(file) for file in files]) + "\n\n"
     yield "## What I noticed\n\n" + _list(dice.sample(_POINTS, 4)) + "\n\n"
     yield "## In numbers\n\n" + _table(question, messages) + "\n\n"
     yield f"## A piece of code\n\n{_code(topics, dice)}\n\n"
@@ -120,6 +124,18 @@ def thoughts(messages: Sequence[ChatMessage], dice: Random) -> str:
 
 def _question(messages: Sequence[ChatMessage]) -> str:
     return next((m.content for m in reversed(messages) if m.role == "user"), "")
+
+
+def _files(messages: Sequence[ChatMessage]) -> tuple[FilePart, ...]:
+    return next((m.files for m in reversed(messages) if m.role == "user"), ())
+
+
+def _received(file: FilePart) -> str:
+    """A file with its size and the beginning of its SHA-256: the reader sees that the bytes have come."""
+    data = file.data or b""
+    kind = "an image" if file.is_image else "a file"
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    return f"**{_escape(file.filename)}**, {kind} of {len(data):,} bytes ({file.media_type}), SHA-256 `{digest}…`"
 
 
 def _topics(question: str) -> list[str]:

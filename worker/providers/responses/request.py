@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.answer_format import AnswerFormat
 from worker.providers.base import ChatMessage, Prompt, ToolCall
 from worker.providers.chat.request import CONTINUE_INSTRUCTION
+from worker.providers.parts import Part
 
 # The service sets these itself.
 _RESERVED = frozenset(
@@ -90,12 +91,21 @@ def _items(message: ChatMessage) -> Iterator[dict[str, Any]]:
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": message.content}
         return
     calls = [item for call in message.tool_calls for item in (*_reasoning(call), _call(call))]
-    text = [{"role": message.role, "content": message.content}] if message.content or not calls else []
+    content = [_part(part) for part in message.parts] if message.files else message.text
+    text = [{"role": message.role, "content": content}] if content or not calls else []
     if message.tool_calls and not _kept(message.tool_calls[0]).get("behind_text"):
         before = len(_reasoning(message.tool_calls[0]))
         yield from (*calls[:before], *text, *calls[before:])
     else:
         yield from (*text, *calls)
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "input_text", "text": part}
+    if part.is_image:
+        return {"type": "input_image", "image_url": part.data_url, "detail": part.detail}
+    return {"type": "input_file", "filename": part.filename, "file_data": part.data_url}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
