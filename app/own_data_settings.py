@@ -13,3 +13,4 @@ class OwnDataSettings(BaseSettings):
     max_export_bytes: int = Field(67_108_864, ge=1024, le=2_000_000_000)
     max_exports_at_once: int = Field(2, ge=1)
     retention_days: int | None = Field(None, ge=1, le=36_500)
+    temporary_chat_seconds: float = Field(86_400, ge=1)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from app.broker.queue import Queue
 from app.config import Settings
 from app.domain.budget import Budget
-from app.eventlog.allowance import bound
 from app.eventlog.breakers import RedisBreakers
+from app.eventlog.client import redis_client
 from app.eventlog.expiring_members import ExpiringMembers
 from app.eventlog.feed_notifier import FeedNotifier
 from app.eventlog.log import RedisLog
@@ -33,6 +30,7 @@ from app.services.eraser import Eraser
 from app.services.feeds import Feeds
 from app.services.finishing import Finisher
 from app.services.for_operators import ForOperators
+from app.services.for_people import ForPeople
 from app.services.generation_start import GenerationStarter
 from app.services.generations import Generations
 from app.services.history import History
@@ -71,9 +69,6 @@ from app.store.database import Database
 
 if TYPE_CHECKING:
     from app.openid.identity_provider import IdentityProvider
-
-# TCP keepalive, which a socket at a path of this machine does not need.
-_ALIVE: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +128,11 @@ class Resources:
     def user_admin(self) -> UserAdmin:
         """Users, for operators."""
         return UserAdmin(self.database)
+
+    @property
+    def for_people(self) -> ForPeople:
+        """The services that the page of users needs beside the conversations themselves."""
+        return ForPeople(self.database, self.model_catalog)
 
     @property
     def webhooks(self) -> Webhooks:
@@ -240,7 +240,7 @@ def _own_data(settings: Settings, database: Database, client: redis.Redis, gener
     return OwnData(
         exports=Exports(database, running, settings.max_export_bytes, settings.max_exports_at_once),
         erasures=Erasures(database, generations, client, settings.redis_namespace),
-        retention=Retention(database, settings.retention_days),
+        retention=Retention(database, settings.retention_days, settings.temporary_chat_seconds),
         holds=Holds(database),
     )
 
@@ -290,10 +290,3 @@ def _stores(settings: Settings) -> tuple[redis.Redis, FeedNotifier, Database, Re
     )
     log = RedisLog(client, settings.redis_namespace)
     return client, feed_notifier, database, log, Queue(settings.broker_url, settings.redis_namespace)
-
-
-def redis_client(url: str) -> redis.Redis:
-    """A client that answers or fails within two seconds, and never repeats a command by itself."""
-    alive = {} if urlsplit(url).scheme == "unix" else _ALIVE
-    options = {"socket_timeout": 2, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0), **alive}
-    return bound(redis.Redis.from_url(url, **options))

@@ -51,8 +51,8 @@ def check_database(variable: str, url: str) -> None:
 
 def check_redis(url: str) -> None:
     """Connect to Redis. Raises CannotRun unless a server with usable settings accepts the login."""
+    from app.eventlog.client import redis_client
     from app.ops.startup import redis_refusal
-    from app.wiring import redis_client
 
     where = urlsplit(url).path if url.startswith("unix:") else _place(url, 6379)
 

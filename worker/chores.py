@@ -6,6 +6,7 @@ from functools import partial
 
 from app.services import model_versions, restores, revocations
 from app.services.minutes import RUN_SECONDS
+from app.services.own_data.retention import TEMPORARY_SECONDS
 from app.services.sweeper import TIDY_SECONDS, Chore
 from app.wiring import Resources
 
@@ -18,6 +19,7 @@ def chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("end expired keys", resources.api_keys.end_expired, 0.0),
         Chore("erase users", resources.own_data.erasures.sweep, 0.0),
         Chore("retention", resources.own_data.retention.sweep, 0.0),
+        Chore("remove temporary chats", resources.own_data.retention.sweep_temporary, TEMPORARY_SECONDS),
         Chore("count minutes", resources.for_operators.minutes.record, RUN_SECONDS),
         Chore("prune feeds", resources.feeds.prune, TIDY_SECONDS),
         Chore("prune audit", resources.audit.prune, TIDY_SECONDS),

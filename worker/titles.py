@@ -21,7 +21,7 @@ from app.ops import metrics
 from app.services.charges import CHARGE_SECONDS, Call
 from app.services.titles import Titles
 from app.services.usage import UsageReports
-from app.store.conversations import Untitled
+from app.store.titles import Untitled
 from worker.attempts import EndedCall, prompt_tokens, record
 from worker.generation_trace import GenerationTrace
 from worker.log_ids import log_ids

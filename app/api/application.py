@@ -29,6 +29,7 @@ from app.api import (
     ops_webhooks,
     ops_workers,
     own_data,
+    preferences,
     probes,
     search,
     service_accounts,
@@ -70,8 +71,9 @@ _GUARDS = {
 
 # The modules of the native protocol, in the order of the document.
 _NATIVE = (
-    generations, messages, conversations, feeds, search, transfer, usage, account, own_data, api_keys, audit, models,
-    tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users, ops_workers, ops_webhooks,
+    generations, messages, conversations, feeds, search, transfer, usage, account, preferences, own_data, api_keys,
+    audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
+    ops_workers, ops_webhooks,
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from flask import Response
 from pydantic import Field
 
 from app.api.auth.caller import Caller
-from app.api.fields import Id, ModelName, Title
+from app.api.fields import Id, ModelName, ParametersBody, SystemPrompt, Tag, Tags, Title
 from app.api.generations import PollHeaders, conditional
 from app.api.json_response import respond
 from app.api.representations.conversation import Conversation, ConversationPage, ConversationStatus
@@ -28,6 +28,8 @@ class ListQuery(Query):
     cursor: Text | None = Field(None, max_length=200, description="next_cursor of the page before")
     model: Text | None = Field(None, max_length=200, description="Only conversations begun with this model")
     archived: bool = Field(False, description="The archived ones instead")
+    pinned: bool | None = Field(None, description="Only pinned conversations, or only the others")
+    tag: Tag | None = Field(None, description="Only conversations with this tag")
 
 
 class ActiveQuery(Query):
@@ -43,11 +45,26 @@ class ConversationPath(Path):
 
 
 class ChangeBody(Body):
-    """The fields to change. A field that is left out stays; `null` empties title and model."""
+    """The fields to change. A field that is left out stays; `null` empties title, model, system prompt, parameters."""
 
     title: Title | None = None
     archived: bool | None = None
     model: ModelName | None = None
+    pinned: bool | None = None
+    tags: Tags | None = Field(None, description="All tags of the conversation: at most 8 of 40 characters")
+    system_prompt: SystemPrompt | None = Field(
+        None, description="For its answers, after the system prompt of the model"
+    )
+    parameters: ParametersBody | None = Field(None, description="All parameters of its answers")
+
+
+_EMPTIED = ("title", "model", "system_prompt")
+
+
+class SeenBody(Body):
+    """The place up to which the user has seen a conversation. An empty object will do."""
+
+    seq: int | None = Field(None, ge=0, le=LARGEST_SEQ, description="A feed_seq of its feed; left out: its end")
 
 
 class MessagesQuery(Query):
@@ -67,7 +84,7 @@ class MessagesQuery(Query):
 )
 def list_conversations(caller: Caller, query: ListQuery) -> Response:
     """The user's conversations."""
-    command = ListConversations(query.limit, query.cursor, query.model, query.archived)
+    command = ListConversations(query.limit, query.cursor, query.model, query.archived, query.pinned, query.tag)
     return respond(ConversationPage.of(web().resources.conversations.list(caller.user, command)))
 
 
@@ -104,11 +121,29 @@ def get_conversation(caller: Caller, path: ConversationPath) -> Response:
     answers=(Answer(200, "The conversation as it is now", Conversation),),
 )
 def change_conversation(caller: Caller, path: ConversationPath, body: ChangeBody) -> Response:
-    """Rename, archive, or choose another model."""
-    emptied = frozenset(n for n in ("title", "model") if n in body.model_fields_set and getattr(body, n) is None)
-    command = ChangeConversation(body.title, body.archived, body.model, emptied)
+    """Rename, archive, pin or tag; choose another model, a system prompt, parameters."""
+    given = body.model_dump(exclude={"parameters"})
+    given["system_prompt"] = body.system_prompt or None
+    emptied = frozenset(name for name in _EMPTIED if name in body.model_fields_set and given[name] is None)
+    parameters = body.parameters.model_dump(exclude_none=True) if body.parameters else {}
+    command = ChangeConversation(
+        **given, clear=emptied, parameters=parameters if "parameters" in body.model_fields_set else None
+    )
     changed = web().resources.conversations.change(caller.user, path.conversation_id, command)
     return respond(Conversation.of(changed))
+
+
+@routes.route_for(
+    "put",
+    "/conversations/<conversation_id>/seen",
+    access="user",
+    limit="reads",
+    answers=(Answer(200, "The conversation as it is now", Conversation),),
+)
+def see_conversation(caller: Caller, path: ConversationPath, body: SeenBody) -> Response:
+    """Note that the user has seen what has ended in a conversation: it is unread no longer."""
+    seen = web().resources.conversations.see(caller.user, path.conversation_id, body.seq)
+    return respond(Conversation.of(seen))
 
 
 @routes.route_for(

@@ -40,6 +40,19 @@ MetadataValue = Annotated[Text, Field(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 WebhookUrl = Annotated[Text, Field(min_length=1, max_length=MOST_URL_CHARACTERS)]
 OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
+SystemPrompt = Annotated[Text, Field(max_length=8000)]
+Tag = Annotated[str, BeforeValidator(_as_title), Field(min_length=1, max_length=40)]
+# In the order in which they were given, each once.
+Tags = Annotated[list[Tag], Field(max_length=8), AfterValidator(lambda tags: list(dict.fromkeys(tags)))]
+
+
+class ParametersBody(Body):
+    """The parameters of a conversation's answers. Those that are left out are the model's."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
 class StartOptionsBody(Body):

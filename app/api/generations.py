@@ -13,7 +13,7 @@ from pydantic import Field
 from app.api import streams
 from app.api.answer_format import ResponseFormat
 from app.api.auth.caller import Caller
-from app.api.fields import Id, KeyHeaders, Metadata, StartOptionsBody
+from app.api.fields import Id, KeyHeaders, Metadata, ParametersBody, StartOptionsBody, SystemPrompt
 from app.api.json_response import respond
 from app.api.representations.generation import Generation, PolledGeneration
 from app.api.request_parsing import Headers, Message, Path, Query
@@ -21,9 +21,9 @@ from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.api.starting import ANSWERS, answer_started
 from app.api.waiting import respond_after
 from app.api.web_process import WebProcess, web
-from app.domain.commands import StartGeneration
+from app.domain.commands import Setup, StartGeneration
 from app.domain.cursor import START, Cursor
-from app.domain.errors import InvalidCursor, MalformedInput
+from app.domain.errors import InvalidCursor, InvalidInput, MalformedInput
 from app.domain.events import Entry
 from app.domain.generation import TERMINAL
 from app.relay.event_stream import EventStream
@@ -46,6 +46,22 @@ class StartBody(StartOptionsBody):
         None, description="The form that the text must have, as in OpenAI's chat completions: text, JSON, or a schema"
     )
     metadata: Metadata | None = Field(None, description="Yours: up to 16 pairs, keys of 64, values of 512 characters")
+    system_prompt: SystemPrompt | None = Field(
+        None, description="Of a new conversation; yours in /me/preferences when left out, none when empty"
+    )
+    parameters: ParametersBody | None = Field(None, description="Of the answers of a new conversation")
+    temporary: bool | None = Field(
+        None, description="A new conversation in no list, search or feed, removed after TEMPORARY_CHAT_SECONDS"
+    )
+
+    @property
+    def setup(self) -> Setup:
+        """The settings of a new conversation. Raises InvalidInput for one in a request that begins none."""
+        given = [name for name in ("system_prompt", "parameters", "temporary") if getattr(self, name) is not None]
+        if given and self.conversation_id is not None:
+            raise InvalidInput(f"{given[0]} is for a new conversation; PATCH changes an existing one.", given[0])
+        parameters = self.parameters.model_dump(exclude_none=True) if self.parameters else {}
+        return Setup(self.system_prompt, parameters, bool(self.temporary))
 
 
 class GenerationPath(Path):
@@ -101,6 +117,7 @@ def start_generation(caller: Caller, header: KeyHeaders, body: StartBody) -> Res
         metadata=dict(body.metadata or {}),
         webhook_url=body.webhook_url,
         parameters={} if body.response_format is None else {"response_format": body.response_format},
+        setup=body.setup,
     )
     return answer_started(caller, command, as_stream=body.wants_stream)
 

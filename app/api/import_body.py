@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from app.api import json_body
 from app.api.bodies import BodyKind
 from app.api.errors import BodyTooLarge, InvalidFields
-from app.api.fields import Metadata, ModelName, Title
+from app.api.fields import Metadata, ModelName, ParametersBody, SystemPrompt, Tags, Title
 from app.api.openai import items as openai_items
 from app.api.request_parsing import Body, Text, validate
 from app.api.split_body import split
@@ -138,6 +138,10 @@ class PastBody(Body):
     metadata: Metadata = Field(default_factory=dict)
     created_at: Time
     archived_at: Time | None = None
+    pinned: bool = False
+    tags: Tags = Field(default_factory=list)
+    system_prompt: SystemPrompt | None = None
+    parameters: ParametersBody | None = None
 
 
 class _Head(Body):
@@ -220,6 +224,10 @@ def command_of(body: ImportBody) -> ImportConversation:
         created_at=past.created_at,
         archived_at=past.archived_at,
         messages=lambda: map(_imported, body.messages, count()),
+        pinned=past.pinned,
+        tags=past.tags,
+        system_prompt=past.system_prompt,
+        parameters=past.parameters.model_dump(exclude_none=True) if past.parameters else {},
     )
 
 

@@ -107,8 +107,11 @@ def _json(export: Export) -> Iterator[bytes]:
 
 
 def _conversation(found: conversations.Conversation) -> dict[str, Any]:
+    """The fields of a conversation. Optional fields that are empty are left out."""
     names = ("title", "model", "metadata", "created_at", "archived_at")
-    return {name: getattr(found, name) for name in names}
+    optional = ("pinned", "tags", "system_prompt", "parameters")
+    shown = {name: getattr(found, name) for name in names}
+    return shown | {name: value for name in optional if (value := getattr(found, name))}
 
 
 def _message(said: Message, parent: int | None) -> dict[str, Any]:

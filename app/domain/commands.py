@@ -38,12 +38,26 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """The settings that a new conversation of a person begins with.
+
+    ``system_prompt`` None: the one that the user prefers; empty: none. ``temporary``: no list shows the conversation,
+    and it is removed some time after its last message.
+    """
+
+    system_prompt: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StartGeneration:
     """Send a message. Without ``conversation_id`` a new conversation begins with it.
 
     ``said`` are several messages in its place, the oldest first. ``request`` is kept with the generation for the
     protocol it came by, which has to tell it again. ``listed``: a new conversation is in lists, searches and feeds.
-    ``webhook_url`` receives the event of the end.
+    ``webhook_url`` receives the event of the end. ``setup`` None: the request is a program's, and the preferences of
+    its user do not count.
     """
 
     message: str
@@ -59,6 +73,7 @@ class StartGeneration:
     request: dict[str, Any] | None = None
     listed: bool = True
     webhook_url: str | None = None
+    setup: Setup | None = None
 
     @property
     def messages(self) -> tuple[Said, ...]:
@@ -102,6 +117,8 @@ def request_hash(command: StartGeneration | Regenerate | EditMessage) -> bytes:
     body.pop("listed", None)
     if command.webhook_url is None:
         body.pop("webhook_url")
+    if body.get("setup") in (None, asdict(Setup())):
+        body.pop("setup", None)
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 
@@ -113,15 +130,21 @@ class ListConversations:
     cursor: str | None = None
     model: str | None = None
     archived: bool = False
+    pinned: bool | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeConversation:
-    """Change what is not None. ``clear`` names fields to be emptied (title, model)."""
+    """Change what is not None. ``clear`` names fields to be emptied (title, model, system_prompt)."""
 
     title: str | None = None
     archived: bool | None = None
     model: str | None = None
+    pinned: bool | None = None
+    tags: list[str] | None = None
+    system_prompt: str | None = None
+    parameters: dict[str, Any] | None = None
     clear: frozenset[str] = frozenset()
 
 

@@ -10,10 +10,10 @@ import redis
 import structlog
 
 from app.config import Settings
+from app.eventlog.client import redis_client
 from app.ops.health import ONE_LOGIN, refusal
 from app.store.logins import connect
 from app.store.schema import too_old
-from app.wiring import redis_client
 
 OLDEST_REDIS = (6, 2)
 

@@ -63,14 +63,7 @@ class Conversations:
         with self._database.user(user.id) as tx:
             # Read first: a change between the two statements is in the page and in the feed, and in neither never.
             top = feed.tops_of_users(tx, [user.id])[user.id]
-            found = conversations.page(
-                tx,
-                user_id=user.id,
-                limit=command.limit + 1,
-                before=before,
-                model=command.model,
-                archived=command.archived,
-            )
+            found = conversations.page(tx, user.id, command, command.limit + 1, before)
         items = found[: command.limit]
         last = items[-1] if len(found) > len(items) else None
         return ConversationPage(items, write_cursor(last.last_message_at, last.id) if last else None, top)
@@ -97,6 +90,12 @@ class Conversations:
             if command.model is not None:
                 self._catalogue.find(tx, command.model)
             conversations.change(tx, conversation_id, command)
+        return self.get(user, conversation_id)
+
+    def see(self, user: User, conversation_id: str, seq: int | None) -> Conversation:
+        """Note that the user has seen the feed of a conversation up to ``seq``, or all of it: nothing is unread."""
+        with self._database.user(user.id) as tx:
+            conversations.see(tx, conversation_id, seq)
         return self.get(user, conversation_id)
 
     def delete(self, user: User, conversation_id: str) -> None:

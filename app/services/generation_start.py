@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.broker.queue import Queue
 from app.domain.answer_format import storable_parameters
@@ -139,7 +140,7 @@ class GenerationStarter:
         user, command = request.user, request.command
         self._admission.check_queue(tx)
         self._admission.check_quota(tx, user)
-        found = place(tx, command, self._catalogue.default)
+        found = place(tx, command, partial(self._catalogue.default_for, tx, user))
         check_allowed(user, found.model)
         model = self._catalogue.find(tx, found.model)
         check_form(model, found.parameters or {})
@@ -254,6 +255,9 @@ def _take_numbers(tx: Tx, user: User, found: Placement, first_message_id: str) -
         preview=preview or "",
         metadata=found.reserved or {},
         listed=found.listed,
+        temporary=found.setup.temporary,
+        system_prompt=found.setup.system_prompt or None,
+        parameters=found.setup.parameters,
     )
     return conversations.add(tx, new)
 

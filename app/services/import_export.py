@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -60,6 +60,8 @@ class ImportedMessage:
 class ImportConversation:
     """A conversation to import. ``messages`` reads them from the first on at each call: one or more, none before
     its parent. Only one of them is held at a time. An error it raises ends the import, and nothing is stored.
+
+    Fields with a default are younger than stored hashes.
     """
 
     title: str | None
@@ -68,6 +70,10 @@ class ImportConversation:
     created_at: datetime
     archived_at: datetime | None
     messages: Callable[[], Iterator[ImportedMessage]]
+    pinned: bool = False
+    tags: Sequence[str] = ()
+    system_prompt: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,10 @@ class ImportExport:
             message_count=survey.count,
             created_at=imported.created_at,
             archived_at=imported.archived_at,
+            pinned=imported.pinned,
+            tags=list(imported.tags),
+            system_prompt=imported.system_prompt,
+            parameters=imported.parameters,
             last_message_at=survey.last_message_at,
             import_key=key,
             import_hash=survey.hash if key else None,
@@ -162,8 +172,10 @@ def _earlier(tx: Tx, user: User, key: str, hashed: bytes) -> Conversation | None
 
 def _survey(imported: ImportConversation) -> _Survey:
     """Read all messages once, before anything is stored. The hash is the SHA-256 of the import as one JSON object."""
-    head = {part.name: getattr(imported, part.name) for part in fields(imported)}
-    head |= {"metadata": dict(sorted(imported.metadata.items())), "messages": []}
+    head = {name: getattr(imported, name) for name in ("title", "model", "metadata", "created_at", "archived_at")}
+    younger = {name: getattr(imported, name) for name in ("pinned", "tags", "system_prompt", "parameters")}
+    head |= {"metadata": dict(sorted(imported.metadata.items()))}
+    head |= {name: value for name, value in younger.items() if value} | {"messages": []}
     digest = sha256(orjson.dumps(head).removesuffix(b"]}"))
     number, preview, last = 0, "", datetime.min.replace(tzinfo=UTC)
     for number, said in enumerate(imported.messages(), 1):

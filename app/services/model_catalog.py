@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.domain.accepts import UNKNOWN_KIND, Accepts, accepts_of
+from app.domain.commands import User
 from app.domain.errors import InvalidInput, UnbrokenError
 from app.domain.models import BUILT_IN_PROVIDERS
 from app.services.upstream_models import UpstreamLists
@@ -112,6 +114,16 @@ class ModelCatalog:
         if first is None:
             raise UpstreamSilent(self._lists.copy)
         return first
+
+    def default_for(self, tx: Tx, user: User, preferred: str | None) -> str:
+        """The model of a request that names none: the one that its user prefers, while it can be used, or the default.
+
+        ``prepare`` has been called. Raises UpstreamSilent.
+        """
+        if preferred is not None and user.credential.may_use(preferred):
+            with suppress(UnknownModel, DisabledModel):
+                return self.find(tx, preferred).name
+        return self.default()
 
     def find(self, tx: Tx, name: str) -> Model:
         """The model of this name as it is configured now.

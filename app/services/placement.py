@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.domain.commands import EditMessage, OnBusy, Regenerate, Said, StartGeneration
+from app.domain.commands import EditMessage, OnBusy, Regenerate, Said, Setup, StartGeneration
 from app.domain.errors import InvalidInput, NotFound
 from app.services.users import new_id
-from app.store import conversations, generations, messages, reserved_conversations
+from app.store import conversations, generations, messages, preferences, reserved_conversations
+from app.store.conversations import Held
 from app.store.database import Tx
 from app.store.messages import Message
 
 Command = StartGeneration | Regenerate | EditMessage
-# Returns the name of the model for requests that name none.
-DefaultModel = Callable[[], str]
+# Returns the name of the model for requests that name none, from the model that their user prefers, None without one.
+DefaultModel = Callable[[str | None], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """The place of an answer. ``said`` empty: the message it answers exists already, as ``message_id``.
 
-    ``message_id`` is the last of ``said``; ``own_model`` is what a new conversation keeps; ``reserved`` is the metadata
-    of a conversation that was reserved before.
+    ``message_id`` is the last of ``said``; ``own_model`` and ``setup`` are what a new conversation keeps; ``reserved``
+    is the metadata of a conversation that was reserved before. ``parameters`` are those of the request and, where it
+    has none, of the conversation.
     """
 
     conversation_id: str
@@ -39,6 +41,7 @@ class Placement:
     request: dict[str, Any] | None = None
     reserved: dict[str, Any] | None = None
     listed: bool = True
+    setup: Setup = field(default_factory=Setup)
 
 
 def place(tx: Tx, command: Command, default_model: DefaultModel) -> Placement:
@@ -48,7 +51,7 @@ def place(tx: Tx, command: Command, default_model: DefaultModel) -> Placement:
     """
     match command:
         case StartGeneration(conversation_id=None):
-            return _new(command, default_model)
+            return _new(tx, command, default_model)
         case StartGeneration():
             return _next(tx, command, default_model)
         case Regenerate():
@@ -57,41 +60,49 @@ def place(tx: Tx, command: Command, default_model: DefaultModel) -> Placement:
             return _edited(tx, command, default_model)
 
 
-def _new(command: StartGeneration, default_model: DefaultModel) -> Placement:
+def _new(tx: Tx, command: StartGeneration, default_model: DefaultModel) -> Placement:
     if command.parent_id is not None:
         raise InvalidInput("A new conversation has no message to branch from.", "parent_id")
+    setup, preferred = command.setup or Setup(), None
+    if command.setup is not None:
+        chosen = preferences.get(tx)
+        preferred = chosen.get("model")
+        if setup.system_prompt is None:
+            setup = replace(setup, system_prompt=chosen.get("system_prompt"))
     return Placement(
         conversation_id=new_id(),
         is_new=True,
         message_id=new_id(),
         parent_id=None,
         said=command.messages,
-        model=command.model or default_model(),
+        model=command.model or default_model(preferred),
         own_model=command.model,
         client_msg_id=command.client_msg_id,
         metadata=command.metadata,
-        parameters=command.parameters,
+        parameters=_of_answer(setup, command.parameters),
         request=command.request,
-        listed=command.listed,
+        listed=command.listed and not setup.temporary,
+        setup=setup,
     )
 
 
 def _next(tx: Tx, command: StartGeneration, default_model: DefaultModel) -> Placement:
     assert command.conversation_id, "checked by the caller"
     if command.parent_id is None and (promised := reserved_conversations.take(tx, command.conversation_id)) is not None:
-        new = _new(command, default_model)
+        new = _new(tx, command, default_model)
         return replace(new, conversation_id=command.conversation_id, reserved=promised)
-    own_model = _hold(tx, command.conversation_id)
+    held = _hold(tx, command.conversation_id)
+    preferred = held.preferred if command.setup is not None else None
     return Placement(
         conversation_id=command.conversation_id,
         is_new=False,
         message_id=new_id(),
         parent_id=_parent(tx, command.conversation_id, command.parent_id, command.on_busy),
         said=command.messages,
-        model=command.model or own_model or default_model(),
+        model=command.model or held.model or default_model(preferred),
         client_msg_id=command.client_msg_id,
         metadata=command.metadata,
-        parameters=command.parameters,
+        parameters=_of_answer(held, command.parameters),
         request=command.request,
     )
 
@@ -100,15 +111,15 @@ def _again(tx: Tx, command: Regenerate, default_model: DefaultModel) -> Placemen
     answer = _message(tx, command.message_id)
     if answer.role != "assistant" or answer.parent_id is None:
         raise InvalidInput("Only an answer can be regenerated.", "message_id")
-    own_model = _hold(tx, answer.conversation_id)
+    held = _hold(tx, answer.conversation_id)
     return Placement(
         conversation_id=answer.conversation_id,
         is_new=False,
         message_id=answer.parent_id,
         parent_id=None,
         said=(),
-        model=command.model or answer.model or own_model or default_model(),
-        parameters=command.parameters,
+        model=command.model or answer.model or held.model or default_model(held.preferred),
+        parameters=_of_answer(held, command.parameters),
     )
 
 
@@ -116,26 +127,32 @@ def _edited(tx: Tx, command: EditMessage, default_model: DefaultModel) -> Placem
     message = _message(tx, command.message_id)
     if message.role != "user":
         raise InvalidInput("Only your own messages can be edited.", "message_id")
-    own_model = _hold(tx, message.conversation_id)
+    held = _hold(tx, message.conversation_id)
     return Placement(
         conversation_id=message.conversation_id,
         is_new=False,
         message_id=new_id(),
         parent_id=message.parent_id,
         said=(Said("user", command.message),),
-        model=command.model or own_model or default_model(),
+        model=command.model or held.model or default_model(held.preferred),
         client_msg_id=command.client_msg_id,
         metadata=command.metadata,
-        parameters=command.parameters,
+        parameters=_of_answer(held, command.parameters),
     )
 
 
-def _hold(tx: Tx, conversation_id: str) -> str | None:
-    """Hold the conversation until the transaction ends; its own model. Raises NotFound."""
-    held = conversations.lock(tx, conversation_id)
+def _of_answer(kept: Held | Setup, given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of an answer: those of the request, which replace those that its conversation keeps."""
+    prompt = {"instructions": kept.system_prompt} if kept.system_prompt else {}
+    return {**kept.parameters, **prompt, **given}
+
+
+def _hold(tx: Tx, conversation_id: str) -> Held:
+    """Hold the conversation until the transaction ends; its settings. Raises NotFound."""
+    held = conversations.lock_for_answer(tx, conversation_id)
     if held is None:
         raise NotFound("There is no such conversation.")
-    return held.model  # type: ignore[no-any-return]  # a row's column
+    return held
 
 
 def _parent(tx: Tx, conversation_id: str, wanted: str | None, policy: OnBusy) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.domain.commands import ChangeConversation
+from app.domain.commands import ChangeConversation, ListConversations
 from app.store import feed
 from app.store.database import Tx, as_json, execute, fetch, fetch_one, mine
 
@@ -15,7 +15,11 @@ PREVIEW_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row of the list of conversations."""
+    """A row of the list of conversations.
+
+    ``unread``: an answer has ended that the user has not seen. ``system_prompt`` and ``parameters`` are those of its
+    answers.
+    """
 
     id: str
     title: str | None
@@ -23,6 +27,12 @@ class Conversation:
     preview: str
     metadata: dict[str, Any]
     archived_at: datetime | None
+    pinned: bool
+    tags: list[str]
+    unread: bool
+    temporary: bool
+    system_prompt: str | None
+    parameters: dict[str, Any]
     has_active_generation: bool
     created_at: datetime
     last_message_at: datetime
@@ -45,23 +55,24 @@ class NewConversation:
     preview: str
     metadata: dict[str, Any]
     listed: bool = True
+    temporary: bool = False
+    system_prompt: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Untitled:
-    """A conversation without a title, and its first message with text.
+class Held:
+    """The settings of a conversation that is locked. ``preferred``: the model that its user prefers, None without."""
 
-    ``by_program``: its generation was created over the Responses API, which programs use.
-    """
-
-    conversation_id: str
-    message: str
-    by_program: bool
+    model: str | None
+    system_prompt: str | None
+    parameters: dict[str, Any]
+    preferred: str | None
 
 
 _CONVERSATION = """
     c.id, c.title, c.model, c.preview, c.metadata, c.archived_at, c.created_at, c.last_message_at, c.last_updated,
-    c.feed_seq,
+    c.feed_seq, c.pinned, c.tags, c.ended_seq > c.seen_seq AS unread, c.temporary, c.system_prompt, c.parameters,
     EXISTS (SELECT FROM generations g WHERE g.conversation_id = c.id AND g.status IN ('queued', 'running'))
         AS has_active_generation
 """
@@ -76,9 +87,9 @@ def add(tx: Tx, new: NewConversation) -> tuple[int, int]:
     execute(
         tx,
         """INSERT INTO conversations (id, user_id, first_message_id, message_seq, history_version, model, preview,
-               metadata, listed, last_message_at)
+               metadata, listed, temporary, system_prompt, parameters, last_message_at)
            VALUES (:id, :user_id, :first_message_id, :count, :version, :model, :preview,
-               :metadata, :listed, clock_timestamp())""",
+               :metadata, :listed, :temporary, :system_prompt, :parameters, clock_timestamp())""",
         id=new.id,
         user_id=new.user_id,
         first_message_id=new.first_message_id,
@@ -88,6 +99,9 @@ def add(tx: Tx, new: NewConversation) -> tuple[int, int]:
         preview=new.preview[:PREVIEW_CHARS],
         metadata=as_json(new.metadata),
         listed=new.listed,
+        temporary=new.temporary,
+        system_prompt=new.system_prompt,
+        parameters=as_json(new.parameters),
     )
     return 1, version
 
@@ -96,6 +110,18 @@ def lock(tx: Tx, conversation_id: str) -> Any | None:
     """Lock a conversation until the transaction ends: its id and model, or None. Adding messages needs this lock."""
     sql = f"SELECT id, model FROM conversations WHERE id = :id AND {mine()} FOR UPDATE"
     return fetch_one(tx, sql, id=conversation_id)
+
+
+def lock_for_answer(tx: Tx, conversation_id: str) -> Held | None:
+    """Lock a conversation like ``lock``, and read its settings for an answer; None without the conversation."""
+    row = fetch_one(
+        tx,
+        f"""SELECT c.model, c.system_prompt, c.parameters, p.chosen->>'model' AS preferred
+            FROM conversations c LEFT JOIN preferences p ON p.user_id = c.user_id
+            WHERE c.id = :id AND {mine("c.user_id")} FOR UPDATE OF c""",
+        id=conversation_id,
+    )
+    return Held(**row._mapping) if row else None
 
 
 def take_numbers(tx: Tx, conversation_id: str, count: int, preview: str | None) -> tuple[int, int]:
@@ -115,11 +141,14 @@ def take_numbers(tx: Tx, conversation_id: str, count: int, preview: str | None) 
 
 
 def settle(tx: Tx, conversation_id: str, preview: str) -> int:
-    """Show the beginning of a finished answer in the list. Returns the new version of the history."""
+    """Show the beginning of a finished answer in the list, which is unread until the reader has seen the end.
+
+    The end is the next change of the conversation's feed. Returns the new version of the history.
+    """
     row = fetch_one(
         tx,
         f"""UPDATE conversations SET history_version = history_version + 1, last_message_at = clock_timestamp(),
-               preview = CASE WHEN :preview = '' THEN preview ELSE :preview END
+               ended_seq = feed_seq + 1, preview = CASE WHEN :preview = '' THEN preview ELSE :preview END
            WHERE id = :id AND {mine()} RETURNING history_version AS version""",
         id=conversation_id,
         preview=preview[:PREVIEW_CHARS],
@@ -160,26 +189,30 @@ def active(tx: Tx, user_id: str, model: str | None) -> Conversation | None:
 
 
 def page(
-    tx: Tx,
-    *,
-    user_id: str,
-    limit: int,
-    before: tuple[datetime, str] | None,
-    model: str | None,
-    archived: bool,
+    tx: Tx, user_id: str, wanted: ListConversations, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
-    """Up to ``limit`` conversations, newest first, older than ``before`` (last_message_at, id)."""
+    """Up to ``limit`` wanted conversations, newest first, older than ``before`` (last_message_at, id)."""
+    conditions = [f"c.archived_at IS {'NOT NULL' if wanted.archived else 'NULL'}"]
+    values: dict[str, Any] = {}
+    if wanted.model is not None:
+        conditions.append("c.model = :model")
+        values["model"] = wanted.model
+    if wanted.pinned is not None:
+        conditions.append("c.pinned" if wanted.pinned else "NOT c.pinned")
+    if wanted.tag is not None:
+        conditions.append(":tag = ANY(c.tags)")
+        values["tag"] = wanted.tag
+    if before is not None:
+        conditions.append("(c.last_message_at, c.id) < (:at, :id)")
+        values |= {"at": before[0], "id": before[1]}
     rows = fetch(
         tx,
         f"""SELECT {_CONVERSATION} FROM conversations c
-            WHERE c.user_id = :user_id AND c.listed AND c.archived_at IS {"NOT NULL" if archived else "NULL"}
-              {"AND c.model = :model" if model is not None else ""}
-              {"AND (c.last_message_at, c.id) < (:at, :id)" if before else ""}
+            WHERE c.user_id = :user_id AND c.listed AND {" AND ".join(conditions)}
             ORDER BY c.last_message_at DESC, c.id DESC LIMIT :limit""",
         user_id=user_id,
         limit=limit,
-        **({"model": model} if model is not None else {}),
-        **({"at": before[0], "id": before[1]} if before else {}),
+        **values,
     )
     return [Conversation(**row._mapping) for row in rows]
 
@@ -188,10 +221,10 @@ def change(tx: Tx, conversation_id: str, command: ChangeConversation) -> bool:
     """Apply a change. Returns whether the conversation exists."""
     sets = ["id = id"]
     values: dict[str, Any] = {}
-    for name in ("title", "model"):
+    for name in ("title", "model", "pinned", "tags", "system_prompt", "parameters"):
         if (value := getattr(command, name)) is not None or name in command.clear:
             sets.append(f"{name} = :{name}")
-            values[name] = value
+            values[name] = as_json(value) if name == "parameters" else value
     if command.archived is not None:
         sets.append("archived_at = " + ("coalesce(archived_at, now())" if command.archived else "NULL"))
     sql = f"UPDATE conversations SET {', '.join(sets)} WHERE id = :id AND {mine()}"
@@ -201,30 +234,21 @@ def change(tx: Tx, conversation_id: str, command: ChangeConversation) -> bool:
     return found
 
 
-def untitled(tx: Tx, generation_id: str) -> Untitled | None:
-    """The conversation of a generation, if it is listed, has no title yet and has a message with text."""
-    row = fetch_one(
+def see(tx: Tx, conversation_id: str, seq: int | None) -> None:
+    """Note that the user has seen a conversation's feed up to ``seq``, or up to its end.
+
+    Nothing is written, and no feed has a change, where nothing was unread up to there.
+    """
+    seen = execute(
         tx,
-        f"""SELECT c.id AS conversation_id, said.content AS message,
-               EXISTS (SELECT FROM responses r WHERE r.generation_id = g.id) AS by_program
-           FROM generations g JOIN conversations c ON c.id = g.conversation_id AND c.title IS NULL AND c.listed
-           CROSS JOIN LATERAL (
-               SELECT m.content FROM messages m
-               WHERE m.conversation_id = c.id AND m.role = 'user' AND m.content <> '' ORDER BY m.seq LIMIT 1
-           ) said
-           WHERE g.id = :id AND {mine("g.user_id")}""",
-        id=generation_id,
+        f"""UPDATE conversations SET seen_seq = least(feed_seq, coalesce(CAST(:seq AS integer), feed_seq))
+            WHERE id = :id AND {mine()} AND ended_seq > seen_seq
+              AND ended_seq <= coalesce(CAST(:seq AS integer), feed_seq)""",
+        id=conversation_id,
+        seq=seq,
     )
-    return Untitled(**row._mapping) if row else None
-
-
-def entitle(tx: Tx, conversation_id: str, title: str) -> bool:
-    """Give a conversation a title, unless it has one. Returns whether it had none."""
-    sql = f"UPDATE conversations SET title = :title WHERE id = :id AND {mine()} AND title IS NULL"
-    entitled = execute(tx, sql, id=conversation_id, title=title) == 1
-    if entitled:
+    if seen:
         feed.record(tx, conversation_id, "conversation.updated")
-    return entitled
 
 
 def delete(tx: Tx, conversation_id: str) -> list[str]:

@@ -142,7 +142,7 @@ STEPS: dict[str, str] = {
         table: _some(table)
         for table in (
             "responses", "reserved_conversations", "client_chats", "stream_tickets", "feed_events", "feeds",
-            "usage_days", "key_usage_days", "budgets", "api_keys", "sessions", "identities",
+            "preferences", "usage_days", "key_usage_days", "budgets", "api_keys", "sessions", "identities",
             "webhook_endpoints", "webhook_secrets", "webhook_attempts", "webhook_deliveries",
         )
     },

@@ -65,6 +65,22 @@ def take(tx: Tx, looked: Stretch, days: float, limit: int) -> list[Expired]:
     return [Expired(*row) for row in rows]
 
 
+def take_temporary(tx: Tx, seconds: float, limit: int) -> list[Expired]:
+    """Hold up to ``limit`` temporary conversations without activity for ``seconds``; left out are those of ``take``."""
+    rows = fetch(
+        tx,
+        """SELECT c.id, c.message_seq AS size FROM conversations c JOIN users u ON u.id = c.user_id
+           WHERE c.temporary AND c.last_message_at < now() - make_interval(secs => :seconds) AND u.kept_for IS NULL
+             AND NOT EXISTS (SELECT FROM generations g WHERE g.conversation_id = c.id
+                 AND g.status IN ('queued', 'running'))
+             AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = c.user_id)
+           ORDER BY c.last_message_at LIMIT :limit FOR UPDATE OF c SKIP LOCKED""",
+        seconds=seconds,
+        limit=limit,
+    )
+    return [Expired(*row) for row in rows]
+
+
 def remove(tx: Tx, found: Expired) -> None:
     """Remove a conversation that this transaction holds. Its user's feed says so."""
     if found.size <= MOST_MESSAGES:

@@ -26,7 +26,8 @@ Kind = Literal[
 class Change:
     """One change of a feed. ``seq`` is its number there, ``conversation_seq`` the number in its conversation's feed.
 
-    ``size`` is the approximate size of its message in bytes. ``body``: the fields of a change that names no message.
+    ``size`` is the approximate size of its message or its fields in bytes. ``body``: the fields of a change that
+    names no message.
     """
 
     seq: int
@@ -40,7 +41,9 @@ class Change:
 
 # The fields of a conversation that a list shows and a user can change.
 _CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archived', c.archived_at IS NOT NULL,
-    'archived_at', c.archived_at, 'metadata', c.metadata, 'last_updated', c.last_updated)"""
+    'archived_at', c.archived_at, 'pinned', c.pinned, 'tags', c.tags, 'unread', c.ended_seq > c.seen_seq,
+    'system_prompt', c.system_prompt, 'parameters', c.parameters, 'metadata', c.metadata,
+    'last_updated', c.last_updated)"""
 
 
 class _Noted(NamedTuple):
@@ -244,7 +247,8 @@ def _changes(tx: Tx, which: str, number: str, **values: Any) -> list[Change]:
     rows = fetch(
         tx,
         f"""SELECT {number} AS seq, e.conversation_id, e.conversation_seq, e.type AS kind, e.message_id, e.body,
-                coalesce(octet_length(m.content) + octet_length(m.reasoning), 0) AS size
+                coalesce(octet_length(m.content) + octet_length(m.reasoning), octet_length(CAST(e.body AS text)), 0)
+                    AS size
             FROM feed_events e LEFT JOIN messages m ON m.id = e.message_id
             WHERE {mine("e.user_id")} AND {which} LIMIT :limit""",
         **values,

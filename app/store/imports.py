@@ -60,6 +60,10 @@ class PastConversation:
     message_count: int
     created_at: datetime
     archived_at: datetime | None
+    pinned: bool
+    tags: list[str]
+    system_prompt: str | None
+    parameters: dict[str, Any]
     last_message_at: datetime
     import_key: str | None
     import_hash: bytes | None
@@ -92,10 +96,15 @@ def add(tx: Tx, conversation: PastConversation, messages: Iterable[Past]) -> Non
     execute(
         tx,
         """INSERT INTO conversations (id, user_id, first_message_id, title, model, metadata, preview, message_seq,
-               history_version, created_at, archived_at, last_message_at, import_key, import_hash)
+               history_version, created_at, archived_at, pinned, tags, system_prompt, parameters, last_message_at,
+               import_key, import_hash)
            VALUES (:id, :user_id, :first_message_id, :title, :model, :metadata, :preview, :message_count, 1,
-               :created_at, :archived_at, :last_message_at, :import_key, :import_hash)""",
-        **{**asdict(conversation), "metadata": as_json(conversation.metadata)},
+               :created_at, :archived_at, :pinned, :tags, :system_prompt, :parameters, :last_message_at,
+               :import_key, :import_hash)""",
+        **{
+            **asdict(conversation),
+            **{name: as_json(getattr(conversation, name)) for name in ("metadata", "parameters")},
+        },
     )
     last_id = conversation.first_message_id
     for batch in _batches(messages):

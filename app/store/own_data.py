@@ -110,10 +110,16 @@ SECTIONS: tuple[Section, ...] = (
         Source(
             "conversations t",
             """t.id, t.title, t.model, t.metadata, t.listed, t.import_key, t.archived_at, t.created_at,
-               t.last_message_at, t.last_updated""",
-            "2000",
+               t.last_message_at, t.last_updated, t.pinned, t.tags, t.temporary, t.system_prompt, t.parameters""",
+            "2000 + coalesce(octet_length(t.system_prompt), 0)",
         ),
         {"id": "uuid"},
+    ),
+    section(
+        "preferences",
+        "Your choices for the page and for your conversations.",
+        Source("preferences t", "t.chosen, t.last_updated", "10000"),
+        {"last_updated": "timestamptz"},
     ),
     section(
         "messages",

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from app.domain.breaker import MOST_OPEN_SECONDS, PROBE_SECONDS, Admission, BreakerRules, Refusal
 from app.domain.errors import LogDown
 from app.eventlog.breakers import Breakers, MemoryBreakers, RedisBreakers
-from app.wiring import redis_client
+from app.eventlog.client import redis_client
 from dev.server import free_port
 
 RULES = BreakerRules(failures=3, window=60, open_for=30)

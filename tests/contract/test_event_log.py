@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from app.domain.cursor import Cursor
 from app.domain.errors import LogDown
 from app.domain.events import Entry
+from app.eventlog.client import redis_client
 from app.eventlog.log import (
     FINISHED_TTL_MS,
     RUNNING_TTL_MS,
@@ -34,7 +35,6 @@ from app.eventlog.log import (
     xadd_command,
 )
 from app.eventlog.memory import MemoryLog
-from app.wiring import redis_client
 from dev.server import free_port
 from tests.redis_log import forget
 

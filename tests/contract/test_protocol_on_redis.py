@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from app.wiring import redis_client
+from app.eventlog.client import redis_client
 from tests.chaos.model import run
 from tests.redis_log import ListenedLog
 

@@ -11,9 +11,9 @@ import pytest
 
 from app.domain.errors import LogDown
 from app.domain.lease import Claimed
+from app.eventlog.client import redis_client
 from app.eventlog.log import RedisLog
 from app.eventlog.redis_wire import RedisWire
-from app.wiring import redis_client
 from tests.fakes.proxy import TcpProxy
 from worker.outbox import Outbox
 

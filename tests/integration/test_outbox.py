@@ -14,8 +14,8 @@ from app.domain.errors import LeaseLost, LogDown
 from app.domain.events import Entry, Mark, Reasoning, Snapshot, Token, decode
 from app.domain.lease import Claimed, Lease
 from app.domain.transcript import Transcript
+from app.eventlog.client import redis_client
 from app.eventlog.log import FINISHED_TTL_MS, RUNNING_TTL_MS, RedisLog
-from app.wiring import redis_client
 from tests.fakes.proxy import TcpProxy
 from worker.draft import Draft
 from worker.outbox import Outbox

@@ -14,9 +14,9 @@ import redis
 
 from app.broker.application import producer
 from app.domain.errors import LogDown
+from app.eventlog.client import redis_client
 from app.eventlog.redis_wire import RedisWire
 from app.relay.pubsub_connection import ConnectionLost, PubSubConnection
-from app.wiring import redis_client
 from tests.chaos.proxy import Proxies
 from tests.fakes.front import Front
 from tests.stack import Stack, until

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from app.domain.commands import ChangeConversation
+from app.domain.commands import ChangeConversation, ListConversations
 from app.domain.cursor import START
 from app.domain.events import Snapshot, encode, pack
 from app.domain.generation import TERMINAL, Status
@@ -446,9 +446,8 @@ Ask = Callable[[Tx, dict[str, str]], Any]
 OF_CONVERSATION = ("conversations_pkey", "conversations_of_user")
 
 
-def listing(**fields: Any) -> Ask:
-    given = {"limit": 21, "before": None, "model": None, "archived": False, **fields}
-    return lambda tx, ids: conversations.page(tx, user_id=ids["user"], **given)
+def listing(before: Any = None, **fields: Any) -> Ask:
+    return lambda tx, ids: conversations.page(tx, ids["user"], ListConversations(**fields), 21, before)
 
 
 @pytest.mark.parametrize(
@@ -456,6 +455,7 @@ def listing(**fields: Any) -> Ask:
     [
         pytest.param(listing(), "conversations_listed", id="list"),
         pytest.param(listing(archived=True), "conversations_archived", id="list of archived ones"),
+        pytest.param(listing(pinned=True), ("conversations_pinned", "conversations_listed"), id="list of pinned ones"),
         pytest.param(listing(model="offline"), "conversations_by_model", id="list by model"),
         pytest.param(
             listing(before=("2026-01-01T00:00:00Z", new_id())), "conversations_listed", id="second page of the list"

@@ -13,8 +13,8 @@ import pytest
 from redis.client import PubSub
 
 from app.domain.commands import ChangeConversation
+from app.eventlog.client import redis_client
 from app.services.titles import Titles
-from app.wiring import redis_client
 from dev.valkey import Valkey
 from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, until

@@ -32,6 +32,7 @@ KNOWN = {
     "feed_events", "responses", "reserved_conversations", "client_chats", "stream_tickets", "usage_days", "audit",
     "api_keys",
     "sessions",
+    "preferences",
     "key_usage_days",
     "identities",
     "budgets",
@@ -80,6 +81,7 @@ def fill(cursor: Any, user: str, tables: list[str]) -> None:
     insert(cursor, "identities", {"user_id": user, "issuer": "https://login.example.com", "subject": user})
     insert(cursor, "sessions", {**session, "created_at": "2026-01-01", "seen_at": "2026-01-01"})
     insert(cursor, "key_usage_days", {**day, "key_id": "k", "input_tokens": 1, "output_tokens": 1, "cached_tokens": 0})
+    insert(cursor, "preferences", {"user_id": user, "chosen": "{}"})
     insert(cursor, "budgets", {"user_id": user, "limits": "{}"})
     insert(cursor, "erasures", {"id": new_id(), "user_id": user, "digest": bytes(32)})
     insert(cursor, "holds", {"user_id": user, "reason": "r"})

@@ -24,6 +24,7 @@ from app.api.representations.message import Message, MessagePage
 from app.api.representations.models import ModelConfiguration, ModelConfigurations, ModelList
 from app.api.representations.overview import Overview, Series, WatchedQueues
 from app.api.representations.own_data import Erasure, Hold
+from app.api.representations.preferences import Preferences
 from app.api.representations.problem import Problem
 from app.api.representations.search import SearchPage
 from app.api.representations.service_accounts import ServiceAccount, ServiceAccountPage
@@ -59,6 +60,7 @@ ALL: tuple[type[BaseModel], ...] = (
     ModelConfigurations,
     Usage,
     Account,
+    Preferences,
     StreamTicket,
     Erasure,
     Hold,

@@ -12,6 +12,15 @@ from app.services import conversations as services
 from app.store import conversations as rows
 
 
+class ConversationParameters(BaseModel):
+    """The parameters of a conversation's answers; those that are left out are the model's."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+
+
 class Conversation(BaseModel):
     """A conversation. None exists without a message."""
 
@@ -22,6 +31,12 @@ class Conversation(BaseModel):
     metadata: dict[str, str]
     archived: bool
     archived_at: datetime | None
+    pinned: bool
+    tags: list[str]
+    unread: bool = Field(description="An answer has ended since the conversation was last seen")
+    temporary: bool = Field(description="In no list, search or feed; removed after TEMPORARY_CHAT_SECONDS")
+    system_prompt: str | None
+    parameters: ConversationParameters
     has_active_generation: bool
     created_at: datetime
     last_message_at: datetime
@@ -39,6 +54,12 @@ class Conversation(BaseModel):
             "metadata": found.metadata,
             "archived": found.archived_at is not None,
             "archived_at": found.archived_at,
+            "pinned": found.pinned,
+            "tags": found.tags,
+            "unread": found.unread,
+            "temporary": found.temporary,
+            "system_prompt": found.system_prompt,
+            "parameters": found.parameters,
             "has_active_generation": found.has_active_generation,
             "created_at": found.created_at,
             "last_message_at": found.last_message_at,

@@ -1,4 +1,4 @@
-"""Retention: conversations without activity for RETENTION_DAYS are removed in small batches."""
+"""Retention: conversations without activity for RETENTION_DAYS are removed in small batches, temporary ones sooner."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from app.store.database import Database
 # Conversations removed in one transaction, and the seconds for which one sweep goes on.
 RETENTION_BATCH = 50
 SWEEP_SECONDS = 1.0
+# Seconds between two removals of temporary conversations by one worker.
+TEMPORARY_SECONDS = 30.0
 # Seconds from the end of one pass over all conversations to the next.
 PASS_SECONDS = 3600.0
 _FIRST = "00000000-0000-0000-0000-000000000000"
@@ -24,13 +26,14 @@ _log = structlog.get_logger()
 class Retention:
     """Removes conversations. ``days`` None: none of them. Each worker goes over all; a conversation is held by one.
 
-    The last activity is the newest message, or the end of the newest answer. An imported conversation is as old as its
-    import.
+    Temporary ones are removed after ``temporary`` seconds without activity, whatever ``days`` is. The last activity is
+    the newest message, or the end of the newest answer. An imported conversation is as old as its import.
     """
 
-    def __init__(self, database: Database, days: float | None) -> None:
+    def __init__(self, database: Database, days: float | None, temporary: float) -> None:
         self._database = database
         self._days = days
+        self._temporary = temporary
         self._after = _FIRST
         self._next_pass = monotonic()
 
@@ -41,6 +44,20 @@ class Retention:
             removed += self._batch(self._days)
         if removed:
             _log.info("old conversations removed", action="retention", conversations=removed)
+        return removed
+
+    def sweep_temporary(self) -> int:
+        """Remove the temporary conversations that are due; their number. Raises DatabaseDown."""
+        removed, batch = 0, RETENTION_BATCH
+        while batch == RETENTION_BATCH:
+            with self._database.system() as tx:
+                found = expired.take_temporary(tx, self._temporary, RETENTION_BATCH)
+                for one in found:
+                    expired.remove(tx, one)
+            batch = len(found)
+            removed += batch
+        if removed:
+            _log.info("temporary conversations removed", action="retention", conversations=removed)
         return removed
 
     def _batch(self, days: float) -> int:

@@ -22,6 +22,7 @@ from .conftest import Hand, Person, token
 from .test_export import export, say_everywhere, unlisted
 
 ME = "/api/v1/me"
+DAY = 86_400.0
 
 
 @pytest.fixture
@@ -376,9 +377,9 @@ def test_old_conversations_go_and_the_others_stay(
         Hand(resources, one["generation"]["id"]).run("answered")
     old = {n: make_old(settings, made[n]["conversation"]["id"], 40 if n != 2 else 20) for n in (0, 1, 2, 3, 5)}
     feed = alice.get("/api/v1/conversations").json
-    Retention(resources.database, None).sweep()
+    Retention(resources.database, None, DAY).sweep()
     assert alice.get(f"/api/v1/conversations/{old[0]}").status_code == 200
-    assert Retention(resources.database, 30).sweep() >= 2
+    assert Retention(resources.database, 30, DAY).sweep() >= 2
     statuses = [alice.get(f"/api/v1/conversations/{old[n]}").status_code for n in (0, 1, 2, 3)]
     assert statuses == [404, 404, 200, 200], "2 is not old enough, 3 has a running answer"
     assert alice.get(f"/api/v1/conversations/{made[4]['conversation']['id']}").status_code == 200
@@ -393,8 +394,26 @@ def test_old_conversations_go_and_the_others_stay(
         assert bool(left(resources, settings, words[n])) is (n > 1), n
 
 
+def test_temporary_conversations_go_after_their_time(
+    alice: Person, bob: Person, admin_of_holds: Any, resources: Resources, settings: Settings
+) -> None:
+    admin_of_holds(id_of(bob), True)
+    made = [alice.start(f"passing {n}", temporary=True) for n in range(3)] + [alice.start("kept")]
+    held = bob.start("passing", temporary=True)
+    for one in (made[0], made[1], made[3], held):
+        Hand(resources, one["generation"]["id"]).run("answered")
+    old = {n: make_old(settings, one["conversation"]["id"], 2) for n, one in enumerate([*made, held]) if n != 1}
+    retention = Retention(resources.database, None, DAY)
+    assert retention.sweep_temporary() >= 1
+    assert retention.sweep_temporary() == 0
+    young = made[1]["conversation"]["id"]
+    statuses = [alice.get(f"/api/v1/conversations/{id_}").status_code for id_ in (old[0], young, old[2], old[3])]
+    assert statuses == [404, 200, 200, 200], "the second is young, the third has an answer to come"
+    assert bob.get(f"/api/v1/conversations/{old[4]}").status_code == 200, "a hold"
+
+
 def test_an_import_is_as_old_as_its_import(alice: Person, resources: Resources) -> None:
     say_everywhere(alice, resources, "imported")
     before = len(export(alice)["conversations"])
-    Retention(resources.database, 1).sweep()
+    Retention(resources.database, 1, DAY).sweep()
     assert len(export(alice)["conversations"]) == before

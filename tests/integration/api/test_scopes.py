@@ -27,6 +27,7 @@ OF_PERSONS = {
     ("GET", "/api/v1/me/audit"),
     ("GET", "/api/v1/me/export"),
     ("DELETE", "/api/v1/me"),
+    ("PATCH", "/api/v1/me/preferences"),
     ("GET", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions/{session_id}"),

@@ -86,6 +86,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "metadata": draw(st.dictionaries(NAMES, TEXTS, max_size=3)),
         "created_at": draw(TIMES),
         "archived_at": draw(st.none() | TIMES),
+        **draw(
+            optional(
+                pinned=st.just(True),
+                tags=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+                system_prompt=TEXTS.filter(bool),
+                parameters=optional(max_tokens=st.integers(1, 10**6), temperature=st.floats(0, 2)).filter(bool),
+            )
+        ),
     }
     return {"format": "unbroken.conversation", "version": 1, "conversation": past, "messages": messages}
 
