@@ -16,6 +16,8 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
 }
 # With Trusted Types the browser itself refuses a string where HTML or a script is expected.
 POLICY = "; ".join(
@@ -25,6 +27,7 @@ POLICY = "; ".join(
         "style-src 'self'",
         "connect-src 'self'",
         "img-src 'self' data:",
+        "manifest-src 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
         "form-action 'none'",

@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { copyButton, h, icon } from './dom.js';
+import { linkForm } from './link_form.js';
 import { frame, show } from './overlay.js';
 import * as session from './session.js';
 
@@ -74,6 +75,7 @@ function ways(next, attributes = {}) {
     'div',
     { class: 'ways' },
     h('p', {}, 'Open the sign-in link that the server printed when it started. Each link works once.'),
+    linkForm(isSignedIn),
     h('div', { class: 'help' }, h('p', {}, 'Run this command on the server to print a new one:'), command()),
   );
 }
