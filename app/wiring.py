@@ -60,6 +60,7 @@ from app.services.upstream_status import UpstreamStatuses
 from app.services.usage import UsageReports
 from app.services.user_admin import UserAdmin
 from app.services.users import Users
+from app.services.waits import Waits
 from app.services.webhook_deliveries import WebhookDeliveries
 from app.services.webhook_room import WebhookRoom
 from app.services.webhook_watch import WebhookWatch
@@ -184,10 +185,10 @@ def build(settings: Settings) -> Resources:
     takeover, room = Takeover(database, log), WebhookRoom(settings.max_webhooks_waiting_per_user)
     slots = Slots(database, settings.max_running_per_user, settings.worker_concurrency, settings.worker_lost_seconds)
     finisher = Finisher(database, history, queue.run_generation, slots.most_per_user, room)
-    generations = Generations(database, takeover, finisher, log, queue.run_generation, settings.lease_seconds)
+    waits = Waits(slots.most_per_user, settings.lease_seconds, settings.heartbeat_seconds)
+    generations = Generations(database, takeover, finisher, log, queue.run_generation, waits)
     conversations = Conversations(database, generations, catalogue, eraser.erase_now)
-    reader = LogReader(database, log)
-    admission = _admission(settings, database)
+    reader, admission = LogReader(database, log), _admission(settings, database)
     starter = GenerationStarter(database, queue, catalogue, history, generations.finish_or_leave, admission)
     return Resources(
         settings=settings,

@@ -10,15 +10,15 @@ from typing import Any
 import structlog
 
 from app.domain import attempts
-from app.domain.answer_format import restored_parameters
 from app.domain.events import Mark, Snapshot, SnapshotReason
 from app.domain.lease import Claimed
 from app.services.finishing import Ending
 from app.services.history import History
 from app.store.model_configs import UNCONFIGURED, Model
-from worker import answer_format, toolbox, upstream_runs
+from worker import answer_format, continued, toolbox, upstream_runs
 from worker.attempts import ended, prompt_tokens
 from worker.blocking import Blocking
+from worker.continued import EarlierText
 from worker.draft import Draft
 from worker.drafts import Drafts
 from worker.limits import Limits
@@ -63,6 +63,7 @@ class ProviderCalls:
         targets: TargetChoice,
     ) -> None:
         self._history = history
+        self._earlier = EarlierText(history, blocking)
         self._blocking = blocking
         self._drafts = drafts
         self.runs = runs
@@ -158,6 +159,7 @@ class ProviderCalls:
         correction = answer_format.correction(wanted, run.all_attempts, said.text)
         if answer_format.is_wrong(run.all_attempts) and known is None:
             reason, kept = "restart", Kept()
+        kept = await self._earlier.before(run, kept)
         attempt = len(run.all_attempts) + 1
         if reason is None:
             self.open_with(draft, "takeover", Kept(said.text, said.reasoning), attempt - 1)
@@ -191,6 +193,7 @@ class ProviderCalls:
         before, prefix = toolbox.replay(draft.transcript)
         if known is not None:
             prefix = prefix[: len(prefix) - len(known.text)]  # what the run was begun with
+        before, prefix = continued.for_provider(target.candidate.provider, before, prefix)
         offered = self._toolbox.offer(ours, parameters)
         chosen = target.candidate.target
         names = function_names(offered)
@@ -288,7 +291,7 @@ def failure(run: RunState, error: ProviderError) -> Ending:
 
 def _parameters(run: RunState, model: Model, target: TargetCall) -> dict[str, Any]:
     """The parameters for a target. Those of the request replace those of the target, which replace the model's."""
-    return {**model.parameters, **target.candidate.target.parameters, **restored_parameters(run.claimed.parameters)}
+    return {**model.parameters, **target.candidate.target.parameters, **continued.given(run.claimed.parameters)}
 
 
 def _warn(error: ProviderError, target: str) -> None:

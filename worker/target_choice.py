@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -65,8 +65,10 @@ class TargetChoice:
             if isinstance(call, TargetCall):
                 return call
         is_same = allowed[0].key == failed.key
+        seconds = pause(error if is_same else _elsewhere(error), len(made))
+        self._begin(self._note_pause(run, error, seconds))
         with run.waiting():
-            await asyncio.sleep(pause(error if is_same else _elsewhere(error), len(made)))
+            await asyncio.sleep(seconds)
         if len(found) == 1:
             return TargetCall(found[0])
         with suppress(ProviderError):
@@ -86,6 +88,12 @@ class TargetChoice:
         with suppress(DatabaseDown):
             await self._blocking.run_blocking(note)
 
+    async def _note_pause(self, run: RunState, error: ProviderError, seconds: float) -> None:
+        """Store the pause before the next attempt, for the user who waits. The pause does not wait for it."""
+        lease, attempt = run.claimed.lease, len(run.all_attempts) + 1
+        with suppress(DatabaseDown):
+            await self._blocking.run_blocking(partial(self._leases.note_pause, lease, error.code, attempt, seconds))
+
     def report(self, call: TargetCall, attempt: Attempt, error: ProviderError | None) -> asyncio.Future[None] | None:
         """Report an ended call in the background. The future is done when the breakers know; None without a report."""
         metrics.ATTEMPTS.labels(call.key, attempt["outcome"]).inc()
@@ -103,7 +111,11 @@ class TargetChoice:
 
     def _report(self, call: TargetCall, result: CallResult, retry_after: float | None) -> asyncio.Future[None]:
         work = partial(self._breakers.report, call.key, result, call.admission, retry_after)
-        future = asyncio.ensure_future(self._blocking.run_for_redis(work))
+        return self._begin(self._blocking.run_for_redis(work))
+
+    def _begin(self, work: Awaitable[None]) -> asyncio.Future[None]:
+        """Begin something that nothing has to wait for."""
+        future = asyncio.ensure_future(work)
         self._reports.add(future)
         future.add_done_callback(self._reports.discard)
         return future

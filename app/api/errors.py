@@ -84,9 +84,11 @@ class PersonNeeded(Forbidden):
 class TooManyRequests(UnbrokenError):
     """Too many requests were sent; try again a little later."""
 
-    def __init__(self, detail: str, retry_after: float) -> None:
+    def __init__(self, detail: str, retry_after: float, limit: str | None = None) -> None:
+        """``limit``: the variable of the limit; None for the limit of an API key."""
         super().__init__(detail)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class UnsupportedMediaType(UnbrokenError):
@@ -193,6 +195,7 @@ class Problem:
             "status": self.kind.status,
             "detail": self.detail,
             "errors": self.errors,
+            "limit": getattr(self.cause, "limit", None),
             "request_id": g.get("request_id"),
         }
         response = Response(orjson.dumps(body), self.kind.status, content_type=PROBLEM_JSON)

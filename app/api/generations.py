@@ -223,7 +223,7 @@ def _tag(state: str) -> str:
 
 
 def _state(view: GenerationView, after: str | None) -> str:
-    return f"{view.row.status} {view.cursor} {view.queue_position} {view.row.epoch} {after}"
+    return f"{view.row.status} {view.cursor} {view.queue_position} {view.waiting} {view.row.epoch} {after}"
 
 
 def _position(header: str | None, query: str | None) -> Cursor:

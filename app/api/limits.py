@@ -204,7 +204,8 @@ def new_conversations() -> None:
 def _refusal(name: str, item: RateLimitItem, seconds: float) -> TooManyRequests:
     subject = name.replace("_", " ")
     whose = "address" if name == sign_ins.__name__ else "user"
-    return TooManyRequests(f"The limit of {subject} is {item} for each {whose} (RATELIMIT_{name.upper()}).", seconds)
+    variable = f"RATELIMIT_{name.upper()}"
+    return TooManyRequests(f"The limit of {subject} is {item} for each {whose} ({variable}).", seconds, variable)
 
 
 def _refusal_of_key(name: str, item: RateLimitItem, seconds: float) -> TooManyRequests:

@@ -1,4 +1,4 @@
-"""Routes of messages: regenerate an answer, or edit a message. Every branch stays."""
+"""Routes of messages: regenerate or continue an answer, or edit a message. Every branch stays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from app.api.fields import Id, KeyHeaders, Metadata, StartOptionsBody
 from app.api.request_parsing import Message, Path
 from app.api.routing import Routes
 from app.api.starting import ANSWERS, answer_started
-from app.domain.commands import EditMessage, Regenerate
+from app.domain.commands import ContinueAnswer, EditMessage, Regenerate
 
-routes = Routes("messages", __name__, "/api/v1", "Branches: generate another answer, or edit a message")
+routes = Routes("messages", __name__, "/api/v1", "Branches: generate another answer or more of one, or edit a message")
 
 
 class MessagePath(Path):
@@ -23,6 +23,10 @@ class MessagePath(Path):
 
 class RegenerateBody(StartOptionsBody):
     """The options of a new answer. An empty object will do."""
+
+
+class ContinueBody(StartOptionsBody):
+    """The options of the longer answer. An empty object will do."""
 
 
 class EditBody(StartOptionsBody):
@@ -43,6 +47,29 @@ class EditBody(StartOptionsBody):
 def regenerate_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: RegenerateBody) -> Response:
     """Answer the same message once more, on a new branch. The body may be left out."""
     command = Regenerate(
+        message_id=path.message_id,
+        model=body.model,
+        on_busy=body.on_busy or "reject",
+        idempotency_key=header.key(body.client_msg_id),
+        webhook_url=body.webhook_url,
+    )
+    return answer_started(caller, command, as_stream=body.wants_stream)
+
+
+@routes.route_for(
+    "post",
+    "/messages/<message_id>/continue",
+    access="user",
+    limit="generations",
+    answers=ANSWERS,
+    refusals=(409,),
+)
+def continue_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: ContinueBody) -> Response:
+    """Go on with an answer that was cut off or stopped, on a new branch that begins with its text.
+
+    The body may be left out. An answer with tool calls, or without text, cannot be continued (422).
+    """
+    command = ContinueAnswer(
         message_id=path.message_id,
         model=body.model,
         on_busy=body.on_busy or "reject",

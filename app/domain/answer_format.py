@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,7 +18,7 @@ from app.domain.strict_schema import check_strict
 
 TYPES = ("text", "json_object", "json_schema")
 # The code of an answer that does not have its form, as an attempt's outcome and as the error of a generation.
-INVALID_FORMAT = "invalid_format"
+INVALID_FORMAT: Final = "invalid_format"
 MOST_DESCRIPTION_CHARS = 10_000
 
 # The limits for a schema that was accepted before, maybe under other limits.

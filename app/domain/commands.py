@@ -11,6 +11,8 @@ import orjson
 from app.domain.credential import TOKEN, Credential, revocables
 
 OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
+# The parameter of a generation that names the message whose text it continues. No provider receives it.
+CONTINUES = "unbroken_continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,17 @@ class Regenerate:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinueAnswer:
+    """Generate the answer ``message_id`` further, on a branch of its own that begins with its text."""
+
+    message_id: str
+    model: str | None = None
+    on_busy: OnBusy = "reject"
+    idempotency_key: str | None = None
+    webhook_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EditMessage:
     """Send ``message`` in the place of ``message_id``, on a branch of its own, and generate its answer."""
 
@@ -108,7 +121,7 @@ class EditMessage:
     webhook_url: str | None = None
 
 
-def request_hash(command: StartGeneration | Regenerate | EditMessage) -> bytes:
+def request_hash(command: StartGeneration | Regenerate | ContinueAnswer | EditMessage) -> bytes:
     """The hash that a repeat under one idempotency key must have: of all fields but the keys."""
     body: dict[str, Any] = {"kind": type(command).__name__, **asdict(command)}
     body.pop("idempotency_key")

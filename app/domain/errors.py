@@ -77,13 +77,31 @@ class WrongState(UnbrokenError):
 
 
 class Overloaded(UnbrokenError):
-    """Too much is waiting already; try again a little later."""
+    """Too much is waiting already; try again a little later.
+
+    ``limit``: the variable of the limit that was reached, where one class stands for one limit.
+    """
 
     retry_after = 5
+    limit: str | None = None
+
+
+class QueueFull(Overloaded):
+    """As many generations of all users are waiting as may wait (MAX_QUEUED). Try again a little later."""
+
+    limit = "MAX_QUEUED"
+
+
+class OwnQueueFull(Overloaded):
+    """As many of your generations are waiting as may wait for one user (MAX_QUEUED_PER_USER)."""
+
+    limit = "MAX_QUEUED_PER_USER"
 
 
 class TooManyStreams(Overloaded):
     """You have as many open streams as one user may have (MAX_STREAMS_PER_USER)."""
+
+    limit = "MAX_STREAMS_PER_USER"
 
 
 # A client is asked to wait for at most a day: it may not keep a longer time.

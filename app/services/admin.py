@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from app.domain.answer_errors import AnswerError
 from app.domain.answer_format import restored_parameters
 from app.domain.audit import Actor
 from app.domain.commands import Regenerate, User
@@ -19,7 +20,8 @@ from app.store.database import Database, Tx
 # Two administrators who fail one generation take it from each other; each tries so often.
 FAIL_TRIES = 5
 # The error of a generation that an administrator has failed.
-GIVEN_UP = {"code": "failed_by_operator", "message": "An operator ended this answer."}
+_FAILED: AnswerError = "failed_by_operator"
+GIVEN_UP = {"code": _FAILED, "message": "An operator ended this answer."}
 
 
 @dataclass(frozen=True, slots=True)

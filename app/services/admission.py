@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.commands import User
-from app.domain.errors import Overloaded
+from app.domain.errors import OwnQueueFull, QueueFull
 from app.services.budgets import Budgets
 from app.store import admission
 from app.store.database import Tx
@@ -23,20 +23,20 @@ class Admission:
     budgets: Budgets
 
     def check_queue(self, tx: Tx) -> None:
-        """Raise Overloaded when the queue of everybody is full."""
+        """Raise QueueFull when the queue of everybody is full."""
         if admission.queued_total(tx) + NEARLY_FULL < self.queued:
             return
         admission.hold_admission(tx)
         if admission.queued_total(tx) >= self.queued:
-            raise Overloaded(
+            raise QueueFull(
                 f"{self.queued} generations are waiting already, which is all that may wait (MAX_QUEUED). "
                 "Try again a little later."
             )
 
     def check_queue_of(self, tx: Tx, user_id: str) -> None:
-        """Raise Overloaded when the queue of this user is full. Generations that are being cancelled do not count."""
+        """Raise OwnQueueFull when the queue of this user is full. Generations that are being cancelled do not count."""
         if admission.hold_queue(tx, user_id) >= self.queued_per_user:
-            raise Overloaded(
+            raise OwnQueueFull(
                 f"{self.queued_per_user} of your generations are waiting already, which is all that may wait for one "
                 "user (MAX_QUEUED_PER_USER). Try again when one of them has begun."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -17,10 +17,12 @@ from app.domain.events import Snapshot, SnapshotReason, encode
 from app.domain.generation import QUEUED, TERMINAL
 from app.domain.lease import Claimed
 from app.domain.transcript import Transcript
+from app.domain.waiting import Waiting
 from app.eventlog.log import FINISHED_TTL_MS, EventLog
 from app.services.finishing import Ending, FinalStatus, Finisher
 from app.services.keyed_locks import KeyedLocks
 from app.services.takeover import FIRST_EPOCH, Frozen, Takeover
+from app.services.waits import Waits
 from app.store import checkpoints, generations, leases, messages
 from app.store.database import ONE_MOMENT, Database, Tx
 from app.store.generations import Generation, Standing
@@ -39,7 +41,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class GenerationView:
-    """A generation with its content so far. ``cursor`` is the position of the last event in ``content``."""
+    """A generation with its content so far. ``cursor`` is the position of the last event in ``content``.
+
+    ``waiting``: why there is nothing new, where that is known.
+    """
 
     row: Generation
     cursor: Cursor
@@ -47,6 +52,7 @@ class GenerationView:
     reasoning: str
     tools: list[dict[str, Any]]
     queue_position: int | None
+    waiting: Waiting | None = None
 
 
 class Generations:
@@ -59,21 +65,22 @@ class Generations:
         finisher: Finisher,
         log: EventLog,
         ring: Callable[[str], None],
-        lease: float,
+        waits: Waits,
     ) -> None:
         self._database = database
         self._takeover = takeover
         self._finisher = finisher
         self._log = log
         self._ring = ring
-        self._lease = lease
+        self._waits = waits
         self._cancels = KeyedLocks()
 
     def get(self, user: User, generation_id: str) -> GenerationView:
         """The generation with its content in PostgreSQL, which only grows and does not depend on Redis."""
         with self._database.user(user.id, ONE_MOMENT) as tx:
-            row = _own(tx, generation_id)
-            return view(tx, row)
+            found = view(tx, _own(tx, generation_id))
+            facts = None if found.row.final else self._waits.facts(tx, generation_id)
+        return replace(found, waiting=self._waits.reason(facts, found.cursor))
 
     def authorise(self, user: User, generation_id: str, after: Cursor = START) -> Standing:
         """The position of a generation that this user may follow from ``after``. Every stream is authorised here.
@@ -178,7 +185,7 @@ class Generations:
         with self._database.user(user.id) as tx:
             if _own(tx, generation_id).status in TERMINAL:
                 return None
-            return leases.claim_to_cancel(tx, generation_id, min(self._lease, CANCEL_LEASE_SECONDS))
+            return leases.claim_to_cancel(tx, generation_id, min(self._waits.lease, CANCEL_LEASE_SECONDS))
 
     def _publish(self, claimed: Claimed, payloads: list[bytes]) -> None:
         """Append the end to the log. While Redis is away, readers take the end from PostgreSQL some seconds later."""

@@ -67,6 +67,12 @@ class History:
             self._save(conversation_id, cached)
         return [turn for turn in [*map(turn_of, older), *cached.turns] if turn.content or turn.items]
 
+    def text(self, generation_id: str, message_id: str) -> str:
+        """The text of a message of the user whose generation this is; empty when there is no such message."""
+        with self._database.owner("generation", generation_id) as tx:
+            found = messages.get(tx, message_id)
+        return found.content if found else ""
+
     def extend(self, conversation_id: str, version: int, parent_id: str | None, turn: Turn) -> None:
         """Extend the cached history by ``turn``, which follows ``parent_id``; ``version`` is the conversation's now."""
         cached = self._load(conversation_id)

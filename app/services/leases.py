@@ -75,6 +75,11 @@ class Leases:
         with self._database.system() as tx:
             lease_notes.note_target(tx, lease, target, attempts)
 
+    def note_pause(self, lease: Lease, error: str, attempt: int, seconds: float) -> None:
+        """Store that ``attempt`` begins in so many seconds, after a failure with the code ``error``."""
+        with self._database.system() as tx:
+            lease_notes.note_pause(tx, lease, error, attempt, seconds)
+
     def note_run(self, lease: Lease, run: UpstreamRun | None) -> None:
         """Store the run that a call has begun, so that a takeover comes back to it; None: so that none does.
 

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.domain.commands import EditMessage, OnBusy, Regenerate, Said, Setup, StartGeneration
-from app.domain.errors import InvalidInput, NotFound
+from app.domain.commands import CONTINUES, ContinueAnswer, EditMessage, OnBusy, Regenerate, Said, Setup, StartGeneration
+from app.domain.errors import InvalidInput, NotFound, WrongState
+from app.domain.generation import TERMINAL
 from app.services.users import new_id
 from app.store import conversations, generations, messages, preferences, reserved_conversations
 from app.store.conversations import Held
 from app.store.database import Tx
 from app.store.messages import Message
 
-Command = StartGeneration | Regenerate | EditMessage
+Command = StartGeneration | Regenerate | ContinueAnswer | EditMessage
 # Returns the name of the model for requests that name none, from the model that their user prefers, None without one.
 DefaultModel = Callable[[str | None], str]
 
@@ -47,7 +48,8 @@ class Placement:
 def place(tx: Tx, command: Command, default_model: DefaultModel) -> Placement:
     """Find the place of an answer, and hold its conversation until the transaction ends.
 
-    Raises NotFound for a conversation or message that does not exist, InvalidInput for one that cannot be answered.
+    Raises NotFound for a conversation or message that does not exist, InvalidInput for one that cannot be answered,
+    WrongState for an answer that cannot be continued yet.
     """
     match command:
         case StartGeneration(conversation_id=None):
@@ -56,6 +58,8 @@ def place(tx: Tx, command: Command, default_model: DefaultModel) -> Placement:
             return _next(tx, command, default_model)
         case Regenerate():
             return _again(tx, command, default_model)
+        case ContinueAnswer():
+            return _continued(tx, command, default_model)
         case EditMessage():
             return _edited(tx, command, default_model)
 
@@ -111,6 +115,29 @@ def _again(tx: Tx, command: Regenerate, default_model: DefaultModel) -> Placemen
     answer = _message(tx, command.message_id)
     if answer.role != "assistant" or answer.parent_id is None:
         raise InvalidInput("Only an answer can be regenerated.", "message_id")
+    return _beside(tx, answer, command, command.parameters, default_model)
+
+
+def _continued(tx: Tx, command: ContinueAnswer, default_model: DefaultModel) -> Placement:
+    answer = _message(tx, command.message_id)
+    if answer.role != "assistant" or answer.parent_id is None:
+        raise InvalidInput("Only an answer can be continued.", "message_id")
+    if answer.status not in TERMINAL:
+        raise WrongState("This answer is still being generated.")
+    if not answer.content or answer.tools:
+        raise InvalidInput("Only an answer of text alone can be continued.", "message_id")
+    return _beside(tx, answer, command, {CONTINUES: answer.id}, default_model)
+
+
+def _beside(
+    tx: Tx,
+    answer: Message,
+    command: Regenerate | ContinueAnswer,
+    parameters: dict[str, Any],
+    default_model: DefaultModel,
+) -> Placement:
+    """The place of another answer to the message that ``answer`` answers."""
+    assert answer.parent_id, "checked by the caller"
     held = _hold(tx, answer.conversation_id)
     return Placement(
         conversation_id=answer.conversation_id,
@@ -119,7 +146,7 @@ def _again(tx: Tx, command: Regenerate, default_model: DefaultModel) -> Placemen
         parent_id=None,
         said=(),
         model=command.model or answer.model or held.model or default_model(held.preferred),
-        parameters=_of_answer(held, command.parameters),
+        parameters=_of_answer(held, parameters),
     )
 
 

@@ -25,6 +25,21 @@ def note_target(tx: Tx, lease: Lease, target: str, attempts: list[Any]) -> None:
     )
 
 
+def note_pause(tx: Tx, lease: Lease, error: str, attempt: int, seconds: float) -> None:
+    """Store that the next attempt begins in so many seconds, after a failure with the code ``error``."""
+    more = "'error', CAST(:error AS text), 'attempt', CAST(:attempt AS int), 'seconds', CAST(:seconds AS float8)"
+    execute(
+        tx,
+        f"""UPDATE generations SET {noted("pause", more=more)}
+           WHERE id = :id AND epoch = :epoch AND status = 'running' AND lease_until IS NOT NULL""",
+        id=lease.generation_id,
+        epoch=lease.epoch,
+        error=error,
+        attempt=attempt,
+        seconds=seconds,
+    )
+
+
 def note_run(tx: Tx, lease: Lease, run: UpstreamRun | None) -> bool:
     """Store the run that a call has begun, or that nobody comes back to it. False: the lease was lost."""
     return (

@@ -16,7 +16,7 @@ INDEXED_FROM = 2000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``generation_id`` is set on answers.
+    """One message. ``generation_id`` is set on answers, ``finish_reason`` and ``error`` on those that have ended.
 
     ``items``: the parts of a message that is more than text, in the form of OpenAI's Responses API.
     """
@@ -38,11 +38,14 @@ class Message:
     created_at: datetime
     last_updated: datetime
     items: list[Any] | None = None
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
 
 
 _MESSAGE = """
     m.id, m.conversation_id, m.parent_id, m.seq, m.role, m.status, m.content, m.reasoning, m.tools, m.model,
-    m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated, m.items
+    m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated, m.items,
+    g.finish_reason, g.error
 """
 
 

@@ -1,7 +1,7 @@
 """The moments of a generation's life that nothing else in its row tells, appended by the statements that write the row.
 
 A moment is a JSON object: ``at`` (seconds since 1970, PostgreSQL's clock), ``what``, ``epoch``, and what the kind has.
-The first claim is in other columns, so the row of an answer that one worker makes has none.
+The first claim is in other columns, so the row of an answer that one call makes has none.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.commands import ContinueAnswer
 from app.domain.events import Done, Mark, Reasoning, Snapshot, Token, Tool, decode
 from app.domain.transcript import Transcript
 from app.store.generations import Generation
@@ -39,6 +40,9 @@ def stack(
         for name, policy in MODELS.items():
             values = {"name": name, "provider": "openai", "upstream_name": "fake", "on_interruption": policy}
             insert(cursor, "models", values)
+        target = {"upstream": "openai", "name": "fake", "parameters": {}, "continuation": "none"}
+        values = {"name": "plain", "provider": "openai", "upstream_name": "fake", "on_interruption": ["error"]}
+        insert(cursor, "models", {**values, "targets": json.dumps([target])})
     stack = Stack(
         tmp_path_factory.mktemp("answers"),
         module_database_url,
@@ -298,6 +302,56 @@ def test_a_cut_answer_stays_as_it_is_where_that_is_wanted(stack: Stack, upstream
     assert indices(text) == list(range(len(indices(text))))
     assert call_text(call.number, 0, 40).startswith(text)
     assert len(indices(text)) > 30
+
+
+def longer(stack: Stack, row: Generation) -> Generation:
+    """The generation that continues an ended one, at its end."""
+    begun = stack.resources.starter.start(stack.user, ContinueAnswer(row.message_id))
+    return stack.finished(begun.generation.id)
+
+
+# The target of the model "plain" cannot continue a text: it receives the text as a message.
+@pytest.mark.parametrize("model", ["failing", "plain"])
+def test_an_answer_that_was_cut_is_continued_on_request_in_a_version_of_its_own(
+    stack: Stack, upstream: FakeUpstream, model: str
+) -> None:
+    cut = stack.finished(ask(stack, model, **CUT))
+    row = longer(stack, cut)
+    kept, said = stack.resources.conversations.messages(stack.user, cut.conversation_id, 1, 2).items
+    assert (kept.status, said.status, said.parent_id) == ("error", "completed", kept.parent_id)
+    [opening] = [event for entry in stack.read(row.id) if isinstance(event := decode(entry.payload), Snapshot)]
+    assert (opening.reason, opening.text) == ("start", kept.content)
+    _, second = calls_of(stack, upstream, row.id)
+    assert second.prefix_chars == len(kept.content)
+    assert indices(said.content) == list(range(60))
+    # No upstream receives the parameter of ours.
+    assert not any("continues" in name for name in second.body)
+
+
+def test_an_answer_that_continues_another_one_is_continued_itself(stack: Stack, upstream: FakeUpstream) -> None:
+    """Its first call breaks off: a restart goes back to the text that it began with, and no further."""
+    cut = stack.finished(ask(stack, "restarting", tokens=60, rate=200, cut_after=15, linger=1.0, times=4))
+    assert cut.status == "error"
+    row = longer(stack, cut)
+    kept, said = stack.resources.conversations.messages(stack.user, cut.conversation_id, 1, 2).items
+    assert row.status == "completed", row.error
+    openings = [event for entry in stack.read(row.id) if isinstance(event := decode(entry.payload), Snapshot)]
+    assert [(each.reason, each.text) for each in openings] == [("start", kept.content), ("restart", kept.content)]
+    assert said.content.startswith(kept.content)
+    assert indices(said.content) == list(range(60))
+
+
+def test_a_pause_before_the_next_attempt_is_told(stack: Stack) -> None:
+    generation = ask(stack, status=429, retry_after=6, tokens=5, rate=0, once=True)
+
+    def paused() -> Any:
+        waiting = stack.resources.generations.get(stack.user, generation).waiting
+        return waiting if waiting and waiting.reason == "retry" else None
+
+    told = until(paused, what="the pause")
+    assert (told.error, told.attempt) == ("upstream_rate_limited", 2)
+    stack.finished(generation)
+    assert stack.resources.generations.get(stack.user, generation).waiting is None
 
 
 def test_usage_of_every_attempt_is_kept_and_added_up(stack: Stack) -> None:

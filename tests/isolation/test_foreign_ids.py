@@ -37,6 +37,7 @@ OF_ADMINISTRATORS = ("/api/v1/ops/", "/api/v1/service-accounts")
 # The body that a route requires beside the id, so that a refusal is about the id.
 BODIES: dict[tuple[str, str], Any] = {
     ("post", "/api/v1/messages/{message_id}/regenerate"): {},
+    ("post", "/api/v1/messages/{message_id}/continue"): {},
     ("post", "/api/v1/messages/{message_id}/edit"): {"message": "changed"},
     ("patch", "/api/v1/conversations/{conversation_id}"): {"title": "changed"},
     ("patch", "/api/v1/api-keys/{key_id}"): {"name": "changed"},

@@ -42,7 +42,7 @@ OF_WORKERS = {
         "release",
         "due",
     },
-    "lease_notes.py": {"note_target", "note_run"},
+    "lease_notes.py": {"note_pause", "note_target", "note_run"},
     "api_keys.py": {"end_expired"},
     "checkpoints.py": {"append"},
     "model_configs.py": {"prune_versions"},

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from app.domain.answer_errors import AnswerError
 from app.domain.answer_format import AnswerFormat
 from worker.providers.parts import FilePart, Part
 
@@ -179,7 +180,7 @@ class ProviderError(Exception):
 
     def __init__(
         self,
-        code: str,
+        code: AnswerError,
         message: str,
         *,
         retryable: bool,
@@ -192,7 +193,7 @@ class ProviderError(Exception):
         super().__init__(message)
         self.refusal: bytes = b""
         self.is_inside = False
-        self.code = code
+        self.code: AnswerError = code
         self.message = message
         self.retryable = retryable
         self.retry_after = retry_after

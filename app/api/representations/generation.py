@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.api.representations.fields import Cost, CursorText, Id, Json, Status, T
 from app.api.representations.message import Message
 from app.domain.cursor import START, Cursor
 from app.domain.events import Entry
+from app.domain.waiting import Reason, Waiting
 from app.services import generation_start
 from app.services.generations import GenerationView
 from app.store import generations
@@ -35,6 +37,24 @@ class Latency(BaseModel):
         }
 
 
+class Wait(BaseModel):
+    """The reason for which an unfinished answer has nothing new to show."""
+
+    reason: Reason = Field(
+        description="`conversation`: an earlier answer of it is not finished. `own_limit`: as many answers of the user "
+        "run as one user may have. `queue`: all slots are taken. `retry`, `failover`: the provider failed, and it or "
+        "another one is called. `worker`: the worker does not respond, and another one takes over"
+    )
+    until: datetime | None = Field(description="When the next attempt begins, or the lease of the worker ends")
+    error: str | None = Field(description="The code of the failure before a `retry`")
+    attempt: int | None = Field(description="The number of the call that follows the failure")
+
+    @staticmethod
+    def of(waiting: Waiting | None) -> Json | None:
+        """Null while the model is at work, and at the end."""
+        return None if waiting is None else asdict(waiting)
+
+
 class Generation(BaseModel):
     """A generation: one run of a model that makes one answer."""
 
@@ -50,6 +70,7 @@ class Generation(BaseModel):
     reasoning: str
     tools: list[ToolCall]
     queue_position: int | None = Field(description="1 is the next; null when it does not wait")
+    waiting: Wait | None = Field(description="Null while the model is at work, and at the end")
     attempts: int
     attempt_log: list[dict[str, Any]]
     finish_reason: str | None
@@ -81,6 +102,7 @@ class Generation(BaseModel):
             "reasoning": view.reasoning,
             "tools": view.tools,
             "queue_position": view.queue_position,
+            "waiting": Wait.of(view.waiting),
             "attempts": max(row.tries, len(row.attempts)),
             "attempt_log": row.attempts,
             "finish_reason": row.finish_reason,

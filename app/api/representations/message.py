@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.representations.fields import Id, Json, Status, ToolCall
 from app.services import conversations as services
@@ -25,6 +25,8 @@ class Message(BaseModel):
     reasoning: str
     tools: list[ToolCall]
     status: Status
+    finish_reason: str | None = Field(description="Of an answer that has ended: `length` is one that was cut off")
+    error: dict[str, Any] | None = Field(description="Of an answer that failed: `code`, `message`")
     model: str | None
     generation_id: Id | None
     usage: dict[str, Any] | None
@@ -46,6 +48,8 @@ class Message(BaseModel):
             "reasoning": said.reasoning,
             "tools": said.tools,
             "status": said.status,
+            "finish_reason": said.finish_reason,
+            "error": said.error,
             "model": said.model,
             "generation_id": said.generation_id,
             "usage": said.usage,

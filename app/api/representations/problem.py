@@ -20,4 +20,5 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError]
+    limit: str | None = Field(description="The variable of the limit that was reached, where the limit is a setting")
     request_id: str | None

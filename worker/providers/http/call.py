@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
+from app.domain.answer_errors import AnswerError
 from app.telemetry import outgoing
 from worker.limits import Limits
 from worker.providers.base import ALIVE, AnswerTooLarge, Emit, Piece, ProviderError
@@ -41,7 +42,7 @@ from worker.providers.reading.upstream_errors import from_response
 ERROR_BODY_SECONDS = 5.0
 ERROR_BODY_BYTES = 64 * 1024
 
-_BROKEN_HTTP = {
+_BROKEN_HTTP: dict[type[HttpFailure], tuple[AnswerError, str]] = {
     ConnectTimeout: ("upstream_timeout", "The upstream did not accept a connection in time."),
     CannotConnect: ("upstream_connection", "The upstream cannot be reached."),
     ConnectionBroken: ("upstream_connection", "The connection to the upstream was lost."),

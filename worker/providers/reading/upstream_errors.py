@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from app.domain.answer_errors import AnswerError
 from worker.providers.base import ProviderError
 
 MAX_MESSAGE_CHARS = 300
@@ -22,7 +23,7 @@ MAX_MESSAGE_CHARS = 300
 # The same set the OpenAI SDKs retry; every 5xx belongs to it too.
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
 
-_CODES = {
+_CODES: dict[int, AnswerError] = {
     401: "upstream_unauthorized",
     403: "upstream_unauthorized",
     408: "upstream_timeout",
@@ -167,7 +168,7 @@ def _error(
     )
 
 
-def _judge(status: int | None, fields: dict[str, Any]) -> tuple[str, bool]:
+def _judge(status: int | None, fields: dict[str, Any]) -> tuple[AnswerError, bool]:
     kinds = {written(fields.get("code")), written(fields.get("type"))}
     if not _EMPTY_ACCOUNT.isdisjoint(kinds):
         # Comes as a 429 or 402, but waiting does not fill an account.
@@ -181,7 +182,7 @@ def _judge(status: int | None, fields: dict[str, Any]) -> tuple[str, bool]:
     if status is None:
         return "upstream_error", "invalid_request_error" not in kinds
     retryable = status in RETRYABLE_STATUSES or status >= 500
-    fallback = "upstream_unavailable" if status >= 500 else "upstream_rejected"
+    fallback: AnswerError = "upstream_unavailable" if status >= 500 else "upstream_rejected"
     return _CODES.get(status, fallback), retryable
 
 
