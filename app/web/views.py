@@ -12,12 +12,15 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, current_app, make_response, render_template, request
 
 STATIC = Path(__file__).parent / "static"
+# Packages of npm, where `make` or the image's build could install them (dev/web_packages.py).
+PACKAGES = Path(__file__).parent / "packages"
 TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
 }
 # With Trusted Types the browser itself refuses a string where HTML or a script is expected.
 POLICY = "; ".join(
@@ -25,6 +28,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
+        "font-src 'self'",
         "connect-src 'self'",
         "img-src 'self' data:",
         "manifest-src 'self'",
@@ -72,9 +76,14 @@ def _read(path: Path) -> Asset:
     return Asset(body, gzip.compress(body, 9, mtime=0), TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32])
 
 
-ASSETS = {
-    path.relative_to(STATIC).as_posix(): _read(path) for path in sorted(STATIC.rglob("*")) if path.suffix in TYPES
-}
+def _read_all(folder: Path, prefix: str = "") -> dict[str, Asset]:
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix in TYPES)
+    return {prefix + path.relative_to(folder).as_posix(): _read(path) for path in files}
+
+
+ASSETS = _read_all(STATIC) | _read_all(PACKAGES, "packages/")
+# The page draws formulas where the library is installed, and shows them as they are written otherwise.
+FORMULAS = "drawn" if "packages/katex/katex.min.js" in ASSETS else "written"
 _IMPORT = re.compile(r"^(?:import|export) (?:[^;']*? from )?'([^']+)';", re.MULTILINE)
 
 
@@ -151,6 +160,7 @@ def _shell(name: str, status: int = 200) -> Response:
         f"{name}.html",
         assets=f"/static/{VERSION}",
         modules=MODULES[name],
+        formulas=FORMULAS,
         sign_in=current_app.config[SIGN_IN],
         operators_page="closed" if request.headers.get(OPERATORS_PAGE) == "closed" else "open",
     )

@@ -40,7 +40,8 @@ def test_the_operators_page_loads_its_modules_and_not_the_chat(client: FlaskClie
 def test_every_module_belongs_to_a_page() -> None:
     """A module that nothing imports is dead; theme.js is a script of its own."""
     used = {name for modules in MODULES.values() for name in modules}
-    assert {name for name in ASSETS if name.endswith(".js")} - used == {"theme.js"}
+    ours = {name for name in ASSETS if name.endswith(".js") and not name.startswith("packages/")}
+    assert ours - used == {"theme.js"}
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,15 @@ def test_the_page_of_users_leads_to_operators_unless_a_proxy_closes_their_page(c
         ({"X-Operators-Page": '"'}, "open"),
     ):
         assert f'<meta name="operators-page" content="{content}">' in client.get("/", headers=header).text
+
+
+def test_the_scripts_of_a_chat_without_formulas_are_small() -> None:
+    """Bytes as they are sent, compressed; the files of packages are loaded when an answer needs them."""
+    assert sum(len(ASSETS[name].zipped) for name in [*MODULES["chat"], "theme.js"]) < 150_000
+
+
+def test_the_page_says_whether_it_can_draw_formulas(client: FlaskClient) -> None:
+    installed = "packages/katex/katex.min.js" in ASSETS
+    shell = client.get("/").text
+    assert f'<meta name="formulas" content="{"drawn" if installed else "written"}">' in shell
+    assert "packages/" not in shell

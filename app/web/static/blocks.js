@@ -1,6 +1,9 @@
 /** Markdown's blocks: lines to a tree. A block with an unchanged source (`raw`) has not changed. */
 
-import { formulaEnd } from './formula.js';
+import { detailsAt, isDetails } from './details.js';
+import { formulaBlock } from './formula.js';
+import { definitionOn, noteLines, noteOn } from './references.js';
+import { isTable, table } from './table.js';
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
@@ -8,7 +11,6 @@ const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( *)([-+*]|\d{1,9}[.)])( +(?=\S)|[ \t]*$)/;
 const UNDERLINE = /^ {0,3}(={3,}|-{3,})[ \t]*$/;
-const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 const TASK = /^\[([ xX])\][ \t]+/;
 const DEEPEST = 12;
 
@@ -54,12 +56,36 @@ function blockAt(lines, at, depth, live) {
   if ((match = HEADING.exec(line)))
     return { type: 'heading', level: match[1].length, text: match[2] ?? '', end: at + 1 };
   if (RULE.test(line)) return { type: 'rule', end: at + 1 };
-  if (QUOTE.test(line) && depth < DEEPEST) return quote(lines, at, depth);
-  if (ITEM.test(line) && depth < DEEPEST) return list(lines, at, depth);
-  if (isTable(lines, at)) return table(lines, at);
-  const end = formulaEnd(lines, at, live);
-  if (end) return { type: 'formula', text: lines.slice(at, end).join('\n'), end };
-  return paragraph(lines, at, live);
+  if (depth < DEEPEST) {
+    if (QUOTE.test(line)) return quote(lines, at, depth, live);
+    if (ITEM.test(line)) return list(lines, at, depth);
+    if (isDetails(line)) return details(lines, at, depth, live);
+  }
+  if (isTable(lines, at)) return table(lines, at, interrupts);
+  return (depth === 0 && definition(lines, at, live)) || formula(lines, at, live) || paragraph(lines, at, live);
+}
+
+function formula(lines, at, live) {
+  const found = formulaBlock(lines, at, live);
+  return found && { type: 'formula', ...found };
+}
+
+function details(lines, at, depth, live) {
+  const { body, ...found } = detailsAt(lines, at, FENCE);
+  return { type: 'details', ...found, blocks: parseBlocks(body, depth + 1, live && found.end === lines.length) };
+}
+
+// `[label]: address` and `[^label]: words`. Of an address that is still arriving only the beginning is known.
+function definition(lines, at, live) {
+  const defined = definitionOn(lines[at]);
+  if (defined)
+    return live && at + 1 === lines.length
+      ? { type: 'pending', end: at + 1 }
+      : { type: 'definition', ...defined, end: at + 1 };
+  const note = noteOn(lines[at]);
+  if (!note) return null;
+  const { lines: body, end } = noteLines(lines, at, interrupts);
+  return { type: 'note', label: note.label, blocks: parseBlocks(body, 1, live && end === lines.length), end };
 }
 
 function isBlank(line) {
@@ -69,6 +95,7 @@ function isBlank(line) {
 // Whether a line ends a paragraph and begins another block. Of numbers only "1." may: "in\n1984. That" is prose.
 function interrupts(line) {
   if (FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line)) return true;
+  if (isDetails(line) || noteOn(line)) return true;
   const match = ITEM.exec(line);
   if (!match || isBlank(line.slice(match[0].length))) return false;
   return match[1].length < 4 && /^([-+*]|1[.)])$/.test(match[2]);
@@ -85,6 +112,8 @@ function fence(lines, at, match, live) {
   const info = match[3].trim().split(/\s+/)[0] ?? '';
   const nested = /^(markdown|md|mdx)$/i.test(info) ? fenced(lines, at, match, true) : null;
   const found = nested && (nested.closed || live) ? nested : fenced(lines, at, match, false);
+  if (info === 'math')
+    return { type: 'formula', text: found.text, tex: found.text, open: !found.closed, end: found.end };
   return { type: 'code', language: info, ...found };
 }
 
@@ -108,7 +137,7 @@ function dedent(line, width) {
   return line.slice(cut);
 }
 
-function quote(lines, at, depth) {
+function quote(lines, at, depth, live) {
   const inner = [];
   let end = at;
   let fenced = false;
@@ -119,7 +148,7 @@ function quote(lines, at, depth) {
     if (FENCE.test(line)) fenced = !fenced;
     inner.push(line);
   }
-  return { type: 'quote', blocks: parseBlocks(inner, depth + 1), end };
+  return { type: 'quote', blocks: parseBlocks(inner, depth + 1, live && end === lines.length), end };
 }
 
 function list(lines, at, depth) {
@@ -173,6 +202,7 @@ function itemLines(lines, at, [whole, indent, marker, gap]) {
 // An item of a list. Its blocks are parsed on demand: of a long list that grows, only the last item is drawn.
 class Item {
   type = 'item';
+  live = false; // set before its blocks are read
   #body;
   #depth;
   #blocks = null;
@@ -188,7 +218,7 @@ class Item {
   }
 
   get blocks() {
-    return (this.#blocks ??= parseBlocks(this.#body, this.#depth));
+    return (this.#blocks ??= parseBlocks(this.#body, this.#depth, this.live));
   }
 
   set blocks(blocks) {
@@ -200,49 +230,6 @@ class Item {
   }
 }
 
-function isTable(lines, at) {
-  if (!lines[at].includes('|') || at + 1 >= lines.length) return false;
-  const under = lines[at + 1];
-  return under.includes('-') && DELIMITERS.test(under) && cells(lines[at]).length === cells(under).length;
-}
-
-function table(lines, at) {
-  const align = cells(lines[at + 1]).map((cell) => {
-    if (cell.endsWith(':')) return cell.startsWith(':') ? 'center' : 'right';
-    return cell.startsWith(':') ? 'left' : '';
-  });
-  let end = at + 2;
-  const rows = [];
-  for (; end < lines.length && !isBlank(lines[end]) && !interrupts(lines[end]); end += 1) {
-    rows.push(new Row(lines[end], align));
-  }
-  return { type: 'table', align, head: cells(lines[at]), rows, end };
-}
-
-// A row of a table. Its cells are parsed on demand, like the blocks of an item.
-class Row {
-  type = 'row';
-
-  constructor(raw, align) {
-    this.raw = raw;
-    this.align = align;
-  }
-
-  get cells() {
-    const found = cells(this.raw);
-    return this.align.map((_, i) => found[i] ?? '');
-  }
-}
-
-/** The cells of a table's line. */
-export function cells(line) {
-  const inner = line
-    .trim()
-    .replace(/^\|/, '')
-    .replace(/(^|[^\\])\|$/, '$1');
-  return inner.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
-}
-
 function paragraph(lines, at, live) {
   let end = at + 1;
   for (; end < lines.length && !isBlank(lines[end]); end += 1) {
@@ -251,7 +238,7 @@ function paragraph(lines, at, live) {
       const text = joined(lines, at, end);
       return { type: 'heading', level: under[1][0] === '=' ? 1 : 2, text, end: end + 1 };
     }
-    if (interrupts(lines[end]) || isTable(lines, end) || formulaEnd(lines, end, live)) break;
+    if (interrupts(lines[end]) || isTable(lines, end) || formulaBlock(lines, end, live)) break;
   }
   return { type: 'paragraph', text: joined(lines, at, end), end };
 }

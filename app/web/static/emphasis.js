@@ -63,16 +63,27 @@ function wrap(parts, open, close) {
   const two = opener.count >= 2 && closer.count >= 2;
   const size = opener.char === '~' ? opener.count : two ? 2 : 1;
   const type = opener.char === '~' ? 'del' : two ? 'strong' : 'em';
-  const inner = parts.slice(open + 1, close).map(unmarked);
   opener.count -= size;
   closer.count -= size;
   opener.used = closer.used = true;
-  const children = merged(inner);
-  const depth = 1 + children.reduce((deepest, child) => Math.max(deepest, child.depth ?? 0), 0);
-  // Deeper than any real text: keep the words, drop the marks.
-  const piece = depth > DEEPEST ? children : [{ type, children, depth }];
+  // Deeper than any real text: the words stay where they are, without marks.
+  if (depthOf(parts, open + 1, close) >= DEEPEST) return close;
+  const piece = nested({ type, children: merged(parts.slice(open + 1, close).map(unmarked)) });
   parts.splice(open + 1, close - open - 1, ...piece);
   return open + 1 + piece.length;
+}
+
+/** A list of `node` with its depth; deeper than any real text, of its children: keep the words, drop the marks. */
+export function nested(node) {
+  const depth = 1 + depthOf(node.children);
+  return depth > DEEPEST ? node.children : [{ ...node, depth }];
+}
+
+function depthOf(parts, from = 0, to = parts.length) {
+  let deepest = 0;
+  for (let i = from; i < to; i += 1)
+    if (typeof parts[i] !== 'string' && parts[i].depth > deepest) deepest = parts[i].depth;
+  return deepest;
 }
 
 function closeOpenRuns(parts) {

@@ -36,8 +36,8 @@ export function linked(href, children, image = false) {
   return safe ? { type: 'link', href: safe, image, children: label } : { type: 'span', children: label };
 }
 
-// The address when it leads to the web or to mail, otherwise null: no script, no data, no path of this site.
-function safeLink(href) {
+/** The address when it leads to the web or to mail, otherwise null: no script, no data, no path of this site. */
+export function safeLink(href) {
   if (!/^(https?:\/\/|mailto:)/i.test(href.trim())) return null;
   try {
     const url = new URL(href.trim());
