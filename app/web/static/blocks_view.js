@@ -138,7 +138,7 @@ const PATCH = {
   },
   note: () => true,
   quote(before, block, drawing) {
-    before.node.dir = directionOf(block.raw);
+    direct(before.node, block);
     reconcile(before.node, before.blocks, block.blocks, drawing);
     return true;
   },
@@ -149,8 +149,8 @@ const PATCH = {
   },
   list(before, block, drawing) {
     if (before.ordered !== block.ordered || before.first !== block.first) return false;
-    before.node.className = block.loose ? 'loose' : 'tight';
-    before.node.dir = directionOf(block.raw);
+    if (before.loose !== block.loose) before.node.className = block.loose ? 'loose' : 'tight';
+    direct(before.node, block);
     reconcile(before.node, before.items, block.items, drawing);
     return true;
   },
@@ -162,7 +162,7 @@ const PATCH = {
   table(before, block, drawing) {
     if (before.head.join('|') !== block.head.join('|') || before.align.join() !== block.align.join()) return false;
     reconcileRows(before.node.firstChild, before.rows, block.rows, drawing);
-    before.node.className = tableClass(block);
+    if (tableClass(before) !== tableClass(block)) before.node.className = tableClass(block);
     return true;
   },
 };
@@ -176,6 +176,12 @@ function reconcileRows(table, old, next, drawing) {
     reconcile(table.tBodies[i], part(old), part(next), { ...drawing, live: drawing.live && i === groups - 1 });
   }
   while (table.tBodies.length > groups) table.lastChild.remove();
+}
+
+// An attribute that is set to what it is already would have everything inside styled again.
+function direct(node, { raw }) {
+  const direction = directionOf(raw);
+  if (node.dir !== direction) node.dir = direction;
 }
 
 const tableClass = ({ rows }) => (rows.length > MANY_ROWS ? 'table long' : 'table');
