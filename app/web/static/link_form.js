@@ -2,6 +2,7 @@
 
 import { h } from './dom.js';
 
+const LIMIT = 15_000; // milliseconds for the answer of a server that may have frozen
 const LINK = /\/signin\/once\/([\w-]+)/;
 const REFUSED = {
   404: 'This link is not known here. Links are good for one day.',
@@ -40,7 +41,8 @@ async function signInWith(text, isSignedIn) {
   const code = LINK.exec(text)?.[1];
   if (!code) return 'This is no sign-in link. A link has /signin/once/ in it.';
   try {
-    const { ok, status } = await fetch(`/signin/once/${code}`, { method: 'POST', credentials: 'same-origin' });
+    const signal = AbortSignal.timeout(LIMIT);
+    const { ok, status } = await fetch(`/signin/once/${code}`, { method: 'POST', credentials: 'same-origin', signal });
     if (!ok) return REFUSED[status] ?? 'The server has a problem. Try again in a moment.';
     return (await isSignedIn()) ? null : 'This browser did not keep the sign-in.';
   } catch {
