@@ -20,9 +20,12 @@ export class Account {
   #handlers;
   #account = null;
 
-  /** `models()` returns the models. `onArchived()` and `onImport()` are called for these entries of the menu. */
-  constructor({ models, onArchived, onImport }) {
-    this.#handlers = { models, onArchived, onImport };
+  /**
+   * `models()` returns the models. `onArchived()` and `onImport()` are called for these entries of the menu;
+   * `tabNames()` is the entry for the names in titles of tabs.
+   */
+  constructor({ models, onArchived, onImport, tabNames }) {
+    this.#handlers = { models, onArchived, onImport, tabNames };
     this.show(null);
   }
 
@@ -38,6 +41,7 @@ export class Account {
   #open() {
     openMenu(this.node, [
       ...themeChoices(),
+      this.#handlers.tabNames(),
       null,
       { label: 'Archived conversations', icon: 'archive', action: () => this.#handlers.onArchived() },
       { label: 'Usage', icon: 'chart', action: () => usageDialog(this.#handlers.models()) },

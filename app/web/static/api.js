@@ -9,8 +9,11 @@ export const models = () => read('/models');
 export const usage = (period) => read(`/usage${query(period)}`);
 export const search = (q, { cursor, signal } = {}) => read(`/search${query({ q, cursor })}`, { signal });
 
-export const conversations = ({ cursor, limit = 30, archived } = {}, signal) =>
-  read(`/conversations${query({ limit, cursor, archived: archived ? 'true' : undefined })}`, { signal });
+/** A page of conversations. `pinned`, `tag` and `model` let through only those that have it. */
+export const conversations = ({ limit = 30, archived, pinned, ...filter } = {}, signal) => {
+  const flags = { archived: archived ? 'true' : undefined, pinned: pinned ? 'true' : undefined };
+  return read(`/conversations${query({ limit, ...flags, ...filter })}`, { signal });
+};
 export const conversation = (id, signal) => read(`/conversations/${part(id)}`, { signal });
 export const generation = (id, signal) => read(`/generations/${part(id)}`, { signal });
 

@@ -1,21 +1,23 @@
 /** One address of the page: a conversation, or a conversation that does not exist yet. */
 
 import * as api from './api.js';
+import { ChatHead } from './chat_head.js';
 import { Composer } from './composer.js';
 import { ConnectionChip } from './connection.js';
-import { announce, h, icon } from './dom.js';
+import { announce, h } from './dom.js';
 import { Entries } from './entries.js';
+import { markWords } from './found_words.js';
 import { Following } from './following.js';
 import { Answer } from './answer.js';
 import { Question } from './question.js';
 import { modelPicker } from './models.js';
 import { nameOf } from './names.js';
-import { openMenu } from './overlay.js';
 import { Presence } from './presence.js';
 import { conversationPath, newPath } from './router.js';
 import { Sending } from './sending.js';
 import { notifyTabs, proof } from './session.js';
 import { Thread } from './thread.js';
+import { requestTitle } from './title_request.js';
 
 const TROUBLE = new Set(['waiting', 'offline']);
 const TITLE_PAUSES = [1200, 4000, 12_000]; // milliseconds between requests for a title
@@ -25,12 +27,11 @@ export class Chat {
   #app; // router, sidebar, models, actions
   #model;
   #id = null;
+  #temporary;
   #left = new AbortController();
   #composer;
   #chip = new ConnectionChip(() => this.#retryNow());
-  #title = h('span', {});
-  #menu;
-  #heading;
+  #head;
   #thread = new Thread();
   #presence = new Presence(this.#left.signal);
   #hasTitle = false;
@@ -52,6 +53,7 @@ export class Chat {
     this.#app = app;
     this.#id = place.id ?? null;
     this.#model = place.model ?? null;
+    this.#temporary = Boolean(place.temporary && this.#id === null);
     this.#composer = new Composer({
       place: this.#draftPlace(),
       onSend: (text) => this.#sending.send(text),
@@ -62,14 +64,18 @@ export class Chat {
     });
     const [entries, following, composer] = [this.#entries, this.#following, this.#composer];
     this.#sending = new Sending(this, { entries, following, composer });
-    const attributes = { type: 'button', class: 'title', 'aria-haspopup': 'menu', 'aria-expanded': 'false' };
-    this.#menu = h('button', { ...attributes, onclick: () => this.#openMenu() }, this.#title, icon('chevron'));
-    this.#heading = h('h1', { hidden: true }, this.#menu);
-    const spring = h('div', { class: 'spring' });
+    this.#head = new ChatHead({
+      before: app.navButton(),
+      after: [this.#presence.node, this.#chip.node],
+      menu: () => app.actions({ ...app.sidebar.get(this.#id), ...this.#about }),
+      temporary: this.#id === null ? this.#temporary : null,
+      onSwitch: () => app.router.go(newPath(this.#model, { temporary: !this.#temporary }), { replace: true }),
+    });
     this.node = h(
       'div',
       { class: 'chat' },
-      h('header', {}, app.navButton(), this.#heading, spring, this.#presence.node, this.#chip.node),
+      this.#head.node,
+      this.#head.banner,
       this.#thread.node,
       h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
@@ -81,6 +87,11 @@ export class Chat {
 
   get model() {
     return this.#model;
+  }
+
+  /** Whether no list shows this conversation, and the server deletes it in time. */
+  get temporary() {
+    return this.#temporary;
   }
 
   /** Whether the page shows something else by now. */
@@ -150,8 +161,9 @@ export class Chat {
 
   /** Show another name of this conversation. */
   rename(title) {
-    this.#title.textContent = title;
-    this.#heading.hidden = this.#id === null;
+    if (this.#id === null) return;
+    this.#head.name(title, this.#temporary);
+    if (!this.left) this.#app.named(this);
   }
 
   // --- loading -------------------------------------------------------------------------------------------------
@@ -169,7 +181,8 @@ export class Chat {
       api.messages(this.#id, { signal }),
     ]);
     if (signal.aborted) return;
-    this.#hasTitle = Boolean(conversation.title);
+    this.#temporary = Boolean(conversation.temporary);
+    this.#hasTitle = this.#temporary || Boolean(conversation.title);
     const about = { ...conversation, asked: messages.find(({ role }) => role === 'user')?.content };
     this.rename(nameOf(about));
     this.#app.sidebar.touch(this.#id, about);
@@ -178,6 +191,8 @@ export class Chat {
     const found = this.#entries.reveal(this.#app.router.part);
     if (found) this.#thread.reveal(found.node);
     else this.#thread.toEnd();
+    markWords(found?.node, found ? this.#app.sidebar.wordsIn(found.id) : []);
+    this.#app.opened(conversation);
     this.#presence.watch(this.#id);
   }
 
@@ -224,7 +239,9 @@ export class Chat {
   #settle(id, message) {
     this.#id = id;
     this.#presence.watch(id);
-    this.#app.sidebar.add({ id, title: null, asked: message, model: this.#model, has_active_generation: true });
+    this.#hasTitle = this.#temporary;
+    const about = { id, title: null, asked: message, model: this.#model, has_active_generation: true };
+    if (!this.#temporary) this.#app.sidebar.add(about);
     if (this.left) return;
     this.#composer.settle(this.#draftPlace());
     this.#app.router.rename(conversationPath(id, this.#model));
@@ -256,14 +273,11 @@ export class Chat {
     if (!busy) this.showFeedState(this.#app.feed.state);
   }
 
-  // A worker writes the title in the background; it may come after the end of the stream.
-  async #requestTitle([pause, ...pauses]) {
-    if (pause === undefined || this.#hasTitle) return;
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    if (this.#hasTitle || this.#app.feed.live || this.left || !proof()) return;
-    const { title } = await api.conversation(this.#id).catch(() => ({}));
+  async #requestTitle(pauses) {
+    if (this.#hasTitle) return;
+    const isOver = () => this.#hasTitle || this.#app.feed.live || this.left || !proof();
+    const title = await requestTitle(this.#id, pauses, isOver);
     if (title) this.#titled(title);
-    else await this.#requestTitle(pauses);
   }
 
   #titled(title) {
@@ -279,16 +293,22 @@ export class Chat {
 
   // --- details -------------------------------------------------------------------------------------------------
 
+  /** The name of the conversation, as it is shown. */
+  get title() {
+    return this.#head.title;
+  }
+
+  get #about() {
+    return { id: this.#id, title: this.title, temporary: this.#temporary };
+  }
+
   #draftPlace() {
     return this.#id ?? (this.#model ? `new:${this.#model}` : 'new');
   }
 
   #modelPicker() {
-    const pick = ({ isDefault, name }) => this.#app.router.go(newPath(isDefault ? null : name), { replace: true });
+    const pick = ({ isDefault, name }) =>
+      this.#app.router.go(newPath(isDefault ? null : name, { temporary: this.#temporary }), { replace: true });
     return modelPicker(this.#app.models, this.#model, pick);
-  }
-
-  #openMenu() {
-    openMenu(this.#menu, this.#app.actions({ id: this.#id, title: this.#title.textContent }));
   }
 }

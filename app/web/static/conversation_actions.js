@@ -1,10 +1,12 @@
-/** Actions on a whole conversation: rename, archive, save, delete, import. */
+/** Actions on a whole conversation: pin, rename, tags, archive, save, delete; and the import of others. */
 
 import * as api from './api.js';
 import { announce } from './dom.js';
+import './list_signs.js';
 import { confirmDialog, promptDialog } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import * as session from './session.js';
+import { tagsDialog } from './tags_dialog.js';
 import { toast } from './toast.js';
 import { importFile, save } from './transfer.js';
 
@@ -18,19 +20,59 @@ export class ConversationActions {
 
   /** The menu of a conversation, as `openMenu` takes it. */
   menu(conversation) {
-    const { id, archived } = conversation;
-    return [
-      { label: 'Rename', icon: 'pencil', action: () => this.#rename(conversation) },
-      {
-        label: archived ? 'Restore' : 'Archive',
-        icon: 'archive',
-        action: () => this.#try(() => this.#archive(id, !archived)),
-      },
-      { label: 'Save as Markdown', icon: 'download', action: () => this.#try(() => save(conversation, 'md')) },
-      { label: 'Save as JSON', icon: 'download', action: () => this.#try(() => save(conversation, 'json')) },
-      null,
-      { label: 'Delete', icon: 'trash', danger: true, action: () => this.#delete(conversation) },
+    const { archived, pinned, temporary } = conversation;
+    const entry = (label, icon, action) => ({ label, icon, action: () => this.act(action, conversation) });
+    const listed = [
+      entry(pinned ? 'Unpin' : 'Pin to the top', 'pin', 'pin'),
+      entry('Rename', 'pencil', 'rename'),
+      entry('Tags', 'tag', 'tags'),
+      entry(archived ? 'Restore' : 'Archive', 'archive', 'archive'),
     ];
+    return [
+      ...(temporary ? [] : listed),
+      entry('Save as Markdown', 'download', 'markdown'),
+      entry('Save as JSON', 'download', 'json'),
+      null,
+      { ...entry('Delete', 'trash', 'delete'), danger: true },
+    ];
+  }
+
+  /** Do one of the actions of the menu, by its name. A failure is shown. */
+  async act(action, conversation) {
+    try {
+      await this.#actions[action](conversation);
+    } catch (problem) {
+      toast(problem.message);
+    }
+  }
+
+  #actions = {
+    pin: async ({ id, pinned }) => {
+      await this.#change(id, { pinned: !pinned });
+      announce(pinned ? 'Not pinned any more' : 'Pinned to the top');
+    },
+    rename: (conversation) => this.#rename(conversation),
+    tags: async ({ id, title, tags = [] }) => {
+      const chosen = await tagsDialog({ title, tags, known: this.#app.sidebar.tags });
+      if (!chosen) return;
+      await this.#change(id, { tags: chosen });
+      announce(chosen.length ? `Tags: ${chosen.join(', ')}` : 'No tags');
+    },
+    archive: async ({ id, archived }) => {
+      await this.#change(id, { archived: !archived });
+      announce(archived ? 'Restored' : 'Archived');
+      if (!archived && this.#app.chat?.id === id) this.#app.router.go(newPath());
+    },
+    markdown: (conversation) => save(conversation, 'md'),
+    json: (conversation) => save(conversation, 'json'),
+    delete: (conversation) => this.#delete(conversation),
+  };
+
+  // The feed may have reported the change already, and the list may show another kind by now.
+  async #change(id, fields) {
+    const changed = await api.change(id, fields);
+    this.#app.sidebar.applyEvent({ ...changed, type: 'conversation.updated', conversation_id: id });
+    session.notifyTabs({ type: 'changed' });
   }
 
   async #rename({ id, title }) {
@@ -41,21 +83,8 @@ export class ConversationActions {
       action: 'Rename',
     });
     if (!name || name === title) return;
-    await this.#try(async () => {
-      await api.change(id, { title: name });
-      this.#app.sidebar.touch(id, { title: name });
-      if (this.#app.chat?.id === id) this.#app.chat.rename(name);
-      session.notifyTabs({ type: 'changed' });
-    });
-  }
-
-  async #archive(id, archived) {
-    const changed = await api.change(id, { archived });
-    // The feed may have reported the change already, and the list may show the other kind by now.
-    this.#app.sidebar.applyEvent({ ...changed, type: 'conversation.updated', conversation_id: id });
-    announce(archived ? 'Archived' : 'Restored');
-    session.notifyTabs({ type: 'changed' });
-    if (archived && this.#app.chat?.id === id) this.#app.router.go(newPath());
+    await this.#change(id, { title: name });
+    if (this.#app.chat?.id === id) this.#app.chat.rename(name);
   }
 
   async #delete({ id, title }) {
@@ -65,29 +94,21 @@ export class ConversationActions {
       action: 'Delete',
     });
     if (!sure) return;
-    await this.#try(async () => {
-      await api.remove(id);
-      this.#app.sidebar.remove(id);
-      announce('Deleted');
-      session.notifyTabs({ type: 'deleted', conversation: id });
-      if (this.#app.chat?.id === id) this.#app.router.go(newPath(), { replace: true });
-    });
+    await api.remove(id);
+    this.#app.sidebar.remove(id);
+    announce('Deleted');
+    session.notifyTabs({ type: 'deleted', conversation: id });
+    if (this.#app.chat?.id === id) this.#app.router.go(newPath(), { replace: true });
   }
 
   /** Import a conversation from a file that the user chooses, and show it. */
   async import() {
-    await this.#try(async () => {
+    try {
       const conversation = await importFile();
       if (!conversation) return;
       this.#app.sidebar.add(conversation);
       this.#app.router.go(conversationPath(conversation.id, this.#app.models.chosen(conversation.model)));
       announce('Imported');
-    });
-  }
-
-  async #try(action) {
-    try {
-      await action();
     } catch (problem) {
       toast(problem.message);
     }

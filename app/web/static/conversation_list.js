@@ -1,37 +1,45 @@
 /** The list of conversations on the screen: sections by age, and a row with a menu for each conversation. */
 
-import { h, icon, iconButton, place } from './dom.js';
-import { openMenu } from './overlay.js';
-import { marked } from './search.js';
+import { Row } from './conversation_row.js';
+import { h, place } from './dom.js';
 
 const RELEASES = ['pointerup', 'pointercancel'];
 const CLICK_DELAY = 80; // milliseconds; the click of a touch screen follows the release of the finger
 const LONGEST_HOLD = 10_000; // milliseconds; a release may happen where no page receives it
+// The action of a key, while a row has the focus.
+const KEYS = { F2: 'rename', Delete: 'delete', Backspace: 'delete', p: 'pin', e: 'archive', t: 'tags' };
 
 export class ConversationList {
   node = h('nav', {
     class: 'list',
     'aria-label': 'Conversations',
-    onkeydown: (event) => this.#moveFocus(event),
+    onkeydown: (event) => this.#key(event),
+    onfocusin: () => this.#markReachable(),
     onpointerdown: () => this.#hold(),
   });
   #rows = new Map(); // key of an entry → Row
   #actions;
+  #act;
   #current = null; // the id of the open conversation
   #held = false; // a pointer is pressed on the list
   #holdTimer = null;
   #postponed = null; // sections and footer to draw after the release
 
-  /** @param {(id: string, name: string) => object[]} actions the menu of a conversation, as `openMenu` takes it */
-  constructor(actions) {
+  /**
+   * `actions(id, name)`: the menu of a conversation, as `openMenu` takes it. `act(action, id, name)` does what a key
+   * stands for: rename, delete, pin, archive, tags.
+   */
+  constructor({ actions, act }) {
     this.#actions = actions;
+    this.#act = act;
     const released = () => this.#held && this.#releaseIn(CLICK_DELAY);
     for (const type of RELEASES) addEventListener(type, released, true);
   }
 
   /**
    * Draw `sections` ({name, entries}; name null: without a heading) and the nodes of `footer` below them. An entry is
-   * {key, id, name, path, active, hit}; `hit` is what a search found in the conversation, or null.
+   * {key, id, name, path, active, unread, time, preview, tags, hit, follows}; `hit` is what a search found in the
+   * conversation, or null, and `follows` is true when the row above shows the conversation's name.
    */
   draw(sections, footer = []) {
     if (this.#held) this.#postponed = [sections, footer];
@@ -47,16 +55,22 @@ export class ConversationList {
   markCurrent(id) {
     this.#current = id;
     for (const row of this.#rows.values()) row.markCurrent(id);
+    this.#markReachable();
   }
 
-  /** Let the first row appear slowly. */
-  emphasizeFirst() {
-    this.node.querySelector('li')?.classList.add('fresh');
+  /** Let a row appear slowly. */
+  emphasize(key) {
+    this.#rows.get(key)?.node.classList.add('fresh');
+  }
+
+  focusFirst() {
+    this.#list[0]?.link.focus();
   }
 
   // A row keeps its node as long as it is shown, so focus, hover and a half-finished click stay on it.
   #place(sections, footer) {
     const focused = this.node.contains(document.activeElement) ? document.activeElement : null;
+    const at = this.#list.findIndex((row) => row.focused);
     const before = this.#rows;
     this.#rows = new Map();
     const rowOf = (entry) => {
@@ -75,8 +89,22 @@ export class ConversationList {
       return name === null ? [list] : [heading, list];
     });
     place(this.node, [...nodes, ...footer]);
-    // A row that changed its place has lost the focus.
+    this.#markReachable();
+    // A row that changed its place has lost the focus. The focus of a row that is gone goes to the next one.
     if (focused?.isConnected && document.activeElement !== focused) focused.focus();
+    else if (focused && !focused.isConnected && at >= 0)
+      this.#list.at(Math.min(at, this.#list.length - 1))?.link.focus();
+  }
+
+  get #list() {
+    return [...this.#rows.values()];
+  }
+
+  // Tab reaches one row: the one with the focus, the open conversation, or the first.
+  #markReachable() {
+    const rows = this.#list;
+    const one = rows.find((row) => row.focused) ?? rows.find(({ entry }) => entry.id === this.#current) ?? rows[0];
+    for (const row of rows) row.reachable = row === one;
   }
 
   // Nothing moves under a pressed pointer: a browser sends no click when the node was moved or replaced meanwhile.
@@ -97,57 +125,18 @@ export class ConversationList {
     if (postponed) this.#place(...postponed);
   }
 
-  #moveFocus(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || event.target.tagName !== 'A') return;
+  #key(event) {
+    const rows = this.#list;
+    const at = rows.findIndex((row) => row.focused);
+    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { entry, link } = rows[at];
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+    const action = event.target === link && KEYS[event.key];
+    if (to !== undefined) rows[Math.max(0, Math.min(to, rows.length - 1))].link.focus();
+    else if (event.key === 'ArrowRight') rows[at].focusMenu();
+    else if (event.key === 'ArrowLeft') link.focus();
+    else if (action) this.#act(action, entry.id, entry.name);
+    else return;
     event.preventDefault();
-    const links = [...this.node.querySelectorAll('a')];
-    links[links.indexOf(event.target) + step]?.focus();
   }
-}
-
-class Row {
-  node;
-  #link;
-  #menu;
-  #shown = null; // the entry
-
-  constructor(actions) {
-    this.#link = h('a', {});
-    const open = () => openMenu(this.#menu, actions(this.#shown.id, this.#shown.name));
-    this.#menu = iconButton('more', 'Actions', open, { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
-    const settle = () => this.node.classList.remove('fresh');
-    this.node = h('li', { onanimationend: settle }, this.#link, this.#menu);
-  }
-
-  update(entry) {
-    const unchanged = JSON.stringify(entry) === JSON.stringify(this.#shown);
-    this.#shown = entry;
-    if (!unchanged) this.#draw(entry);
-  }
-
-  #draw({ id, name, path, active, hit }) {
-    const inMessage = Boolean(hit?.message_id);
-    this.#link.href = inMessage ? `${path}#${hit.message_id}` : path;
-    this.#link.dataset.id = id;
-    this.#link.title = name;
-    this.#link.replaceChildren(
-      h('span', { class: 'name', dir: 'auto' }, hit && !inMessage ? marked(hit) : name),
-      inMessage ? h('span', { class: 'snippet', dir: 'auto' }, marked(hit)) : '',
-      active ? activeSign() : '',
-    );
-    const label = `Actions for ${name}`;
-    this.#menu.setAttribute('aria-label', label);
-    this.#menu.title = label;
-  }
-
-  markCurrent(id) {
-    if (id === this.#shown.id) this.#link.setAttribute('aria-current', 'page');
-    else this.#link.removeAttribute('aria-current');
-  }
-}
-
-function activeSign() {
-  const words = h('span', { class: 'sr-only' }, 'answering');
-  return h('span', { class: 'active', title: 'An answer is being written' }, icon('flow'), words);
 }

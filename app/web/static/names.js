@@ -5,10 +5,15 @@ const LONGEST_NAME = 60; // characters
 /** The title of a conversation; before it has one, the beginning of its first message or of its newest one. */
 export function nameOf({ title, asked, preview }) {
   if (title) return title;
-  const words = (asked ?? preview ?? '')
-    .replace(/[#*`>_~|]+/g, '')
-    .replace(/\s+/g, ' ')
-    .trim();
+  const words = plain(asked ?? preview);
   if (words.length <= LONGEST_NAME) return words || 'New chat';
   return `${words.slice(0, LONGEST_NAME).replace(/\s+\S*$/, '')}…`;
 }
+
+/** A text in one line, without the signs of Markdown. */
+export const plain = (text) =>
+  (text ?? '')
+    .replace(/`{3,}[\w+-]*/g, '')
+    .replace(/[#*`>_~|]+/g, '')
+    .replace(/\s+/g, ' ')
+    .trim();

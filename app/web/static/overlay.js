@@ -132,6 +132,8 @@ export const SHORTCUTS = [
   ['Search conversations', [MOD, 'K']],
   ['Show or hide conversations', [MOD, 'B']],
   ['Move in the list of conversations', ['↑', '↓']],
+  ['In the list: pin, rename, tags', ['P', 'F2', 'T']],
+  ['In the list: archive, delete', ['E', 'Del']],
   ['Show these shortcuts', [MOD, '/']],
 ];
 

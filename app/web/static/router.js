@@ -1,5 +1,6 @@
 /** Addresses of the page: from a place to its path and back. */
 
+const TEMPORARY = '?temporary';
 const PLACES = [
   [/^\/(?:new)?\/?$/, () => ({ name: 'new', model: null })],
   [/^\/c\/([^/]+)\/?$/, (id) => ({ name: 'conversation', id, model: null })],
@@ -7,16 +8,19 @@ const PLACES = [
   [/^\/m\/([^/]+)\/c\/([^/]+)\/?$/, (model, id) => ({ name: 'conversation', id, model })],
 ];
 
-/** The place of an address: {name: 'new' | 'conversation' | 'nowhere', id?, model?}. */
-export function place(pathname) {
+/** The place of an address: {name: 'new' | 'conversation' | 'nowhere', id?, model?, temporary}. */
+export function place({ pathname, search = '' }) {
+  const temporary = search === TEMPORARY;
   for (const [pattern, make] of PLACES) {
     const match = pattern.exec(pathname);
-    if (match) return make(...match.slice(1).map(decode));
+    if (match) return { ...make(...match.slice(1).map(decode)), temporary };
   }
-  return { name: 'nowhere' };
+  return { name: 'nowhere', temporary };
 }
 
-export const newPath = (model = null) => (model ? `/m/${encodeURIComponent(model)}/new` : '/new');
+/** The address of a new chat, with a model, and perhaps temporary. */
+export const newPath = (model = null, { temporary = false } = {}) =>
+  `${model ? `/m/${encodeURIComponent(model)}/new` : '/new'}${temporary ? TEMPORARY : ''}`;
 export const conversationPath = (id, model = null) =>
   model ? `/m/${encodeURIComponent(model)}/c/${encodeURIComponent(id)}` : `/c/${encodeURIComponent(id)}`;
 
@@ -36,7 +40,7 @@ export class Router {
   #onPlace;
   #placeOf;
 
-  constructor(onPlace, placeOf = ({ pathname }) => place(pathname)) {
+  constructor(onPlace, placeOf = place) {
     this.#onPlace = onPlace;
     this.#placeOf = placeOf;
     addEventListener('popstate', () => this.refresh());

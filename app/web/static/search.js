@@ -15,9 +15,9 @@ export class Search {
 
   /**
    * `onFound(result)` gets {hits, more}, or null without a search. `atHand(words)` returns hits in the loaded titles,
-   * for a server that cannot search now. `onLeave()` is called after Escape.
+   * for a server that cannot search now. `onLeave()` is called after Escape, `onDown()` after the arrow down or Enter.
    */
-  constructor({ onFound, atHand, onLeave }) {
+  constructor({ onFound, atHand, onLeave, onDown }) {
     this.#onFound = onFound;
     this.#atHand = atHand;
     this.input = h('input', {
@@ -29,11 +29,11 @@ export class Search {
       maxlength: '200',
       oninput: () => this.#typed(),
       onkeydown: (event) => {
-        if (event.key !== 'Escape') return;
+        const action = { ArrowDown: onDown, Enter: onDown, Escape: () => (this.clear(), onLeave()) }[event.key];
+        if (!action || event.isComposing) return;
         event.preventDefault();
         event.stopPropagation();
-        this.clear();
-        onLeave();
+        action();
       },
     });
   }
@@ -45,6 +45,7 @@ export class Search {
 
   clear() {
     this.#forget();
+    if (this.input.value === '') return;
     this.input.value = '';
     this.#onFound(null);
   }
@@ -81,6 +82,12 @@ export class Search {
 
 // Signs of Markdown are removed, because a snippet is not drawn as Markdown.
 const plain = (signs) => signs.join('').replace(/\*{2,3}|`+|~~|(?<=^|\s)#{1,6}\s/g, '');
+
+/** The words that a search has found in a hit, each once. */
+export function wordsOf({ snippet, highlights = [] }) {
+  const signs = [...(snippet ?? '')];
+  return [...new Set(highlights.map(([from, to]) => signs.slice(from, to).join('').trim()))].filter(Boolean);
+}
 
 /** The pieces of a snippet with the found words marked. Positions count code points, not UTF-16 units. */
 export function marked({ snippet, highlights = [] }) {

@@ -28,6 +28,7 @@ export class Sending {
     const body = { client_msg_id: randomId(), message: text };
     if (id) body.conversation_id = id;
     else if (model) body.model = model;
+    if (!id && this.#chat.temporary) body.temporary = true;
     if (this.#following.busy) body.on_busy = chosen().name;
     const parent = this.#entries.parentToName;
     // A message that replaces another one has the parent of that one.

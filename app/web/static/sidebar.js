@@ -1,27 +1,29 @@
-/** The sidebar: the conversations, newest first, with a search; scrolling loads more. */
+/** The sidebar: the conversations with their filter, a search over them, and the account. */
 
-import * as api from './api.js';
 import { ConversationList } from './conversation_list.js';
 import { h, icon, iconButton } from './dom.js';
-import { nameOf } from './names.js';
+import { grouped, shortTime } from './groups.js';
+import { ListFilter } from './list_filter.js';
+import { Listing, timeOf } from './listing.js';
+import { nameOf, plain } from './names.js';
 import { conversationPath } from './router.js';
-import { Search } from './search.js';
-
-const DAY = 86_400_000;
+import { Search, wordsOf } from './search.js';
+import { entriesOf } from './search_results.js';
 
 export class Sidebar {
   #app;
-  #items = new Map(); // id → conversation
-  #order = [];
-  #cursor = null;
-  #more = true;
-  #loading = false;
-  #archived = false;
+  #listing = new Listing(() => this.#draw());
   #found = null; // {hits, more} of a search, or null
-  #fetching = new Map(); // id of a conversation that is being fetched → whether it has changed meanwhile
-  #list = new ConversationList((id, name) => this.#app.actions({ ...this.#items.get(id), id, title: name }));
+  #list = new ConversationList({
+    actions: (id, name) => this.#app.actions(this.#about(id, name)),
+    act: (action, id, name) => this.#app.act(action, this.#about(id, name)),
+  });
+  #filter = new ListFilter({
+    tags: () => this.tags,
+    models: () => this.#app.models,
+    onChange: (filter) => this.#choose(filter),
+  });
   #end = h('div', { class: 'end' });
-  #heading = h('div', { class: 'archived', hidden: true });
   #search;
 
   constructor(app, account) {
@@ -30,8 +32,9 @@ export class Sidebar {
       onFound: (result) => this.#show(result),
       atHand: (words) => this.#atHand(words),
       onLeave: () => app.focus(),
+      onDown: () => this.#list.focusFirst(),
     });
-    const scroller = h('div', { class: 'scroller' }, this.#heading, this.#list.node, this.#end);
+    const scroller = h('div', { class: 'scroller' }, this.#list.node, this.#end);
     this.node = h(
       'aside',
       { class: 'sidebar', id: 'sidebar', 'aria-label': 'Conversations and account' },
@@ -42,11 +45,17 @@ export class Sidebar {
         iconButton('panel', 'Hide conversations', () => app.toggleNav(false)),
       ),
       h('a', { href: '/new', class: 'new' }, icon('plus'), h('span', {}, 'New chat')),
-      h('label', { class: 'search' }, icon('search'), this.#search.input),
+      h(
+        'div',
+        { class: 'find' },
+        h('label', { class: 'search' }, icon('search'), this.#search.input),
+        this.#filter.button,
+      ),
+      this.#filter.chips,
       scroller,
       account,
     );
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#loadMore(), {
+    new IntersectionObserver(([entry]) => entry.isIntersecting && !this.#found && this.#listing.loadMore(), {
       root: scroller,
       rootMargin: '300px',
     }).observe(this.#end);
@@ -61,150 +70,72 @@ export class Sidebar {
     this.#list.markCurrent(id);
   }
 
+  /** The tags of all loaded conversations, in the order of the alphabet. */
+  get tags() {
+    const all = this.#listing.loaded.flatMap(({ tags = [] }) => tags);
+    return [...new Set(all)].sort((one, other) => one.localeCompare(other));
+  }
+
+  /** A loaded conversation, or undefined. */
+  get(id) {
+    return this.#listing.get(id);
+  }
+
+  /** The words that the shown search has found in a message, or []. */
+  wordsIn(messageId) {
+    const hit = this.#found?.hits.find((each) => each.message_id === messageId);
+    return hit ? wordsOf(hit) : [];
+  }
+
   /** Load the first page again. Conversations of later pages stay. */
   async refresh() {
-    const first = this.#order.length === 0;
-    const archived = this.#archived;
+    const { filter } = this.#listing;
+    const first = this.#listing.shown.length === 0;
     if (first) this.#list.drawNote(bones());
     try {
-      const page = await api.conversations({ archived });
-      // The user has changed to the other list.
-      if (archived !== this.#archived) return;
-      if (page.feed_seq !== undefined) queueMicrotask(() => this.#app.feed.begin(page.feed_seq));
-      const ids = page.items.map(({ id }) => id);
-      for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
-      if (first || !page.next_cursor)
-        [this.#cursor, this.#more, this.#order] = [page.next_cursor, Boolean(page.next_cursor), ids];
-      else this.#order = [...ids, ...this.#order.filter((id) => !ids.includes(id))];
-      this.#draw();
+      const number = await this.#listing.refresh();
+      if (number !== undefined) queueMicrotask(() => this.#app.feed.begin(number));
     } catch (problem) {
-      if (first && archived === this.#archived)
-        this.#list.drawNote(
-          h(
-            'p',
-            { class: 'nothing' },
-            problem.message,
-            h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, 'Try again'),
-          ),
-        );
+      if (first && filter === this.#listing.filter) this.#list.drawNote(this.#failure(problem));
     }
   }
 
   /** Add a new conversation of this page. */
   add(conversation) {
-    const known = this.#items.get(conversation.id);
-    this.#items.set(conversation.id, { last_message_at: new Date().toISOString(), ...conversation, ...known });
-    this.#order = [conversation.id, ...this.#order.filter((id) => id !== conversation.id)];
-    this.#draw();
-    this.#list.emphasizeFirst();
+    this.#listing.add(conversation);
+    this.#list.emphasize(`listed ${conversation.id}`);
   }
 
   /** Update fields of a conversation. */
   touch(id, fields) {
-    const item = this.#items.get(id);
-    if (!item) return;
-    Object.assign(item, fields);
-    if (fields.has_active_generation) {
-      item.last_message_at = new Date().toISOString();
-      this.#order = [id, ...this.#order.filter((other) => other !== id)];
-    }
-    this.#draw();
+    this.#listing.touch(id, fields);
   }
 
   /** Apply an event of the feed. An event that comes twice changes nothing. */
   applyEvent(event) {
-    const { type, conversation_id: id } = event;
-    const item = this.#items.get(id);
-    if (type === 'conversation.deleted') this.remove(id);
-    else if (type === 'conversation.updated' && event.archived !== this.#archived) this.remove(id);
-    else if (!item) this.#fetch(id);
-    else if (type === 'conversation.updated')
-      this.touch(id, { title: event.title, model: event.model, archived: event.archived });
-    else if (type === 'generation.updated') this.#answering(item, event.generation_id, true);
-    else if (type === 'message.new' || type === 'message.updated') this.#applyMessage(item, event);
-  }
-
-  #applyMessage(item, { type, role, status, generation_id: generation, created_at: at }) {
-    if (role === 'assistant')
-      this.#answering(item, generation, type === 'message.new' && (status === 'queued' || status === 'running'));
-    else if (type === 'message.new' && at >= (item.last_message_at ?? '')) {
-      item.last_message_at = at;
-      this.#order = [item.id, ...this.#order.filter((other) => other !== item.id)];
-      this.#draw();
-    }
-  }
-
-  // Several answers of a conversation may wait for one another.
-  #answering(item, generation, begun) {
-    item.answers ??= new Set();
-    if (begun) item.answers.add(generation);
-    else item.answers.delete(generation);
-    item.has_active_generation = item.answers.size > 0;
-    this.#draw();
-  }
-
-  // A conversation of another device, or one that is not loaded yet.
-  async #fetch(id) {
-    if (this.#fetching.has(id)) {
-      this.#fetching.set(id, true);
-      return;
-    }
-    this.#fetching.set(id, false);
-    const found = await api.conversation(id).catch(() => null);
-    const changed = this.#fetching.get(id);
-    this.#fetching.delete(id);
-    if (changed) {
-      await this.#fetch(id);
-      return;
-    }
-    if (!found || found.archived !== this.#archived || this.#isBeyond(found)) return;
-    this.#items.set(id, { ...found, ...this.#items.get(id) });
-    if (!this.#order.includes(id)) this.#order.push(id);
-    this.#order.sort((one, other) => when(this.#items.get(other)) - when(this.#items.get(one)));
-    this.#draw();
-  }
-
-  // Older than all loaded conversations: scrolling loads it.
-  #isBeyond(found) {
-    const last = this.#items.get(this.#order.at(-1));
-    return this.#more && last && when(found) < when(last);
+    if (event.type === 'conversation.deleted') this.remove(event.conversation_id);
+    else this.#listing.apply(event);
   }
 
   remove(id) {
-    this.#items.delete(id);
-    this.#order = this.#order.filter((other) => other !== id);
     if (this.#found) this.#found.hits = this.#found.hits.filter((hit) => hit.conversation_id !== id);
-    this.#draw();
+    this.#listing.remove(id);
   }
 
-  /** Show the archived conversations, or the others. */
-  showArchived(archived) {
-    this.#archived = archived;
-    [this.#cursor, this.#more, this.#order] = [null, true, []];
-    this.#heading.hidden = !archived;
-    this.#heading.replaceChildren(
-      h('span', {}, 'Archived'),
-      h('button', { type: 'button', class: 'link', onclick: () => this.showArchived(false) }, 'Back'),
-    );
+  /** Show the archived conversations. */
+  showArchived() {
+    this.#search.clear();
+    this.#filter.set({ archived: true });
+  }
+
+  #choose(filter) {
+    this.#search.clear();
+    this.#listing.filter = filter;
     return this.refresh();
   }
 
-  async #loadMore() {
-    if (!this.#more || this.#loading || this.#found || !this.#cursor) return;
-    const [cursor, archived] = [this.#cursor, this.#archived];
-    this.#loading = true;
-    try {
-      const page = await api.conversations({ cursor, archived });
-      if (cursor !== this.#cursor || archived !== this.#archived) return;
-      for (const item of page.items) this.#items.set(item.id, { ...this.#items.get(item.id), ...item });
-      this.#order = [...new Set([...this.#order, ...page.items.map(({ id }) => id)])];
-      [this.#cursor, this.#more] = [page.next_cursor, Boolean(page.next_cursor)];
-      this.#draw();
-    } catch {
-      // The next scroll repeats the request.
-    } finally {
-      this.#loading = false;
-    }
+  #about(id, name) {
+    return { ...this.#listing.get(id), id, title: name };
   }
 
   // --- search --------------------------------------------------------------------------------------------------
@@ -212,14 +143,13 @@ export class Sidebar {
   // While the server cannot search, the loaded titles are searched.
   #atHand(words) {
     const small = words.toLowerCase();
-    const items = [...this.#items.values()];
-    return items
+    return this.#listing.loaded
       .filter((item) => `${item.title ?? ''} ${item.preview ?? ''}`.toLowerCase().includes(small))
       .map((item) => ({ conversation_id: item.id, message_id: null, title: item.title, snippet: nameOf(item) }));
   }
 
   #show(result) {
-    this.#found = result && { ...result, hits: newestOfEach(result.hits) };
+    this.#found = result && { ...result };
     this.#draw();
   }
 
@@ -227,7 +157,7 @@ export class Sidebar {
 
   #draw() {
     if (this.#found) this.#drawFound(this.#found);
-    else this.#drawList(this.#order.map((id) => this.#items.get(id)));
+    else this.#drawList(this.#listing.shown);
   }
 
   #drawList(items) {
@@ -237,8 +167,7 @@ export class Sidebar {
   }
 
   #drawFound({ hits, more }) {
-    const known = ({ conversation_id: id, title }) => ({ id, title, ...this.#items.get(id) });
-    const entries = hits.map((hit) => this.#entry(known(hit), hit));
+    const entries = entriesOf(hits, ({ conversation_id: id, title }) => this.#entry({ id, title, ...this.get(id) }));
     const next = more && h('button', { type: 'button', class: 'link', onclick: more }, 'More');
     const footer = next ? [h('p', { class: 'nothing' }, next)] : [];
     if (entries.length) this.#list.draw([{ name: null, entries }], footer);
@@ -246,49 +175,33 @@ export class Sidebar {
   }
 
   #emptiness() {
-    return this.#archived ? 'Nothing is archived.' : 'Your conversations will be here.';
+    const { archived, tag, model } = this.#listing.filter;
+    if (tag !== null || model !== null) return 'No conversation fits this filter.';
+    return archived ? 'Nothing is archived.' : 'Your conversations will be here.';
   }
 
-  // `hit`: what a search found in the conversation.
-  #entry(item, hit = null) {
-    const { id, model, has_active_generation: active = false } = item;
-    const path = conversationPath(id, this.#app.models.chosen(model));
-    return { key: `${hit ? 'found' : 'listed'} ${id}`, id, name: nameOf(item), path, active, hit };
+  #failure(problem) {
+    const again = h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, 'Try again');
+    return h('p', { class: 'nothing' }, problem.message, again);
   }
-}
 
-// One hit for each conversation: its newest message that fits, or its title.
-function newestOfEach(hits) {
-  const found = new Map();
-  for (const hit of hits) {
-    const known = found.get(hit.conversation_id);
-    if (!known || (!known.message_id && hit.message_id)) found.set(hit.conversation_id, hit);
+  #entry(item) {
+    const { id, model, title, asked, tags, unread = false, has_active_generation: active = false } = item;
+    const name = nameOf(item);
+    return {
+      key: `listed ${id}`,
+      id,
+      name,
+      path: conversationPath(id, this.#app.models.chosen(model)),
+      active,
+      unread: unread && !active,
+      time: shortTime(timeOf(item)),
+      // A conversation without a title is named by its preview.
+      preview: title || asked ? plain(item.preview) : '',
+      tags,
+      hit: null,
+    };
   }
-  return [...found.values()];
-}
-
-const when = (item) =>
-  Date.parse(item.last_message_at ?? item.last_updated ?? item.updated_at ?? item.created_at) || Date.now();
-
-function grouped(items) {
-  const today = new Date().setHours(0, 0, 0, 0);
-  const groups = new Map();
-  for (const item of items) {
-    const age = today - when(item);
-    const name =
-      age <= 0
-        ? 'Today'
-        : age <= DAY
-          ? 'Yesterday'
-          : age <= 7 * DAY
-            ? 'This week'
-            : age <= 30 * DAY
-              ? 'This month'
-              : 'Earlier';
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push(item);
-  }
-  return [...groups];
 }
 
 function bones() {

@@ -7,11 +7,13 @@ import { ConversationActions } from './conversation_actions.js';
 import { announce, h, icon, iconButton } from './dom.js';
 import { Feed } from './feed.js';
 import { modelList, NO_MODELS } from './models.js';
-import { newPath, place, Router } from './router.js';
+import { newPath, Router } from './router.js';
+import { Seen } from './seen.js';
 import * as session from './session.js';
 import { endInTime } from './session_end.js';
 import { Shortcuts } from './shortcuts.js';
 import { Sidebar } from './sidebar.js';
+import { TabTitle } from './tab_title.js';
 import { toast } from './toast.js';
 
 const NAV = 'unbroken.nav';
@@ -22,9 +24,10 @@ export class Workspace {
   #chat = null;
   #view = h('main', { class: 'main', id: 'main' });
   #synced = Date.now();
-  #name = 'Unbroken';
+  #title = new TabTitle();
   #account;
   #actions = new ConversationActions(this);
+  #seen;
 
   constructor() {
     this.models = NO_MODELS;
@@ -32,10 +35,12 @@ export class Workspace {
     this.router = new Router((where) => this.show(where));
     this.#account = new Account({
       models: () => this.models,
-      onArchived: () => this.sidebar.showArchived(true),
+      onArchived: () => this.sidebar.showArchived(),
       onImport: () => this.#actions.import(),
+      tabNames: () => this.#title.choice(),
     });
     this.sidebar = new Sidebar(this, this.#account.node);
+    this.#seen = new Seen(this.sidebar, () => this.#chat?.id ?? null);
     this.feed = new Feed({
       url: '/api/v1/feed',
       token: session.proof,
@@ -79,7 +84,8 @@ export class Workspace {
     const chat = new Chat(where, this);
     this.#chat = chat;
     this.#view.replaceChildren(chat.node);
-    this.#nameTab();
+    const kind = where.name === 'new' ? 'New chat' : 'Chat';
+    this.#title.show(where.model ? `${kind} with ${where.model}` : kind);
     try {
       await chat.open();
     } catch (problem) {
@@ -92,7 +98,7 @@ export class Workspace {
 
   #showNothing(text) {
     this.#chat = null;
-    document.title = 'Not found · Unbroken';
+    this.#title.show('Not found');
     this.#showMessage('Nothing here', text, h('a', { href: '/new', class: 'primary' }, 'Start a new chat'));
   }
 
@@ -128,16 +134,26 @@ export class Workspace {
     if (keep && open) this.sidebar.node.querySelector('.new').focus({ focusVisible: false });
   }
 
-  /** Mark the tab while an answer is written. It never shows a title, because the browser's history would keep it. */
+  /** Mark the tab while an answer is written. */
   busy(busy) {
-    document.title = `${busy ? '● ' : ''}${this.#name}`;
+    this.#title.busy = busy;
   }
 
   /** A new conversation has its address. */
   settled(chat) {
     this.sidebar.current = chat.id;
-    this.#nameTab();
     this.busy(true);
+  }
+
+  /** A conversation has a name, or another one. */
+  named(chat) {
+    const general = chat.model ? `Chat with ${chat.model}` : 'Chat';
+    this.#title.show(chat.temporary ? general : chat.title, general);
+  }
+
+  /** The messages of a conversation are on the screen. */
+  opened({ id, unread }) {
+    if (this.#chat?.id === id) this.#seen.look(unread);
   }
 
   focus() {
@@ -154,6 +170,11 @@ export class Workspace {
   /** The menu of a conversation, as `openMenu` takes it. */
   actions(conversation) {
     return this.#actions.menu(conversation);
+  }
+
+  /** Do an action of the menu, by its name. */
+  act(action, conversation) {
+    return this.#actions.act(action, conversation);
   }
 
   /** The chat that is shown, or null. */
@@ -197,6 +218,7 @@ export class Workspace {
   #onFeedEvent(event) {
     this.sidebar.applyEvent(event);
     if (event.conversation_id !== this.#chat?.id) return;
+    this.#seen.look(event.type === 'message.updated' || undefined);
     if (event.type === 'conversation.deleted') {
       this.router.go(newPath(), { replace: true });
       toast('This conversation was deleted elsewhere.');
@@ -212,11 +234,5 @@ export class Workspace {
     this.#synced = Date.now();
     this.sidebar.refresh();
     this.#chat?.sync();
-  }
-
-  #nameTab() {
-    const { name, model } = place(location.pathname);
-    this.#name = `${name === 'new' ? 'New chat' : 'Chat'}${model ? ` with ${model}` : ''} · Unbroken`;
-    document.title = this.#name;
   }
 }

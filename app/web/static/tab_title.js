@@ -1,0 +1,46 @@
+/**
+ * The title of the tab: the name of what is shown, and a sign while an answer is written.
+ *
+ * The browser keeps titles in its history. A user who does not want names of conversations there switches them off; a
+ * temporary chat never has its name in the title.
+ */
+
+import './list_signs.js';
+
+const CHOICE = 'unbroken.tab-names';
+const SERVICE = 'Unbroken';
+
+export class TabTitle {
+  #name = '';
+  #general = '';
+  #busy = false;
+
+  /** Show `name`, or `general` for a user who wants no names in titles. */
+  show(name, general = name) {
+    [this.#name, this.#general] = [name, general];
+    this.#draw();
+  }
+
+  /** Mark the tab while an answer is written. */
+  set busy(busy) {
+    this.#busy = busy;
+    this.#draw();
+  }
+
+  /** An entry of a menu, as `openMenu` takes it, with which a user switches the names on and off. */
+  choice() {
+    const toggle = () => {
+      if (namesShown()) localStorage.setItem(CHOICE, 'hidden');
+      else localStorage.removeItem(CHOICE);
+      this.#draw();
+    };
+    return { label: 'Names in tab titles', icon: 'tab', checked: namesShown(), action: toggle };
+  }
+
+  #draw() {
+    const name = namesShown() ? this.#name : this.#general;
+    document.title = `${this.#busy ? '● ' : ''}${name ? `${name} · ` : ''}${SERVICE}`;
+  }
+}
+
+const namesShown = () => localStorage.getItem(CHOICE) !== 'hidden';
