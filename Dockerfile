@@ -22,7 +22,7 @@ RUN mkdir packages && python -m venv /node \
 FROM ${PYTHON_IMAGE}
 # A new volume takes its owner from the directory it is mounted on.
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home unbroken \
-    && install -d -o unbroken -g unbroken /var/lib/flower
+    && install -d -o unbroken -g unbroken /var/lib/flower /var/lib/unbroken/files
 COPY --from=libraries /venv /venv
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

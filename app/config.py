@@ -22,7 +22,9 @@ from app import upstream_settings
 from app.credential_settings import CredentialSettings
 from app.domain.breaker import BreakerRules
 from app.domain.upstreams import Upstream
+from app.file_settings import FileSettings
 from app.own_data_settings import OwnDataSettings
+from app.rate_limit_settings import RateLimitSettings
 from app.setting_errors import complaints
 from app.sign_in_settings import SignInSettings
 from app.telemetry_settings import TelemetrySettings
@@ -43,7 +45,15 @@ class InvalidSettings(Exception):
     """Some variables cannot be used; the message has a line for each."""
 
 
-class Settings(CredentialSettings, SignInSettings, OwnDataSettings, WebhookSettings, TelemetrySettings):
+class Settings(
+    CredentialSettings,
+    SignInSettings,
+    OwnDataSettings,
+    WebhookSettings,
+    TelemetrySettings,
+    FileSettings,
+    RateLimitSettings,
+):
     """Every variable of the service. Times are in seconds unless the name has another unit."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -124,12 +134,6 @@ class Settings(CredentialSettings, SignInSettings, OwnDataSettings, WebhookSetti
     request_header_seconds: float = Field(15, gt=0)
     request_body_seconds: float = Field(30, gt=0)
     response_stall_seconds: float = Field(60, gt=0)
-    ratelimit_new_conversations: str = "10/minute"
-    ratelimit_generations: str = "60/minute"
-    ratelimit_imports: str = "10/minute"
-    ratelimit_exports: str = "20/hour"
-    ratelimit_reads: str = "600/minute"
-    ratelimit_sign_ins: str = "120/minute"
     token_quota_per_day: int | None = Field(None, ge=1)
     budget_tokens_per_day: int | None = Field(None, ge=1)
     budget_tokens_per_month: int | None = Field(None, ge=1)
@@ -187,21 +191,6 @@ class Settings(CredentialSettings, SignInSettings, OwnDataSettings, WebhookSetti
     @classmethod
     def _upper(cls, level: Any) -> Any:
         return level.upper() if isinstance(level, str) else level
-
-    @field_validator(
-        "ratelimit_new_conversations",
-        "ratelimit_generations",
-        "ratelimit_imports",
-        "ratelimit_exports",
-        "ratelimit_reads",
-        "ratelimit_sign_ins",
-    )
-    @classmethod
-    def _readable_limit(cls, limit: str) -> str:
-        from limits import parse_many
-
-        parse_many(limit)
-        return limit
 
     @field_validator("cors_origins")
     @classmethod

@@ -18,6 +18,7 @@ from app.eventlog.log import RedisLog
 from app.eventlog.mailbox import Mailbox
 from app.eventlog.nonces import Nonces
 from app.eventlog.open_streams import OpenStreams
+from app.eventlog.redis_client import redis_client
 from app.openid.client import REMEMBERED_SECONDS, Client
 from app.services.admin import GenerationAdmin
 from app.services.admission import Admission
@@ -28,6 +29,8 @@ from app.services.budgets import Budgets, Defaults
 from app.services.conversations import Conversations
 from app.services.eraser import Eraser
 from app.services.feeds import Feeds
+from app.services.file_sweep import FileSweep
+from app.services.files import Files
 from app.services.finishing import Finisher
 from app.services.for_operators import ForOperators
 from app.services.for_people import ForPeople
@@ -103,10 +106,10 @@ class Resources:
     openai_conversations: OpenAIConversations
     openai_responses: OpenAIResponses
     aisdk_chats: AISDKChats
-    search: MessageSearch
     import_export: ImportExport
+    files: Files
+    file_sweep: FileSweep
     own_data: OwnData
-    usage: UsageReports
     budgets: Budgets
     model_admin: ModelAdmin
     tickets: Tickets
@@ -119,6 +122,16 @@ class Resources:
     # None where people sign in without an identity provider, and in workers.
     identity_provider: IdentityProvider | None
     logout_tokens: Nonces
+
+    @property
+    def search(self) -> MessageSearch:
+        """Searches in a user's messages."""
+        return MessageSearch(self.database)
+
+    @property
+    def usage(self) -> UsageReports:
+        """The usage of users."""
+        return UsageReports(self.database)
 
     @property
     def service_accounts(self) -> ServiceAccounts:
@@ -188,7 +201,7 @@ def build(settings: Settings) -> Resources:
     waits = Waits(slots.most_per_user, settings.lease_seconds, settings.heartbeat_seconds)
     generations = Generations(database, takeover, finisher, log, queue.run_generation, waits)
     conversations = Conversations(database, generations, catalogue, eraser.erase_now)
-    reader, admission = LogReader(database, log), _admission(settings, database)
+    reader, admission, storage = LogReader(database, log), _admission(settings, database), settings.file_storage
     starter = GenerationStarter(database, queue, catalogue, history, generations.finish_or_leave, admission)
     return Resources(
         settings=settings,
@@ -218,10 +231,10 @@ def build(settings: Settings) -> Resources:
         openai_conversations=OpenAIConversations(database, conversations),
         openai_responses=OpenAIResponses(database, generations, reader, eraser.erase_now),
         aisdk_chats=AISDKChats(database, generations),
-        search=MessageSearch(database),
         import_export=ImportExport(database),
+        files=Files(database, storage, settings.file_limits),
+        file_sweep=FileSweep(database, storage, settings.unused_file_seconds, settings.retention_days),
         own_data=_own_data(settings, database, client, generations),
-        usage=UsageReports(database),
         budgets=admission.budgets,
         model_admin=ModelAdmin(database, settings.upstream_names),
         tickets=Tickets(database),

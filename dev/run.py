@@ -57,6 +57,8 @@ class Run:
         self.of_worker_alone = take_upstream_credentials(os.environ)
         self.environment = {**os.environ}
         self.environment |= {"PORT": str(self.port), "PYTHONUNBUFFERED": "1", "DATA_DIR": str(instance.directory)}
+        if not self.environment.get("FILES_URL"):
+            self.environment["FILES_URL"] = f"file:{instance.directory}/files"
         if self.identity.secret:
             self.environment["JWT_SECRET"] = self.identity.secret
         self.log_view = self.choose_log_view()

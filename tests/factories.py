@@ -86,6 +86,16 @@ def add_generation(cursor: Any, user_id: str, status: str = "queued", **columns:
     return str(values["id"])
 
 
+def add_file(cursor: Any, user_id: str, refers_to: str | None = None, **columns: Any) -> str:
+    """Insert a ready file, without bytes; ``refers_to`` is a message with a reference to it."""
+    file_id = f"file-{new_id().replace('-', '')}"
+    values = {"filename": "a.txt", "purpose": "user_data", "media_type": "text/plain", "bytes": 5, "status": "ready"}
+    insert(cursor, "files", {"id": file_id, "user_id": user_id, "sha256": bytes(32), **values, **columns})
+    if refers_to is not None:
+        insert(cursor, "file_references", {"file_id": file_id, "message_id": refers_to, "user_id": user_id})
+    return file_id
+
+
 def ending(status: str) -> dict[str, Any]:
     """The columns about its end that a row of this status must have."""
     if status in FINAL:

@@ -60,6 +60,7 @@ QUICK = {
     "RATELIMIT_GENERATIONS": "100000/minute",
     "RATELIMIT_IMPORTS": "100000/minute",
     "RATELIMIT_EXPORTS": "100000/minute",
+    "RATELIMIT_UPLOADS": "100000/minute",
     "RATELIMIT_READS": "100000/minute",
 }
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -134,6 +135,7 @@ class Stack:
         self.directory = directory
         self.namespace = f"t{uuid4().hex[:10]}"
         self.variables = {
+            "FILES_URL": f"file:{directory}/files",
             **QUICK,
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,

@@ -18,6 +18,7 @@ def chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("erase", resources.eraser.sweep, 0.0),
         Chore("end expired keys", resources.api_keys.end_expired, 0.0),
         Chore("erase users", resources.own_data.erasures.sweep, 0.0),
+        Chore("sweep files", resources.file_sweep.sweep, 0.0),
         Chore("retention", resources.own_data.retention.sweep, 0.0),
         Chore("remove temporary chats", resources.own_data.retention.sweep_temporary, TEMPORARY_SECONDS),
         Chore("count minutes", resources.for_operators.minutes.record, RUN_SECONDS),

@@ -20,6 +20,7 @@ from app.api import (
     document,
     errors,
     feeds,
+    files,
     generations,
     messages,
     models,
@@ -71,8 +72,8 @@ _GUARDS = {
 
 # The modules of the native protocol, in the order of the document.
 _NATIVE = (
-    generations, messages, conversations, feeds, search, transfer, usage, account, preferences, own_data, api_keys,
-    audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
+    generations, messages, conversations, files, feeds, search, transfer, usage, account, preferences, own_data,
+    api_keys, audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
     ops_workers, ops_webhooks,
 )  # fmt: skip
 

@@ -15,22 +15,27 @@ from app.connections.bounds import ConnectionBounds
 # Makes the model of a body from its bytes. Raises MalformedInput, InvalidFields.
 Reader = Callable[[bytes, Settings], BaseModel]
 
+# Bytes of a form beside those of its file.
+FORM_BYTES = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class BodyKind:
     """A kind of bodies: the settings that bound it, and its reader; without one a body is parsed and validated whole.
 
-    ``few_at_once``: of the large ones a process reads only a few at a time.
+    ``few_at_once``: of the large ones a process reads only a few at a time. ``is_form``: the body is a form with a file
+    of up to ``bytes_setting``, which is read in pieces.
     """
 
     bytes_setting: str
     values_setting: str
     reader: Reader | None = None
     few_at_once: bool = False
+    is_form: bool = False
 
     def most_bytes(self, settings: Settings) -> int:
         """Bytes that one body may have."""
-        return int(getattr(settings, self.bytes_setting))
+        return int(getattr(settings, self.bytes_setting)) + (FORM_BYTES if self.is_form else 0)
 
     def most_values(self, settings: Settings) -> int:
         """JSON values that one body may have."""
@@ -38,6 +43,7 @@ class BodyKind:
 
 
 ORDINARY = BodyKind("max_body_bytes", "max_json_values")
+FILE_FORM = BodyKind("max_file_bytes", "max_json_values", is_form=True)
 
 
 def bounds(app: Flask, settings: Settings) -> ConnectionBounds:

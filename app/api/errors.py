@@ -36,6 +36,8 @@ from app.domain.errors import (
 )
 from app.domain.json_check import TooCostly
 from app.domain.json_example import NoExample
+from app.files.errors import FileTooLarge
+from app.services.files import NoRoomForFiles
 from app.services.model_catalog import UpstreamSilent
 from app.services.sign_in_links import CodeRefused
 from app.store.logins import LoginRefused
@@ -144,9 +146,11 @@ KINDS: dict[type[UnbrokenError], Kind] = {
     InsecureSite: Kind(403, "insecure-site", "Not over TLS"),
     NotFound: Kind(404, "not-found", "Not found"),
     WrongState: Kind(409, "wrong-state", "Not in this state"),
+    NoRoomForFiles: Kind(409, "no-room-for-files", "No room for more files"),
     ConversationBusy: Kind(409, "conversation-busy", "The conversation is busy"),
     BeingErased: Kind(410, "being-erased", "The data is being erased"),
     BodyTooLarge: Kind(413, slug_of(HTTPStatus(413)), HTTPStatus(413).phrase),
+    FileTooLarge: Kind(413, slug_of(HTTPStatus(413)), HTTPStatus(413).phrase),
     UnsupportedMediaType: Kind(415, "unsupported-media-type", "Unsupported media type"),
     InvalidInput: Kind(422, "invalid-field", "A field is invalid"),
     TooManyRequests: Kind(429, "too-many-requests", "Too many requests"),

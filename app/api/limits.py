@@ -86,6 +86,7 @@ class Limits:
         self.generations = self._counter(generations, settings.ratelimit_generations)
         self.imports = self._counter(imports, settings.ratelimit_imports)
         self.exports = self._counter(exports, settings.ratelimit_exports)
+        self.uploads = self._counter(uploads, settings.ratelimit_uploads)
         self.sign_ins = self._counter(sign_ins, settings.ratelimit_sign_ins)
         self._new_conversations = self._counter(new_conversations, settings.ratelimit_new_conversations)
 
@@ -191,6 +192,10 @@ def imports() -> None:
 
 def exports() -> None:
     """Exports of everything."""
+
+
+def uploads() -> None:
+    """Uploads of files, or of parts of them."""
 
 
 def sign_ins() -> None:

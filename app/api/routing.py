@@ -6,6 +6,7 @@ One declaration guards the view and writes its part of the OpenAPI document, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -19,13 +20,14 @@ from app.api.auth.caller import by_ticket, caller
 from app.api.auth.rights import Access, Need, check_rights, need_of
 from app.api.bodies import ORDINARY, BodyKind
 from app.api.errors import PROBLEM_JSON, TooManyRequests
+from app.api.form_body import read_form
 from app.api.request_parsing import check_unread_body, read_body, read_headers, read_path, read_query
 from app.api.streams import asked_by_event_source, come_back
 from app.api.web_process import web
 from app.domain.errors import Overloaded, StoreDown
 from app.services.model_catalog import UpstreamSilent
 
-Limit = Literal["reads", "generations", "imports", "exports"]
+Limit = Literal["reads", "generations", "imports", "exports", "uploads"]
 View = TypeVar("View", bound=Callable[..., Any])
 
 EVENT_STREAM = "text/event-stream"
@@ -73,7 +75,8 @@ class Routes(APIBlueprint):
         opens: Opens | None = None,
         body_kind: BodyKind = ORDINARY,
     ) -> Callable[[View], View]:
-        """Register a view. It is called with those of caller, path, query, header and body that its parameters name.
+        """Register a view. It is called with those of caller, path, query, header, body and form that its parameters
+        name.
 
         ``opens``: the route is a stream that a ticket opens in place of a token. ``body_kind``: the bounds of its body.
         """
@@ -127,8 +130,10 @@ def guard(
         finally:
             if counted is not None:
                 counted()
-        with process.place_for_body(body_kind, request.content_length):
-            if "body" in wanted:
+        with process.place_for_body(body_kind, request.content_length), ExitStack() as files:
+            if "form" in wanted:
+                given["form"] = files.enter_context(read_form(wanted["form"], process.settings, body_kind))
+            elif "body" in wanted:
                 given["body"] = read_body(wanted["body"], process.settings, body_kind)
             else:
                 check_unread_body(process.settings, body_kind)
@@ -190,7 +195,7 @@ def _implied(view: Callable[..., Any], access: Access, limit: Limit | None) -> s
         statuses.add(404)
     if wanted.keys() & {"query", "header"}:
         statuses |= {400, 422}
-    if "body" in wanted:
+    if wanted.keys() & {"body", "form"}:
         statuses |= {400, 413, 415, 422}
     return statuses
 
@@ -238,10 +243,10 @@ _REFUSALS = {
     403: "The role, or the scopes or models of the key, do not allow it; a page of another origin sent the cookie; "
     "or the user is blocked.",
     404: "It does not exist, or belongs to another user.",
-    409: "An answer is still being generated in this conversation.",
+    409: "An answer is still being generated in this conversation, or there is no room for more.",
     410: "The data of this user is being erased.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON, or not a form with a file.",
     422: "A field is invalid; or the idempotency key belongs to another request.",
     429: "Too often, or too much at once.",
     500: "A mistake on this side.",

@@ -143,7 +143,7 @@ STEPS: dict[str, str] = {
         for table in (
             "responses", "reserved_conversations", "client_chats", "stream_tickets", "feed_events", "feeds",
             "preferences", "usage_days", "key_usage_days", "budgets", "api_keys", "sessions", "identities",
-            "webhook_endpoints", "webhook_secrets", "webhook_attempts", "webhook_deliveries",
+            "webhook_endpoints", "webhook_secrets", "webhook_attempts", "webhook_deliveries", "files",
         )
     },
 }  # fmt: skip
@@ -152,6 +152,7 @@ OTHERWISE = {
     "users": "removed last",
     "generation_chunks": "removed with their generation",
     "generation_archives": "removed with their generation",
+    "file_references": "removed with their message or their file",
     "audit": "unname_in_audit",
     "erasures": "the erasure itself, which has no user at its end",
     "holds": "a user under a hold is not erased",

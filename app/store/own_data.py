@@ -147,6 +147,17 @@ SECTIONS: tuple[Section, ...] = (
         {"created_at": "timestamptz", "id": "uuid"},
     ),
     section(
+        "files",
+        "Your files, without their contents.",
+        Source(
+            "files t",
+            """t.id, t.filename, t.purpose, t.media_type, t.bytes, encode(t.sha256, 'hex') AS sha256, t.width, t.height,
+               t.status, t.is_attachment, t.created_at, t.used_at, t.expires_at""",
+            "500",
+        ),
+        {"id": "text"},
+    ),
+    section(
         "reserved_conversations",
         "Conversations that were created on /v1 and have no message yet.",
         Source("reserved_conversations t", "t.id, t.metadata, t.created_at", "500" + _JSON.format("t.metadata")),

@@ -31,12 +31,16 @@ OPTIONAL = {
     "JWT_SECRET_PREVIOUS": "given-previous",
     "OIDC_CLIENT_SECRET": "given-client-secret",
     "HMAC_KEYS": "given-keys",
+    "AWS_SECRET_ACCESS_KEY": "given-bucket-secret",
+    "AWS_SESSION_TOKEN": "given-bucket-token",
 }
 OF_HTTP = {
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
     "HMAC_KEYS",
     "OIDC_CLIENT_SECRET",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
     "WEB_DATABASE_PASSWORD",
     "VALKEY_PASSWORD",
 }
@@ -44,7 +48,13 @@ HELD = {
     "nginx": set[str](),
     "web": OF_HTTP,
     "streams": OF_HTTP,
-    "worker": {"WORKER_DATABASE_PASSWORD", "VALKEY_PASSWORD", "OPENAI_API_KEY"},
+    "worker": {
+        "WORKER_DATABASE_PASSWORD",
+        "VALKEY_PASSWORD",
+        "OPENAI_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    },
     "flower": {"VALKEY_PASSWORD", "FLOWER_BASIC_AUTH"},
     "migrate": {"DATABASE_PASSWORD", "WEB_DATABASE_PASSWORD", "WORKER_DATABASE_PASSWORD"},
     "postgres": {"POSTGRES_PASSWORD", "DATABASE_PASSWORD"},
@@ -249,7 +259,10 @@ def test_nothing_starts_before_the_migrations_are_done(services: dict[str, Any],
 def test_what_must_survive_lies_in_named_volumes(services: dict[str, Any]) -> None:
     assert "postgres:/var/lib/postgresql" in services["postgres"]["volumes"]
     assert services["valkey"]["volumes"] == ["valkey:/data"]
-    assert set(load(GIVEN)["volumes"]) == {"postgres", "valkey", "flower"}
+    for name in SERVING:
+        assert "files:/var/lib/unbroken/files" in services[name]["volumes"]
+        assert services[name]["environment"]["FILES_URL"] == "file:/var/lib/unbroken/files"
+    assert set(load(GIVEN)["volumes"]) == {"postgres", "valkey", "flower", "files"}
 
 
 def test_what_is_mounted_from_the_repository_exists(services: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from app.store.own_data import SECTIONS
 from dev.postgres import OWNER, WEB, WORKER, Postgres
 from tests.factories import (
     add_conversation,
+    add_file,
     add_generation,
     add_message,
     add_user,
@@ -38,7 +39,7 @@ KNOWN = {
     "budgets",
     "erasures",
     "holds",
-    "webhook_endpoints", "webhook_secrets", "webhook_deliveries", "webhook_attempts",
+    "webhook_endpoints", "webhook_secrets", "webhook_deliveries", "webhook_attempts", "files", "file_references",
 }  # fmt: skip
 
 
@@ -93,8 +94,14 @@ def fill(cursor: Any, user: str, tables: list[str]) -> None:
     insert(cursor, "webhook_deliveries", {**delivery, "event_type": "response.completed", "body": b"{}"})
     attempt = {"delivery_id": delivery["id"], "n": 1, "user_id": user, "status": 200, "latency_ms": 1}
     insert(cursor, "webhook_attempts", attempt)
+    add_file(cursor, user, refers_to=message_of(cursor, running))
     for table in set(tables) - KNOWN:
         _fill_unknown(cursor, table, user)
+
+
+def message_of(cursor: Any, generation_id: str) -> str:
+    cursor.execute("SELECT message_id FROM generations WHERE id = %s", (generation_id,))
+    return str(cursor.fetchone()[0])
 
 
 def _fill_unknown(cursor: Any, table: str, user: str) -> None:
@@ -130,6 +137,7 @@ NOT_EXPORTED = {
     "erasures": "refuse their user",
     "webhook_secrets": "secrets",
     "holds": "of operators",
+    "file_references": "the ids are in messages",
 }
 
 

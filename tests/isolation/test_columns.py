@@ -45,6 +45,13 @@ FORBIDDEN += [
     ("webhook_secrets", "user_id", "gen_random_uuid()"), ("webhook_secrets", "previous_secret", "'x'"),
     ("webhook_attempts", "status", "200"),
 ]  # fmt: skip
+FORBIDDEN += [
+    ("files", column, value)
+    for column, value in (
+        ("id", "'file-0'"), ("user_id", "gen_random_uuid()"), ("sha256", "'x'"), ("bytes", "1"),
+        ("media_type", "'a/b'"), ("created_at", "now()"), ("expires_at", "NULL"), ("is_attachment", "false"),
+    )
+] + [("file_references", "message_id", "gen_random_uuid()")]  # fmt: skip
 FORBIDDEN += [("sessions", "created_at", "now()"), ("sessions", "seen_at", "now()")]
 
 

@@ -9,6 +9,7 @@ from dev.process import ROOT
 
 # Leases, the sweeper, restores, removals, heartbeats, webhooks, the minutes, the kinds and models of upstreams.
 OF_WORKERS = {
+    "app/services/file_sweep.py",
     "app/services/identities.py",
     "app/services/leases.py",
     "app/services/minutes.py",

@@ -26,6 +26,8 @@ KNOWN = {
     "webhook_secrets",
     "webhook_deliveries",
     "webhook_attempts",
+    "files",
+    "file_references",
 }  # fmt: skip
 READS = {"fetch", "fetch_one", "execute", "_changes", "ask"}
 NAMED = re.compile(r"mine\(|_MINE|:user_id\b|user_id = :key|_ONE\b|_STANDING\b")
@@ -51,6 +53,7 @@ OF_WORKERS = {
     "expired.py": {"stretch", "take", "take_temporary"},
     "incarnation.py": {"raise_epochs"},
     "webhook_deliveries.py": {"prune"},
+    "removed_files.py": {"remove_due", "unused_behind", "_remove"},
     "feed.py": {"record_running", "prune", "prune_passing", "prune_deleted"},
 }
 

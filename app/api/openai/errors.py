@@ -10,6 +10,7 @@ from flask import Response
 from app.api.errors import InvalidFields, Problem, ScopeMissing
 from app.api.request_parsing import UNKNOWN_FIELD
 from app.domain.errors import ConversationBusy, InvalidInput, KeyReused, ModelNotAllowed, QuotaUsed
+from app.files.errors import FileTooLarge
 from app.services.model_catalog import UnknownModel, UpstreamSilent
 
 PREFIX = "/v1/"
@@ -26,6 +27,7 @@ _CAUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (QuotaUsed, 429, "insufficient_quota"),
     (KeyReused, 422, "idempotency_key_reused"),
     (ConversationBusy, 409, "conversation_busy"),
+    (FileTooLarge, 413, "file_too_large"),
     (InvalidFields, 400, None),
     (InvalidInput, 400, None),
 )

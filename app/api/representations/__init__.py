@@ -19,6 +19,7 @@ from app.api.representations.conversation import (
     ConversationStatus,
     ExportedConversation,
 )
+from app.api.representations.files import FileObject, FilePage
 from app.api.representations.generation import Generation, PolledGeneration, Started
 from app.api.representations.message import Message, MessagePage
 from app.api.representations.models import ModelConfiguration, ModelConfigurations, ModelList
@@ -52,6 +53,8 @@ ALL: tuple[type[BaseModel], ...] = (
     Started,
     ConversationPage,
     MessagePage,
+    FileObject,
+    FilePage,
     SearchPage,
     ExportedConversation,
     ConversationStatus,

@@ -20,7 +20,7 @@ from app.eventlog.log import redis_errors
 from app.services.generations import Generations
 from app.services.own_data.access import end_access
 from app.services.users import new_id
-from app.store import audit, erasures
+from app.store import audit, erasures, removed_files
 from app.store.database import Database
 from app.store.erasures import Erasure
 
@@ -118,6 +118,8 @@ class Erasures:
             with self._database.system() as tx:
                 if erasures.unname(tx, erasure.user_id, ROWS_AT_ONCE):
                     continue  # there may be more
+                if not removed_files.is_settled(tx, erasure.user_id):
+                    continue  # the sweep of files has not removed all bytes yet
                 erasures.finish(tx, erasure)
             _log.info("user erased", action="erase_user", erasure_id=erasure.id, digest=erasure.digest.hex())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ from tests.logins import as_login
 WORKERS = "unbroken.workers"
 SECRET = "a secret of more than thirty-two bytes for tests"
 PREVIOUS = "the secret from before the last rotation of keys"
+# The files of this test process, gone with it.
+FILES = tempfile.TemporaryDirectory(prefix="unbroken-files-")
 OWNED = ("conversations", "messages", "generations")
 # A process that gives Redis up counts alone, from zero. A busy machine must not look like a Redis that is away.
 limits._REDIS_OPTIONS["socket_timeout"] = 10.0
@@ -153,6 +156,8 @@ def make_settings(database_url: str, redis_url: str, **changes: Any) -> Settings
         "ratelimit_generations": "10000/minute",
         "ratelimit_imports": "10000/minute",
         "ratelimit_exports": "10000/minute",
+        "ratelimit_uploads": "10000/minute",
+        "files_url": f"file:{FILES.name}",
         "ratelimit_reads": "100000/minute",
         "sweep_seconds": 3600,
         # A busy machine must not look like a Redis that is away.

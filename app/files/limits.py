@@ -1,0 +1,23 @@
+"""Limits of files, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLimits:
+    """Pixels of an image, and the bytes to which a document may unpack."""
+
+    pixels: int
+    unpacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Bytes of one file, its content, and the bytes and number of the files of one user."""
+
+    file_bytes: int
+    content: ContentLimits
+    user_bytes: int
+    user_files: int

@@ -1,0 +1,37 @@
+"""The storage of files' bytes. A key is the id of a user and the SHA-256 of the bytes, so equal bytes have one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes in the storage: their key, and the time at which they were written."""
+
+    key: str
+    at: datetime
+
+
+class Storage(Protocol):
+    """Each method raises StorageDown when the storage does not answer, or has no room."""
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write bytes, whole or not at all, so that a crash of the machine does not lose them."""
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """The bytes in pieces. Raises BytesMissing, before the first piece."""
+
+    def delete(self, key: str) -> None:
+        """Remove bytes, if they are there."""
+
+    def page(self, after: str, limit: int) -> list[Stored]:
+        """Up to ``limit`` entries behind the key ``after``, in order of their keys."""
+
+
+def key_of(user_id: str, sha256: str) -> str:
+    """The key of a user's bytes."""
+    return f"{user_id}/{sha256}"

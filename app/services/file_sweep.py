@@ -1,0 +1,100 @@
+"""The removal of files: rows that are due, then bytes that no row has. Each step can be repeated by any worker."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+import structlog
+
+from app.files.storage import Storage
+from app.store import removed_files
+from app.store.database import Database
+from app.store.removed_files import Ages
+
+# Seconds after which an upload that is not complete was given up.
+PENDING_FILE_SECONDS = 3600.0
+# Rows and keys of one transaction or page, and the seconds for which one sweep goes on.
+FILES_AT_ONCE = 200
+FILES_LOOKED_AT_AT_ONCE = 2000
+FILE_SWEEP_SECONDS = 1.0
+# Seconds from the end of one pass over all rows, or over the whole storage, to the next.
+UNUSED_PASS_SECONDS = 1800.0
+STORAGE_PASS_SECONDS = 21_600.0
+
+_log = structlog.get_logger()
+
+
+class FileSweep:
+    """Removes files that were deleted, have expired, were never completed, or that no message refers to any more.
+
+    ``unused``: seconds for which an attachment may have no message. ``retention_days``: other files without a message
+    are kept so long; None: until they are deleted.
+    """
+
+    def __init__(self, database: Database, storage: Storage, unused: float, retention_days: float | None) -> None:
+        self._database = database
+        self._storage = storage
+        kept = retention_days * 86_400 if retention_days is not None else None
+        self._ages = Ages(PENDING_FILE_SECONDS, unused, kept)
+        self._row_after, self._next_row_pass = "", monotonic()
+        self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
+
+    def sweep(self) -> None:
+        """Go on for some time. Raises DatabaseDown, StorageDown."""
+        until = monotonic() + FILE_SWEEP_SECONDS
+        removed = FILES_AT_ONCE
+        while removed == FILES_AT_ONCE and monotonic() < until:
+            with self._database.system() as tx:
+                removed = removed_files.remove_due(tx, self._ages.pending, FILES_AT_ONCE)
+        self._remove_unused(until)
+        self._remove_bytes(until)
+        self._remove_unknown(until)
+
+    def begin_passes(self) -> None:
+        """Begin both passes with the next sweep."""
+        self._row_after, self._next_row_pass = "", monotonic()
+        self._key_after, self._next_key_pass = "", monotonic()
+
+    def _remove_unused(self, until: float) -> None:
+        """Go on with the pass over all rows."""
+        while self._next_row_pass <= monotonic() < until:
+            with self._database.system() as tx:
+                unused, behind = removed_files.unused_behind(tx, self._row_after, self._ages, FILES_LOOKED_AT_AT_ONCE)
+                removed_files.remove_unused(tx, unused)
+            if behind is None:
+                self._row_after, self._next_row_pass = "", monotonic() + UNUSED_PASS_SECONDS
+            else:
+                self._row_after = behind
+
+    def _remove_bytes(self, until: float) -> None:
+        """Remove the bytes of removed rows. Keys that an upload holds are left to the next sweep."""
+        keys = [""]
+        while keys and monotonic() < until:
+            with self._database.system() as tx:
+                keys = removed_files.removals(tx, keys[-1], FILES_AT_ONCE)
+            for key in keys:
+                self._remove_key(key)
+
+    def _remove_key(self, key: str) -> None:
+        """Remove the bytes of one key, unless a row has them. The lock keeps an upload from counting on them."""
+        user_id, _, sha256 = key.partition("/")
+        with self._database.system() as tx:
+            if not removed_files.hold_key(tx, key):
+                return
+            if not removed_files.is_needed(tx, user_id, sha256):
+                self._storage.delete(key)
+            removed_files.forget(tx, key)
+
+    def _remove_unknown(self, until: float) -> None:
+        """Go on with the pass over the storage: bytes of an upload whose row was gone before they were written."""
+        newest = datetime.now(UTC) - timedelta(seconds=PENDING_FILE_SECONDS)
+        while self._next_key_pass <= monotonic() < until:
+            page = self._storage.page(self._key_after, FILES_AT_ONCE)
+            for stored in page:
+                if stored.at < newest:
+                    self._remove_key(stored.key)
+            if len(page) < FILES_AT_ONCE:
+                self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
+            else:
+                self._key_after = page[-1].key
