@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode
 
 from app.domain.session import SessionRules
+from app.openid.client import Client
 from app.upstream_settings import some_server
 
 # Without one of them nobody can sign in by an identity provider.
@@ -98,6 +99,22 @@ class SignInSettings(BaseSettings):
     def session_rules(self) -> SessionRules:
         """The bounds of sessions."""
         return SessionRules(self.session_idle_seconds, self.session_max_seconds, self.max_sessions_per_user)
+
+    @property
+    def oidc_client(self) -> Client:
+        """This service as the identity provider knows it."""
+        return Client(
+            issuer=self.oidc_issuer or "",
+            client_id=self.oidc_client_id or "",
+            client_secret=self.oidc_client_secret.get_secret_value() if self.oidc_client_secret else "",
+            public_url=self.public_url or "",
+            scopes=self.oidc_scopes,
+            role_claim=self.oidc_role_claim,
+            admin_values=frozenset(self.oidc_admin_values),
+            support_values=frozenset(self.oidc_support_values),
+            operator_values=frozenset(self.oidc_operator_values),
+            allowed_domains=frozenset(self.oidc_allowed_domains),
+        )
 
 
 def is_safe(url: str) -> bool:

@@ -18,8 +18,7 @@ from app.eventlog.log import RedisLog
 from app.eventlog.mailbox import Mailbox
 from app.eventlog.nonces import Nonces
 from app.eventlog.open_streams import OpenStreams
-from app.eventlog.redis_client import redis_client
-from app.openid.client import REMEMBERED_SECONDS, Client
+from app.openid.client import REMEMBERED_SECONDS
 from app.services.admin import GenerationAdmin
 from app.services.admission import Admission
 from app.services.aisdk_chats import AISDKChats
@@ -267,19 +266,7 @@ def _identity_provider(settings: Settings) -> IdentityProvider | None:
     from app.openid.identity_provider import IdentityProvider
     from app.openid.transport import Transport
 
-    client = Client(
-        issuer=settings.oidc_issuer or "",
-        client_id=settings.oidc_client_id or "",
-        client_secret=settings.oidc_client_secret.get_secret_value(),
-        public_url=settings.public_url or "",
-        scopes=settings.oidc_scopes,
-        role_claim=settings.oidc_role_claim,
-        admin_values=frozenset(settings.oidc_admin_values),
-        support_values=frozenset(settings.oidc_support_values),
-        operator_values=frozenset(settings.oidc_operator_values),
-        allowed_domains=frozenset(settings.oidc_allowed_domains),
-    )
-    return IdentityProvider(client, Transport())
+    return IdentityProvider(settings.oidc_client, Transport())
 
 
 def _admission(settings: Settings, database: Database) -> Admission:

@@ -54,6 +54,7 @@ from app.api.limits import Limits
 from app.api.openai import chat, embeddings, responses
 from app.api.openai import conversations as openai_conversations
 from app.api.openai import errors as openai_errors
+from app.api.openai import files as openai_files
 from app.api.openai import models as openai_models
 from app.api.openai import webhooks as openai_webhooks
 from app.api.representations.problem import Problem
@@ -76,6 +77,8 @@ _NATIVE = (
     api_keys, audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
     ops_workers, ops_webhooks,
 )  # fmt: skip
+
+_OPENAI = (responses, openai_conversations, openai_files, chat, embeddings, openai_models, openai_webhooks)
 
 
 class _App(OpenAPI):
@@ -118,7 +121,7 @@ def create_app(settings: Settings) -> OpenAPI:
     app.after_request(_protect)
     BudgetWarnings(app)
     cors.register(app, settings)
-    for module in (*_NATIVE, responses, openai_conversations, chat, embeddings, openai_models, openai_webhooks, aisdk):
+    for module in (*_NATIVE, *_OPENAI, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
     for pages in (views.page, sign_in.blueprint, sign_in_by_provider.blueprint):

@@ -19,6 +19,7 @@ from app.api import representations
 from app.api.aisdk import shapes as aisdk_shapes
 from app.api.auth.site import OVER_TLS
 from app.api.errors import KINDS, slug_of
+from app.api.openai import file_bodies as file_shapes
 from app.api.openai import shapes as openai_shapes
 from app.api.openai import webhook_bodies as webhook_shapes
 from app.api.routing import public
@@ -60,7 +61,7 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' 
 
 def register(app: OpenAPI, settings: Settings) -> None:
     """Add the models of all responses to the document, and serve it."""
-    for shape in (*representations.ALL, *openai_shapes.ALL, *webhook_shapes.ALL, *aisdk_shapes.ALL):
+    for shape in (*representations.ALL, *openai_shapes.ALL, *file_shapes.ALL, *webhook_shapes.ALL, *aisdk_shapes.ALL):
         schema = get_model_schema(shape, mode="serialization")
         app.components_schemas.update(schema.pop("$defs", {}))
         app.components_schemas[shape.__name__] = schema

@@ -65,7 +65,7 @@ class Files:
     def store(self, user_id: str, new: NewFile, source: Iterable[bytes]) -> File:
         """Store the bytes of a source, as ``store_staged`` does."""
         with Staged(self._limits.file_bytes, new.field) as staged:
-            with _naming(new.field):
+            with naming(new.field):
                 staged.write_all(source)
             return self.store_staged(user_id, new, staged)
 
@@ -74,7 +74,7 @@ class Files:
 
         Raises InvalidInput, FileTooLarge, NoRoomForFiles.
         """
-        with _naming(new.field):
+        with naming(new.field):
             name = check_name(new.filename)
             content = inspect(staged.data, name, new.declared, self._limits.content)
         sha256, size = digest_of(staged.data, content.pieces)
@@ -86,7 +86,7 @@ class Files:
 
         Raises InvalidInput, FileTooLarge, NoRoomForFiles.
         """
-        with _naming(field):
+        with naming(field):
             declared, source = decode(url)
         name = filename or DEFAULT_NAMES.get(declared, "file")
         return self.store(user_id, NewFile(name, None, declared, is_attachment=True, field=field), source)
@@ -171,7 +171,7 @@ class Files:
 
 
 @contextmanager
-def _naming(field: str) -> Iterator[None]:
+def naming(field: str) -> Iterator[None]:
     """Name the part of the request in a refusal of its content."""
     try:
         yield

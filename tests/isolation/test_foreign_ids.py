@@ -74,12 +74,14 @@ NOWHERE = Things(
     dict.fromkeys(
         ("generation_id", "conversation_id", "message_id", "key_id", "session_id", "delivery_id"),
         "01890000-0000-7000-8000-000000000000",
-    ),
+    )
+    | {"file_id": "file-01890000000070008000000000000000"},
     {
         "response_id": "resp_01890000000070008000000000000000",
         "conversation_id": "conv_01890000000070008000000000000000",
         "item_id": "msg_018900000000700080000000000000000000",
         "endpoint_id": "we_01890000000070008000000000000000",
+        "file_id": "file-01890000000070008000000000000000",
     },
     {"chat_id": "nothing-here"},
 )
@@ -104,16 +106,20 @@ def things(person: Person, resources: Resources) -> Things:
     assert begun.status_code == 200, begun.text
     begun.close()
     sent, *_ = person.get(f"/api/v1/webhook-deliveries?endpoint={receiver}").json["items"]
+    file = {"file": (BytesIO(SECRET.encode()), f"{SECRET}.txt")}
+    uploaded = person.post("/api/v1/files", data=file, content_type="multipart/form-data").json["id"]
     return Things(
         {
             "delivery_id": sent["id"],
+            "file_id": uploaded,
             "generation_id": made["generation"]["id"],
             "conversation_id": made["conversation"]["id"],
             "message_id": made["generation"]["message_id"],
             "session_id": resources.sessions.begin(SignIn(person.get("/api/v1/me").json["id"], "link"), SERVICE).id,
             "key_id": person.post("/api/v1/api-keys", json={"name": SECRET}).json["id"],
         },
-        {"response_id": answer.json["id"], "conversation_id": talk, "item_id": item, "endpoint_id": receiver},
+        {"response_id": answer.json["id"], "conversation_id": talk, "item_id": item, "endpoint_id": receiver}
+        | {"file_id": uploaded},
         {"chat_id": chat},
     )
 

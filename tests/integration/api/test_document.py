@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -99,6 +100,9 @@ def _real(person: Person, operation: APIOperation, names: set[str]) -> dict[str,
     if "endpoint_id" in names:
         # The test of an endpoint that exists waits for a worker.
         real["endpoint_id"] = f"we_{uuid4().hex}"
+    if "file_id" in names:
+        form = {"file": (BytesIO(b"hello"), "a.txt")}
+        real["file_id"] = person.post("/api/v1/files", data=form, content_type="multipart/form-data").json["id"]
     if "key_id" in names:
         real["key_id"] = person.post("/api/v1/api-keys", json={"name": "x"}).json["id"]
     if "user_id" in names:

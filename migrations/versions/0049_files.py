@@ -3,8 +3,8 @@
 from migrations.definer import create_definers, drop_functions
 from migrations.online import quickly
 
-revision = "0047"
-down_revision = "0046"
+revision = "0049"
+down_revision = "0048"
 branch_labels = None
 depends_on = None
 
