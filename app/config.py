@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from app import upstream_settings
+from app.attachment_settings import AttachmentSettings
 from app.credential_settings import CredentialSettings
 from app.domain.breaker import BreakerRules
 from app.domain.upstreams import Upstream
@@ -52,6 +53,7 @@ class Settings(
     WebhookSettings,
     TelemetrySettings,
     FileSettings,
+    AttachmentSettings,
     RateLimitSettings,
 ):
     """Every variable of the service. Times are in seconds unless the name has another unit."""

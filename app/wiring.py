@@ -23,6 +23,7 @@ from app.services.admin import GenerationAdmin
 from app.services.admission import Admission
 from app.services.aisdk_chats import AISDKChats
 from app.services.api_keys import ApiKeys
+from app.services.attachments import Attachments
 from app.services.audit import Audit
 from app.services.budgets import Budgets, Defaults
 from app.services.conversations import Conversations
@@ -192,16 +193,16 @@ def build(settings: Settings) -> Resources:
     revocations = Revocations(Database(settings.database_url, 1, timeout=READ_SECONDS, retry=RETRY_SECONDS))
     breakers = RedisBreakers(client, settings.redis_namespace, settings.breaker_rules)
     catalogue = ModelCatalog(database, UpstreamLists(database, settings.upstream_names), settings.default_model)
-    history = History(database, client, settings.redis_namespace)
-    eraser = Eraser(database, log, history)
+    history, admission = History(database, client, settings.redis_namespace), _admission(settings, database)
+    eraser, reader = Eraser(database, log, history), LogReader(database, log)
     takeover, room = Takeover(database, log), WebhookRoom(settings.max_webhooks_waiting_per_user)
     slots = Slots(database, settings.max_running_per_user, settings.worker_concurrency, settings.worker_lost_seconds)
     finisher = Finisher(database, history, queue.run_generation, slots.most_per_user, room)
     waits = Waits(slots.most_per_user, settings.lease_seconds, settings.heartbeat_seconds)
     generations = Generations(database, takeover, finisher, log, queue.run_generation, waits)
     conversations = Conversations(database, generations, catalogue, eraser.erase_now)
-    reader, admission, storage = LogReader(database, log), _admission(settings, database), settings.file_storage
-    starter = GenerationStarter(database, queue, catalogue, history, generations.finish_or_leave, admission)
+    files, file_sweep, attached = _files(settings, database)
+    starter = GenerationStarter(database, queue, catalogue, history, generations.finish_or_leave, admission, attached)
     return Resources(
         settings=settings,
         database=database,
@@ -231,8 +232,8 @@ def build(settings: Settings) -> Resources:
         openai_responses=OpenAIResponses(database, generations, reader, eraser.erase_now),
         aisdk_chats=AISDKChats(database, generations),
         import_export=ImportExport(database),
-        files=Files(database, storage, settings.file_limits),
-        file_sweep=FileSweep(database, storage, settings.unused_file_seconds, settings.retention_days),
+        files=files,
+        file_sweep=file_sweep,
         own_data=_own_data(settings, database, client, generations),
         budgets=admission.budgets,
         model_admin=ModelAdmin(database, settings.upstream_names),
@@ -246,6 +247,12 @@ def build(settings: Settings) -> Resources:
         identity_provider=_identity_provider(settings),
         logout_tokens=Nonces(client, settings.redis_namespace, REMEMBERED_SECONDS),
     )
+
+
+def _files(settings: Settings, database: Database) -> tuple[Files, FileSweep, Attachments]:
+    files = Files(database, storage := settings.file_storage, settings.file_limits)
+    sweep = FileSweep(database, storage, settings.unused_file_seconds, settings.retention_days)
+    return files, sweep, Attachments(files, settings.max_prompt_file_bytes)
 
 
 def _own_data(settings: Settings, database: Database, client: redis.Redis, generations: Generations) -> OwnData:

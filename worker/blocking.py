@@ -88,6 +88,11 @@ class Blocking:
         with self._keeper.keeping(claimed):
             return await asyncio.get_running_loop().run_in_executor(self._redis, copy_context().run, work)
 
+    async def run_in(self, executor: Executor, claimed: Claimed, work: Callable[[], T]) -> T:
+        """Run a call on threads of its own; the lease of ``claimed`` is kept until it returns."""
+        with self._keeper.keeping(claimed):
+            return await asyncio.get_running_loop().run_in_executor(executor, copy_context().run, work)
+
     async def run_for_redis(self, work: Callable[[], T]) -> T:
         """Run a short call of Redis that concerns no lease."""
         return await asyncio.get_running_loop().run_in_executor(self._redis, copy_context().run, work)

@@ -13,11 +13,10 @@ import structlog
 import uvloop
 
 from app.broker.application import RUN_EMBEDDINGS, RUN_GENERATION
-from app.config import Settings, WorkerSettings
+from app.config import WorkerSettings
 from app.domain.errors import DatabaseDown, LeaseLost, LogDown
 from app.domain.lease import Claimed
 from app.domain.version import VERSION
-from app.eventlog.breakers import MemoryBreakers
 from app.eventlog.learned_capabilities import LearnedCapabilities
 from app.ops import metrics
 from app.services import model_admin, restores
@@ -43,12 +42,13 @@ from worker.log_access import LogAccess, LogTimes
 from worker.model_lists import start_all
 from worker.outbox import Outbox
 from worker.outcome import Outcome
+from worker.prompt_messages import prompt_messages_of
 from worker.provider_calls import ProviderCalls
 from worker.providers.registry import Providers
 from worker.retry_policy import Deadlines, Rules
 from worker.revision import Revisions
 from worker.runner import Runner, nothing
-from worker.shared_breakers import SharedBreakers
+from worker.shared_breakers import breakers_of
 from worker.target_choice import TargetChoice
 from worker.threads import Threads
 from worker.titles import Titler
@@ -127,6 +127,7 @@ class WorkerProcess:
         """Stop the loop."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
+        self._messages.close()
         self._webhooks.close()
         self._resources.close()
 
@@ -217,8 +218,10 @@ class WorkerProcess:
         )
         toolbox = Toolbox(find_tools())
         runs = UpstreamRuns(leases, blocking, drafts, providers)
-        targets = TargetChoice(blocking, leases, _breakers(settings, resources, drafts.outbox), rules)
-        calls = ProviderCalls(resources.history, blocking, drafts, runs, toolbox, self._titler, limits, targets)
+        breakers = breakers_of(settings, resources, lambda: drafts.outbox.is_connected)
+        targets = TargetChoice(blocking, leases, breakers, rules)
+        self._messages = prompt_messages_of(settings, resources, blocking)
+        calls = ProviderCalls(self._messages, drafts, runs, toolbox, self._titler, limits, targets)
         return Runner(
             leases,
             blocking,
@@ -292,7 +295,3 @@ def _reopen(leases: Leases, resources: Resources, claimed: Claimed) -> None:
         raise LeaseLost(claimed.lease.generation_id)
     if not resources.takeover.freeze(claimed, 0).opened:
         raise LogDown
-
-
-def _breakers(settings: Settings, resources: Resources, outbox: Outbox) -> SharedBreakers:
-    return SharedBreakers(resources.breakers, MemoryBreakers(settings.breaker_rules), lambda: outbox.is_connected)

@@ -11,19 +11,15 @@ import structlog
 
 from app.domain import attempts
 from app.domain.events import Mark, Snapshot, SnapshotReason
-from app.domain.lease import Claimed
 from app.services.finishing import Ending
-from app.services.history import History
 from app.store.model_configs import UNCONFIGURED, Model
 from worker import answer_format, continued, toolbox, upstream_runs
 from worker.attempts import ended, prompt_tokens
-from worker.blocking import Blocking
-from worker.continued import EarlierText
 from worker.draft import Draft
 from worker.drafts import Drafts
 from worker.limits import Limits
 from worker.listener import Listener
-from worker.prompt import chat_messages
+from worker.prompt_messages import PromptMessages
 from worker.providers.base import (
     ChatMessage,
     Finished,
@@ -53,8 +49,7 @@ class ProviderCalls:
 
     def __init__(
         self,
-        history: History,
-        blocking: Blocking,
+        messages: PromptMessages,
         drafts: Drafts,
         runs: UpstreamRuns,
         toolbox: Toolbox,
@@ -62,9 +57,8 @@ class ProviderCalls:
         limits: Limits,
         targets: TargetChoice,
     ) -> None:
-        self._history = history
-        self._earlier = EarlierText(history, blocking)
-        self._blocking = blocking
+        self._messages = messages
+        self._earlier = messages.earlier
         self._drafts = drafts
         self.runs = runs
         self._toolbox = toolbox
@@ -80,16 +74,26 @@ class ProviderCalls:
         Raises the reason of an interruption.
         """
         try:
+            return await self._answer(run, draft, model, found)
+        finally:
+            self._messages.release(run)
+
+    async def _answer(self, run: RunState, draft: Draft, model: Model, found: Sequence[Candidate]) -> Ending | None:
+        """See ``answer``."""
+        try:
             target = await self._targets.first(run, found)
         except ProviderError as error:
             said = draft.transcript
             reason: SnapshotReason = "takeover" if shows(said) else "start"
             self.open_with(draft, reason, Kept(said.text, said.reasoning), said.attempt)
             return failure(run, error)
-        request = await self._open(run, draft, model, target, found)
-        if request is None:
+        try:
+            request = await self._open(run, draft, model, target, found)
+        except BaseException as error:
             self._targets.release(target)
-            return failure(run, broken())
+            if isinstance(error, ProviderError) and draft.payloads:
+                return failure(run, error)
+            raise
         while True:
             began = monotonic()
             try:
@@ -137,8 +141,11 @@ class ProviderCalls:
 
     async def _open(
         self, run: RunState, draft: Draft, model: Model, target: TargetCall, found: Sequence[Candidate]
-    ) -> ProviderRequest | None:
-        """Open the revision with the text that is kept. The first request; None when no provider may be called."""
+    ) -> ProviderRequest:
+        """Open the revision with the text that is kept, and make the first request.
+
+        Raises ProviderError when no provider may be called, or a file of the prompt cannot be read.
+        """
         said, provider = draft.transcript, target.candidate.provider
         is_other = target.key != (run.target or found[0].key)
         self.runs.cancel(upstream_runs.unfinished(run.claimed, said) if is_other else None)
@@ -163,7 +170,7 @@ class ProviderCalls:
         attempt = len(run.all_attempts) + 1
         if reason is None:
             self.open_with(draft, "takeover", Kept(said.text, said.reasoning), attempt - 1)
-            return None
+            raise broken()
         # Before the log shows the call: a takeover names its target.
         await self._targets.take_note(run, target, found)
         self.open_with(draft, "failover" if is_other and shows(said) else reason, kept, attempt)
@@ -171,9 +178,7 @@ class ProviderCalls:
             draft.add(call)
         # Instructions for this answer only: no part of the conversation, and no parameter of an upstream.
         system = (model.system_prompt, parameters.get("instructions"))
-        messages = await self._blocking.retry_while_db_down(
-            run, lambda: self._messages(run.claimed, system), may_wait_for_redis=True
-        )
+        messages = await self._messages.read(run, model, system)
         return self._request(run, draft, model, target, (*messages, *correction), known)
 
     def _request(
@@ -275,10 +280,6 @@ class ProviderCalls:
         draft.seal()
         with run.waiting():
             await answer_format.verify(wanted, finished, draft.transcript.text, self._rules.most_schema_steps)
-
-    def _messages(self, claimed: Claimed, system: Sequence[str | None]) -> tuple[ChatMessage, ...]:
-        turns = self._history.context(claimed.conversation_id, claimed.user_message_id)
-        return chat_messages(turns, system)
 
 
 def failure(run: RunState, error: ProviderError) -> Ending:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from app.config import Settings
 from app.domain.breaker import Admission, CallResult, Refusal
 from app.domain.errors import LogDown
 from app.eventlog.allowance import at_most
 from app.eventlog.breakers import Breakers, MemoryBreakers
+from app.wiring import Resources
 
 # The longest that a call waits for the breakers in Redis, in seconds. Afterwards the memory of this process counts.
 REDIS_SECONDS = 0.5
@@ -53,3 +55,8 @@ class SharedBreakers:
     def has_failures(self, key: str) -> bool:
         """True when a call of this process has failed at the target and none has succeeded since."""
         return self.own.read([key])[key].failures > 0
+
+
+def breakers_of(settings: Settings, resources: Resources, is_reachable: Callable[[], bool]) -> SharedBreakers:
+    """The breakers of a process; see SharedBreakers."""
+    return SharedBreakers(resources.breakers, MemoryBreakers(settings.breaker_rules), is_reachable)

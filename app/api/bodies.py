@@ -23,14 +23,15 @@ FORM_BYTES = 65_536
 class BodyKind:
     """A kind of bodies: the settings that bound it, and its reader; without one a body is parsed and validated whole.
 
-    ``few_at_once``: of the large ones a process reads only a few at a time. ``is_form``: the body is a form with a file
-    of up to ``bytes_setting``, which is read in pieces.
+    ``at_once`` is the setting that bounds how many of the large ones a process reads at a time, with their ``name``.
+    ``is_form``: the body is a form with a file of up to ``bytes_setting``, which is read in pieces.
     """
 
     bytes_setting: str
     values_setting: str
     reader: Reader | None = None
-    few_at_once: bool = False
+    at_once: str | None = None
+    name: str = ""
     is_form: bool = False
 
     def most_bytes(self, settings: Settings) -> int:
@@ -44,6 +45,10 @@ class BodyKind:
 
 ORDINARY = BodyKind("max_body_bytes", "max_json_values")
 FILE_FORM = BodyKind("max_file_bytes", "max_json_values", is_form=True)
+# Of requests that may have files in data URLs.
+WITH_FILES = BodyKind(
+    "max_inline_body_bytes", "max_json_values", at_once="max_inline_bodies_at_once", name="requests with files"
+)
 
 
 def bounds(app: Flask, settings: Settings) -> ConnectionBounds:

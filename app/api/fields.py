@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from flask import request
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.api.request_parsing import Body, Headers, Text
+from app.api.request_parsing import Body, Headers, Text, not_too_long
 from app.domain.errors import InvalidInput
 from app.domain.single_line import is_single_line, single_line
 from app.domain.storable import storable
@@ -40,6 +40,19 @@ MetadataValue = Annotated[Text, Field(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 WebhookUrl = Annotated[Text, Field(min_length=1, max_length=MOST_URL_CHARACTERS)]
 OnBusy = Literal["reject", "enqueue", "interrupt", "replace"]
+FileId = Annotated[Text, Field(min_length=1, max_length=100)]
+
+
+def _few(given: list[str], info: ValidationInfo) -> list[str]:
+    most = (info.context or {}).get("max_attachments", 10)
+    if len(given) > most:
+        raise ValueError(f"must not have more than {most} files (MAX_ATTACHMENTS), and has {len(given)}")
+    if len(set(given)) < len(given):
+        raise ValueError("must not name a file twice")
+    return given
+
+
+Attachments = Annotated[list[FileId], AfterValidator(_few)]
 SystemPrompt = Annotated[Text, Field(max_length=8000)]
 Tag = Annotated[str, BeforeValidator(_as_title), Field(min_length=1, max_length=40)]
 # In the order in which they were given, each once.
@@ -74,6 +87,22 @@ class StartOptionsBody(Body):
         if self.stream is not None:
             return self.stream
         return "text/event-stream" in request.headers.get("Accept", "").lower()
+
+
+class NewMessageBody(StartOptionsBody):
+    """A new message: with text, or with files, or both."""
+
+    # Before the message, which may be empty beside files.
+    attachments: Attachments | None = Field(
+        None, description="Files of the message by their ids, from POST /files; at most MAX_ATTACHMENTS"
+    )
+    message: Text = Field(description="The text of the user; beside files it may be empty")
+
+    @field_validator("message")
+    @classmethod
+    def _is_text_or_has_files(cls, text: str, info: ValidationInfo) -> str:
+        has_files = bool(info.data.get("attachments"))
+        return text if has_files and not text.strip() else not_too_long(text, info)
 
 
 class KeyHeaders(Headers):

@@ -13,10 +13,10 @@ from pydantic import Field
 from app.api import streams
 from app.api.answer_format import ResponseFormat
 from app.api.auth.caller import Caller
-from app.api.fields import Id, KeyHeaders, Metadata, ParametersBody, StartOptionsBody, SystemPrompt
+from app.api.fields import Id, KeyHeaders, Metadata, NewMessageBody, ParametersBody, SystemPrompt
 from app.api.json_response import respond
 from app.api.representations.generation import Generation, PolledGeneration
-from app.api.request_parsing import Headers, Message, Path, Query
+from app.api.request_parsing import Headers, Path, Query
 from app.api.routing import EVENT_STREAM, Answer, Routes
 from app.api.starting import ANSWERS, answer_started
 from app.api.waiting import respond_after
@@ -36,10 +36,9 @@ LONGEST_WAIT = 30.0
 routes = Routes("generations", __name__, "/api/v1", "One answer in the making: start, follow, poll, stop")
 
 
-class StartBody(StartOptionsBody):
+class StartBody(NewMessageBody):
     """A message to be answered. `null` is the same as leaving a field out."""
 
-    message: Message = Field(description="The text of the user", min_length=1)
     conversation_id: Id | None = Field(None, description="The conversation it belongs to; without it a new one begins")
     parent_id: Id | None = Field(None, description="The message it follows; the newest one when left out")
     response_format: ResponseFormat | None = Field(
@@ -116,6 +115,7 @@ def start_generation(caller: Caller, header: KeyHeaders, body: StartBody) -> Res
         idempotency_key=key,
         metadata=dict(body.metadata or {}),
         webhook_url=body.webhook_url,
+        attachments=tuple(body.attachments or ()),
         parameters={} if body.response_format is None else {"response_format": body.response_format},
         setup=body.setup,
     )

@@ -6,9 +6,9 @@ The form, version 1: ``{"format": "unbroken.conversation", "version": 1, "conver
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, repeat
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -17,6 +17,7 @@ from app.api import json_body
 from app.api.bodies import BodyKind
 from app.api.errors import BodyTooLarge, InvalidFields
 from app.api.fields import Metadata, ModelName, ParametersBody, SystemPrompt, Tags, Title
+from app.api.found_files import FoundFile
 from app.api.openai import items as openai_items
 from app.api.request_parsing import Body, Text, validate
 from app.api.split_body import split
@@ -180,7 +181,7 @@ class ImportBody(_Head):
         )
 
 
-IMPORT = BodyKind("max_import_bytes", "max_import_values", ImportBody.read, few_at_once=True)
+IMPORT = BodyKind("max_import_bytes", "max_import_values", ImportBody.read, "max_imports_at_once", "imports")
 
 
 class _Messages(Sequence[MessageBody]):
@@ -214,7 +215,11 @@ class _Messages(Sequence[MessageBody]):
         return message
 
 
-def command_of(body: ImportBody) -> ImportConversation:
+# Takes the files of a message in.
+TakeIn = Callable[[Sequence[FoundFile]], None]
+
+
+def command_of(body: ImportBody, take_in: TakeIn) -> ImportConversation:
     """The body as the command of the service."""
     past = body.conversation
     return ImportConversation(
@@ -223,7 +228,7 @@ def command_of(body: ImportBody) -> ImportConversation:
         metadata=past.metadata,
         created_at=past.created_at,
         archived_at=past.archived_at,
-        messages=lambda: map(_imported, body.messages, count()),
+        messages=lambda: map(_imported, body.messages, count(), repeat(take_in)),
         pinned=past.pinned,
         tags=past.tags,
         system_prompt=past.system_prompt,
@@ -231,7 +236,10 @@ def command_of(body: ImportBody) -> ImportConversation:
     )
 
 
-def _imported(body: MessageBody, index: int) -> ImportedMessage:
+def _imported(body: MessageBody, index: int, take_in: TakeIn) -> ImportedMessage:
+    files: list[FoundFile] = []
+    items = [_item(item, f"messages.{index}.items.{n}", files) for n, item in enumerate(body.items or ())]
+    take_in(files)
     return ImportedMessage(
         parent=body.parent,
         role=body.role,
@@ -244,15 +252,15 @@ def _imported(body: MessageBody, index: int) -> ImportedMessage:
         client_msg_id=body.client_msg_id,
         usage=body.usage.model_dump(exclude_unset=True) if body.usage else None,
         metadata=body.metadata,
-        items=[_item(item, f"messages.{index}.items.{n}") for n, item in enumerate(body.items)] if body.items else None,
+        items=items or None,
     )
 
 
-def _item(item: dict[str, Any] | None, place: str) -> dict[str, Any] | None:
+def _item(item: dict[str, Any] | None, place: str, files: list[FoundFile]) -> dict[str, Any] | None:
     """An item in the form that answers are stored in. None stands for an item that was taken out."""
     if item is None:
         return None
-    [parsed] = openai_items.parse([item], place, single=True)
+    [parsed] = openai_items.parse([item], place, single=True, files=files)
     if parsed["type"] == "item_reference":
         raise InvalidFields([(place, "must not refer to anything")])
     return parsed

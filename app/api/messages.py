@@ -6,8 +6,8 @@ from flask import Response
 from pydantic import Field
 
 from app.api.auth.caller import Caller
-from app.api.fields import Id, KeyHeaders, Metadata, StartOptionsBody
-from app.api.request_parsing import Message, Path
+from app.api.fields import Id, KeyHeaders, Metadata, NewMessageBody, StartOptionsBody
+from app.api.request_parsing import Path
 from app.api.routing import Routes
 from app.api.starting import ANSWERS, answer_started
 from app.domain.commands import ContinueAnswer, EditMessage, Regenerate
@@ -29,10 +29,9 @@ class ContinueBody(StartOptionsBody):
     """The options of the longer answer. An empty object will do."""
 
 
-class EditBody(StartOptionsBody):
-    """The message that replaces an earlier one."""
+class EditBody(NewMessageBody):
+    """The message that replaces an earlier one. Without `attachments` its files stay; an empty list removes them."""
 
-    message: Message = Field(description="The text that replaces it", min_length=1)
     metadata: Metadata | None = Field(None, description="Yours: up to 16 pairs, keys of 64, values of 512 characters")
 
 
@@ -99,5 +98,6 @@ def edit_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: Ed
         idempotency_key=key,
         metadata=dict(body.metadata or {}),
         webhook_url=body.webhook_url,
+        attachments=None if body.attachments is None else tuple(body.attachments),
     )
     return answer_started(caller, command, as_stream=body.wants_stream)

@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 # Settings that validators of bodies read from their context, by name.
 BOUNDS = (
     "max_message_chars", "max_prompt_chars", "max_import_messages", "max_import_tool_calls", "max_import_items",
-    "max_schema_bytes", "max_schema_depth", "max_schema_values", "max_schema_patterns",
+    "max_attachments", "max_schema_bytes", "max_schema_depth", "max_schema_values", "max_schema_patterns",
 )  # fmt: skip
 # The detail of a field that a body does not have.
 UNKNOWN_FIELD = "There is no such field"
@@ -180,10 +180,13 @@ def not_too_long(text: str, info: ValidationInfo) -> str:
     return text
 
 
-def check_prompt(value: Any, info: ValidationInfo) -> None:
-    """Refuse a request in which all texts together have more characters than a prompt may have."""
+def check_prompt(value: Any, info: ValidationInfo, *, without: int = 0) -> None:
+    """Refuse a request in which all texts together have more characters than a prompt may have.
+
+    ``without`` are characters that are no text, such as those of files.
+    """
     most = (info.context or {}).get("max_prompt_chars")
-    if most is not None and (count := characters(value)) > most:
+    if most is not None and (count := characters(value) - without) > most:
         raise ValueError(f"all texts together must have at most {most} characters (MAX_PROMPT_CHARS), and have {count}")
 
 

@@ -15,8 +15,10 @@ import orjson
 from flask import Response
 from pydantic import Field
 
+from app.api import file_intake
 from app.api.auth.caller import Caller
 from app.api.conversations import ConversationPath
+from app.api.exported_files import ExportedFiles
 from app.api.fields import Id, KeyHeaders
 from app.api.import_body import IMPORT, ImportBody, command_of
 from app.api.json_response import respond
@@ -24,6 +26,7 @@ from app.api.representations.conversation import Conversation, ExportedConversat
 from app.api.request_parsing import Query
 from app.api.routing import Answer, Routes
 from app.api.web_process import web
+from app.domain import message_files
 from app.domain.open_markdown import closing_line
 from app.domain.single_line import single_line
 from app.services.import_export import Export
@@ -69,7 +72,8 @@ def export_conversation(caller: Caller, path: ConversationPath, query: ExportQue
         export = transfer.export_branch(caller.user, path.conversation_id, query.branch)
         return _attachment(_markdown(export), _MARKDOWN, f"conversation-{path.conversation_id}.md")
     export = transfer.export(caller.user, path.conversation_id)
-    return _attachment(_json(export), "application/json", f"conversation-{path.conversation_id}.json")
+    files = ExportedFiles(web().resources.files, caller.user.id, web().settings.max_file_bytes)
+    return _attachment(_json(export, files), "application/json", f"conversation-{path.conversation_id}.json")
 
 
 @routes.route_for(
@@ -85,7 +89,8 @@ def export_conversation(caller: Caller, path: ConversationPath, query: ExportQue
 )
 def import_conversation(caller: Caller, header: ImportHeaders, body: ImportBody) -> Response:
     """Import a conversation that was exported. It counts as a new one."""
-    imported, key = command_of(body), header.key(None)
+    take_in = file_intake.imported(web(), caller.user)
+    imported, key = command_of(body, take_in), header.key(None)
     made, new = web().resources.import_export.add(caller.user, imported, key, web().limits.new_conversations)
     location = {"Location": f"/api/v1/conversations/{made.id}"}
     return respond(Conversation.of(made), 201 if new else 200, location)
@@ -95,14 +100,14 @@ def _attachment(parts: Iterator[bytes], content_type: str, name: str) -> Respons
     return Response(parts, content_type=content_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def _json(export: Export) -> Iterator[bytes]:
+def _json(export: Export, files: ExportedFiles) -> Iterator[bytes]:
     """The whole document, one message in each part."""
     numbers = {place.id: number for number, place in enumerate(export.places, 1)}
     head = {"format": FORMAT, "version": VERSION, "conversation": _conversation(export.conversation)}
     yield _dump(head)[:-1] + b',"messages":['
     for n, message in enumerate(export.messages):
         parent = numbers[message.parent_id] if message.parent_id else None
-        yield (b",\n" if n else b"\n") + _dump(_message(message, parent))
+        yield (b",\n" if n else b"\n") + _dump(_message(message, parent, files))
     yield b"\n]}\n"
 
 
@@ -114,12 +119,13 @@ def _conversation(found: conversations.Conversation) -> dict[str, Any]:
     return shown | {name: value for name in optional if (value := getattr(found, name))}
 
 
-def _message(said: Message, parent: int | None) -> dict[str, Any]:
+def _message(said: Message, parent: int | None, files: ExportedFiles) -> dict[str, Any]:
     """All fields of a message. Optional fields that are empty are left out."""
     needed = ("role", "status", "content", "created_at")
-    optional = ("reasoning", "tools", "model", "client_msg_id", "usage", "metadata", "items")
+    optional = ("reasoning", "tools", "model", "client_msg_id", "usage", "metadata")
     shown = {"parent": parent, **{name: getattr(said, name) for name in needed}}
-    return shown | {name: value for name in optional if (value := getattr(said, name))}
+    shown |= {name: value for name in optional if (value := getattr(said, name))}
+    return {**shown, "items": files.items(said.items)} if said.items else shown
 
 
 def _dump(value: dict[str, Any]) -> bytes:
@@ -135,6 +141,8 @@ def _markdown(export: Export) -> Iterator[bytes]:
         when = said.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
         ending = "" if said.status == "completed" else f" · {said.status}"
         yield f"\n## {who}\n\n*{when}{ending}*\n\n".encode()
+        for part in message_files.in_items(said.items):
+            yield f"> File: {single_line(part.get('filename') or 'without a name')}\n\n".encode()
         for call in said.tools:
             what = f"{single_line(call['tool'])} {single_line(call['arguments'])}"
             yield f"> `{what}` → {single_line(call['result'] or call['state'])}\n\n".encode()

@@ -133,7 +133,7 @@ class WebProcess:
         self.limits = limits
         self._lock = Lock()
         self._live: Live | None = None
-        self._large_bodies = BoundedSemaphore(settings.max_imports_at_once)
+        self._large_bodies: dict[str, BoundedSemaphore] = {}
 
     def start(self) -> Live:
         """Connect and start the threads, once. Must not be called before the fork."""
@@ -163,16 +163,18 @@ class WebProcess:
     @contextmanager
     def place_for_body(self, kind: BodyKind, length: int | None) -> Iterator[None]:
         """A place for a large body while it is parsed and used; ``length`` is in bytes. Raises Overloaded."""
-        if not kind.few_at_once or (length is not None and length <= LARGE_BYTES):
+        if kind.at_once is None or (length is not None and length <= LARGE_BYTES):
             yield
             return
-        if not self._large_bodies.acquire(blocking=False):
-            most = self.settings.max_imports_at_once
-            raise Overloaded(f"No more than {most} imports at once are read here (MAX_IMPORTS_AT_ONCE).")
+        most = int(getattr(self.settings, kind.at_once))
+        with self._lock:
+            places = self._large_bodies.setdefault(kind.at_once, BoundedSemaphore(most))
+        if not places.acquire(blocking=False):
+            raise Overloaded(f"No more than {most} {kind.name} at once are read here ({kind.at_once.upper()}).")
         try:
             yield
         finally:
-            self._large_bodies.release()
+            places.release()
 
     def begin(self, user: User, command: Command, *, with_position: bool = False, by_program: bool = False) -> Started:
         """Start a generation within the limit on new conversations. A repeated request does not count.

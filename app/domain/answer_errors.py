@@ -9,6 +9,7 @@ AnswerError = Literal[
     "attempts_exhausted",
     "context_length",
     "failed_by_operator",
+    "file_unavailable",
     "first_token_timeout",
     "generation_timeout",
     "interrupted",

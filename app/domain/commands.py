@@ -59,7 +59,7 @@ class StartGeneration:
     ``said`` are several messages in its place, the oldest first. ``request`` is kept with the generation for the
     protocol it came by, which has to tell it again. ``listed``: a new conversation is in lists, searches and feeds.
     ``webhook_url`` receives the event of the end. ``setup`` None: the request is a program's, and the preferences of
-    its user do not count.
+    its user do not count. ``attachments`` are the ids of the files of ``message``.
     """
 
     message: str
@@ -76,6 +76,7 @@ class StartGeneration:
     listed: bool = True
     webhook_url: str | None = None
     setup: Setup | None = None
+    attachments: tuple[str, ...] = ()
 
     @property
     def messages(self) -> tuple[Said, ...]:
@@ -108,7 +109,10 @@ class ContinueAnswer:
 
 @dataclass(frozen=True, slots=True)
 class EditMessage:
-    """Send ``message`` in the place of ``message_id``, on a branch of its own, and generate its answer."""
+    """Send ``message`` in the place of ``message_id``, on a branch of its own, and generate its answer.
+
+    ``attachments`` None: the files of the message that is replaced.
+    """
 
     message_id: str
     message: str
@@ -119,6 +123,7 @@ class EditMessage:
     metadata: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     webhook_url: str | None = None
+    attachments: tuple[str, ...] | None = None
 
 
 def request_hash(command: StartGeneration | Regenerate | ContinueAnswer | EditMessage) -> bytes:
@@ -132,6 +137,8 @@ def request_hash(command: StartGeneration | Regenerate | ContinueAnswer | EditMe
         body.pop("webhook_url")
     if body.get("setup") in (None, asdict(Setup())):
         body.pop("setup", None)
+    if body.get("attachments") in ((), None):
+        body.pop("attachments", None)
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PDF = "application/pdf"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
+_OPEN = "application/vnd.oasis.opendocument."
 # Images that every provider with images takes.
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 # Documents that every provider with files takes as they are.
@@ -12,6 +13,9 @@ DOCUMENTS = frozenset({PDF})
 WITH_TEXT = frozenset(
     {
         PDF,
+        f"{_OPEN}presentation",
+        f"{_OPEN}spreadsheet",
+        f"{_OPEN}text",
         f"{_OFFICE}presentationml.presentation",
         f"{_OFFICE}spreadsheetml.sheet",
         f"{_OFFICE}wordprocessingml.document",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain import message_files
 from app.domain.commands import EditMessage, OnBusy, Regenerate, Said, StartGeneration, User
 from app.domain.errors import InvalidInput
 from app.domain.generation import TERMINAL
+from app.domain.message_files import FilePart, Item
 from app.services.generations import Generations
 from app.services.history import LONGEST
 from app.services.placement import Command
@@ -29,7 +31,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A client's message: ``text`` under its name ``message_id``, or the ``outputs`` of tools an answer called.
+    """A client's message: ``text`` and ``files`` under its name ``message_id``, or ``outputs`` of called tools.
 
     ``before`` is the history as the client has it, ``seen_id`` the last answer in it. ``again``: answer once more;
     ``named_id`` is the message the client means by that.
@@ -38,6 +40,7 @@ class ChatRequest:
     chat_id: str
     message_id: str
     text: str
+    files: tuple[FilePart, ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
     before: tuple[Said, ...] = ()
     seen_id: str | None = None
@@ -46,6 +49,11 @@ class ChatRequest:
     model: str | None = None
     on_busy: OnBusy = "interrupt"
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The items of the message; none for a message of text only."""
+        return message_files.items_with(self.text, self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class AISDKChats:
                     return Regenerate(answer, request.model, request.on_busy, parameters=request.parameters)
             elif known is not None and known.role == "user":
                 found = chats.newest_answer(tx, conversation_id, to=known.id)
-                if known.content == request.text and found is not None:
+                if found is not None and known.content == request.text and _ids(known.items) == _ids(request.items):
                     return found
                 return _edit(request, known)
             return _say(tx, conversation_id, request)
@@ -140,11 +148,12 @@ def _own(tx: Tx, chat_id: str) -> str | None:
 
 
 def _say(tx: Tx, conversation_id: str, request: ChatRequest) -> StartGeneration:
-    if not request.text:
+    if not request.text and not request.files:
         raise InvalidInput("There is nothing to answer.", "messages")
     is_new = conversations.get(tx, conversation_id) is None
     # Messages of the client that are not stored here are added.
-    said = (*request.before, Said("user", request.text)) if is_new and request.before else ()
+    before = request.before if is_new else ()
+    said = (*before, Said("user", request.text, request.items)) if before or request.files else ()
     return StartGeneration(
         message=request.text,
         conversation_id=conversation_id,
@@ -165,8 +174,9 @@ def _edit(request: ChatRequest, known: Message) -> EditMessage:
         model=request.model,
         on_busy=request.on_busy,
         client_msg_id=request.message_id,
-        idempotency_key=_key("edit", known.id, request.text),
+        idempotency_key=_key("edit", known.id, request.text, *_ids(request.items)),
         parameters=request.parameters,
+        attachments=tuple(_ids(request.items)),
     )
 
 
@@ -232,6 +242,11 @@ def gives_outputs(message: Message) -> bool:
     """True for a user's message that consists of outputs of tools only."""
     items = [item for item in message.items or () if item]
     return message.role == "user" and bool(items) and all(i.get("type") == "function_call_output" for i in items)
+
+
+def _ids(items: Iterable[Item | None] | None) -> list[str]:
+    """The ids of the files of a message."""
+    return [part["file_id"] for part in message_files.in_items(items) if part.get("file_id")]
 
 
 def _key(*parts: str) -> str:

@@ -15,11 +15,12 @@ from app.domain.lease import Claimed
 from app.domain.trace_context import TraceContext
 from app.domain.webhook_signature import new_secret
 from app.services.admission import Admission
+from app.services.attachments import Attachments, has_files
 from app.services.history import History, turn_of
 from app.services.message_branch import Branch, append, preview_of
 from app.services.model_catalog import ModelCatalog
 from app.services.model_checks import check_allowed, check_form
-from app.services.placement import Command, Placement, place
+from app.services.placement import Command, Placement
 from app.services.users import new_id
 from app.store import conversations, generations, leases, messages, new_generations, responses, webhook_endpoints
 from app.store.conversations import Conversation, NewConversation
@@ -80,6 +81,7 @@ class GenerationStarter:
         history: History,
         finish_cancel: Callable[[Claimed], None],
         admission: Admission,
+        attachments: Attachments,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -87,6 +89,7 @@ class GenerationStarter:
         self._history = history
         self._finish_cancel = finish_cancel
         self._admission = admission
+        self._attachments = attachments
 
     def start(
         self,
@@ -100,14 +103,15 @@ class GenerationStarter:
     ) -> Started:
         """Store a request's messages and a queued generation, or find the generation that its key already has.
 
-        ``admit`` is called before a conversation begins, and may raise to prevent it. ``request_id`` and
-        ``trace`` are kept with the generation, for log lines and spans. ``with_position``: find the place in the queue,
-        too. Nothing is stored when this raises InvalidInput, KeyReused, NotFound, ConversationBusy, Overloaded,
-        QuotaUsed or DatabaseDown.
+        ``admit`` is called before a conversation begins, and may raise to prevent it. ``request_id`` and ``trace`` are
+        kept with the generation. ``with_position``: find the place in the queue, too. Nothing is stored when this
+        raises InvalidInput, KeyReused, NotFound, ConversationBusy, Overloaded, QuotaUsed or DatabaseDown.
         """
         request = _Request(user, command, new_id(), request_id, trace, admit, with_position)
         if command.model is None:
             self._catalogue.prepare()
+        if has_files(command):
+            self._catalogue.prepare_inputs()
         try:
             with self._database.user(user.id) as tx:
                 started = _repeated(tx, user, command) or self._create(tx, request)
@@ -140,10 +144,11 @@ class GenerationStarter:
         user, command = request.user, request.command
         self._admission.check_queue(tx)
         self._admission.check_quota(tx, user)
-        found = place(tx, command, partial(self._catalogue.default_for, tx, user))
+        found = self._attachments.place(tx, user, command, partial(self._catalogue.default_for, tx, user))
         check_allowed(user, found.model)
         model = self._catalogue.find(tx, found.model)
         check_form(model, found.parameters or {})
+        self._attachments.check(found.said, lambda: self._catalogue.accepts(model), model.name)
         interrupted = () if found.is_new else _make_room(tx, found.conversation_id, command.on_busy)
         self._admission.check_queue_of(tx, user.id)
         if found.is_new:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain import message_files
 from app.domain.commands import Said
 from app.store import messages
 from app.store.database import Tx
@@ -22,8 +23,9 @@ class Branch:
 
 
 def preview_of(said: Sequence[Said]) -> str | None:
-    """The text that a list of conversations shows after these messages; None when none of them has text."""
-    return next((one.content for one in reversed(said) if one.content), None)
+    """The text that a list of conversations shows after these messages; None when none of them has text or a file."""
+    texts = (one.content or message_files.names_of(one.items) for one in reversed(said))
+    return next(filter(None, texts), None)
 
 
 def append(

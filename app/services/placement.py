@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.domain import message_files
 from app.domain.commands import CONTINUES, ContinueAnswer, EditMessage, OnBusy, Regenerate, Said, Setup, StartGeneration
 from app.domain.errors import InvalidInput, NotFound, WrongState
 from app.domain.generation import TERMINAL
@@ -155,12 +156,13 @@ def _edited(tx: Tx, command: EditMessage, default_model: DefaultModel) -> Placem
     if message.role != "user":
         raise InvalidInput("Only your own messages can be edited.", "message_id")
     held = _hold(tx, message.conversation_id)
+    kept = list(message_files.in_items(message.items)) if command.attachments is None else []
     return Placement(
         conversation_id=message.conversation_id,
         is_new=False,
         message_id=new_id(),
         parent_id=message.parent_id,
-        said=(Said("user", command.message),),
+        said=(Said("user", command.message, message_files.items_with(command.message, kept)),),
         model=command.model or held.model or default_model(held.preferred),
         client_msg_id=command.client_msg_id,
         metadata=command.metadata,

@@ -287,6 +287,10 @@ def test_the_proxy_lets_pass_what_the_application_would_refuse() -> None:
     imports = re.search(r"location = /api/v1/conversations/import \{\s+client_max_body_size (\d+)m;", text)
     assert imports
     assert int(imports[1]) << 20 > Settings.model_fields["max_import_bytes"].default
+    inline = re.findall(r"location (?:\S+ )?(\S*(?:chat|/v1/)\S*) \{[^}]*?client_max_body_size (\d+)m;", text)
+    places = {place: int(most) << 20 for place, most in inline if "files" not in place and "import" not in place}
+    assert len(places) == 3, places
+    assert min(places.values()) > Settings.model_fields["max_inline_body_bytes"].default
 
 
 def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:

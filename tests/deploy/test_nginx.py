@@ -305,7 +305,7 @@ def test_a_conversation_that_comes_back_may_be_large(proxy: Proxy) -> None:
 
 
 def test_the_compatible_surface_refuses_in_its_own_form(proxy: Proxy) -> None:
-    response = call(proxy, "/v1/responses", "POST", b"x" * (3 << 20))
+    response = call(proxy, "/v1/responses", "POST", b"x" * (24 << 20))
 
     assert response.status == 413
     assert response.headers["Content-Type"] == "application/json"

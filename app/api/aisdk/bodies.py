@@ -5,6 +5,7 @@ Apps add fields of their own to the body, and newer SDKs send new kinds of parts
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -14,8 +15,10 @@ from app.api import protocols
 from app.api.answer_format import ResponseFormat
 from app.api.errors import InvalidFields
 from app.api.fields import ModelName, OnBusy
+from app.api.found_files import FoundFile, by_address
 from app.api.request_parsing import Text, check_prompt, not_too_long
 from app.domain.commands import Said
+from app.domain.message_files import FILE
 from app.domain.storable import sound, storable
 from app.services.aisdk_chats import ChatRequest
 
@@ -23,8 +26,7 @@ Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 # The longest history in one request; the import of conversations takes more.
 MOST_MESSAGES = 1000
 
-_NO_TEXT = "must have a part of type text"
-_NO_FILES = "files are not supported"
+_NO_TEXT = "must have a part of type text or file"
 
 
 class Loose(BaseModel):
@@ -34,7 +36,7 @@ class Loose(BaseModel):
 
 
 class UiMessage(Loose):
-    """A UIMessage. Of its parts, text and the outputs of tools are read.
+    """A UIMessage. Of its parts, text, files and the outputs of tools are read.
 
     Older versions of the SDK stored messages without an id. Only the newest message needs one.
     """
@@ -47,6 +49,11 @@ class UiMessage(Loose):
     def text(self) -> str:
         """All text of the message."""
         return "".join(part["text"] for part in self.parts if part.get("type") == "text" and _is_text(part.get("text")))
+
+    @property
+    def files(self) -> list[tuple[int, dict[str, Any]]]:
+        """The parts that are files, each with its number."""
+        return [(n, part) for n, part in enumerate(self.parts) if part.get("type") == "file"]
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -94,14 +101,13 @@ class UiChatBody(Loose):
         if not self.last.id:
             raise ValueError("messages: the last one must have an id")
         if self.last.role == "user" and (self.trigger == "submit-message" or self.last.text):
-            if any(part.get("type") == "file" for part in self.last.parts):
-                raise ValueError(f"messages: {_NO_FILES}")
-            if not self.last.text:
+            if not self.last.text and not self.last.files:
                 raise ValueError(f"messages: the last one {_NO_TEXT}")
-            not_too_long(self.last.text, info)
+            if self.last.text or not self.last.files:
+                not_too_long(self.last.text, info)
         for message in self.all:
             storable(message.text)
-        sound([self.tools, self.last.tools, self.response_format])
+        sound([self.tools, self.last.tools, self.response_format, [part for _, part in self.last.files]])
         instructions = [message.text for message in self.all if message.role == "system"]
         check_prompt([self.tools, self.response_format, self.last.tools, self.last.text, instructions], info)
         return self
@@ -117,8 +123,24 @@ class UiChatBody(Loose):
         return next((message for message in reversed(self.all) if message.role != "system"), self.all[-1])
 
 
-def chat_request(body: UiChatBody) -> ChatRequest:
-    """The request in terms of the chat service. Raises InvalidFields."""
+def found_files(body: UiChatBody) -> list[FoundFile]:
+    """The files of the newest message. Those of earlier messages are stored with them. Raises InvalidFields."""
+    if body.last.role != "user":
+        return []
+    number = next(n for n, message in enumerate(body.all) if message is body.last)
+    place = "message" if body.message is body.last else f"messages[{number}]"
+    return [_file(part, f"{place}.parts[{n}]") for n, part in body.last.files]
+
+
+def _file(part: dict[str, Any], place: str) -> FoundFile:
+    name = part.get("filename")
+    if name is not None and not isinstance(name, str):
+        raise InvalidFields([(f"{place}.filename", "must be a string")])
+    return by_address(part.get("url"), f"{place}.url", FILE, filename=name)
+
+
+def chat_request(body: UiChatBody, files: Sequence[FoundFile] = ()) -> ChatRequest:
+    """The request in terms of the chat service; its files have been taken in. Raises InvalidFields."""
     said = [message for message in body.all if message.role != "system"]
     if not said:
         raise InvalidFields([("messages", "must have a message of the user")])
@@ -128,6 +150,7 @@ def chat_request(body: UiChatBody) -> ChatRequest:
         chat_id=body.id,
         message_id=last.id,
         text=last.text if last.role == "user" else "",
+        files=tuple(file.part for file in files),
         outputs=tuple(outputs(last)) if last.role == "assistant" else (),
         before=tuple(Said(m.role, m.text) for m in before if m.role != "system" and m.text),
         seen_id=seen[-1] if seen else None,

@@ -10,9 +10,10 @@ from typing import Any
 
 from flask import Response
 
-from app.api import streams
+from app.api import file_intake, streams
 from app.api.aisdk import bodies, history, shapes, ui_chunks
 from app.api.auth.caller import Caller
+from app.api.bodies import WITH_FILES
 from app.api.json_response import respond
 from app.api.request_parsing import Path
 from app.api.routing import EVENT_STREAM, Answer, Routes
@@ -37,15 +38,20 @@ class ChatPath(Path):
     chat_id: bodies.Id
 
 
-@routes.route_for("post", "", access="user", limit="generations", answers=(_STREAM,), refusals=(404, 409))
+@routes.route_for(
+    "post", "", access="user", limit="generations", answers=(_STREAM,), refusals=(404, 409), body_kind=WITH_FILES
+)
 def send_chat_message(caller: Caller, body: bodies.UiChatBody) -> Response:
     """Send a message, edit a message, generate an answer again, or send the outputs of tools.
 
     A message that is posted twice has one answer; the second request gets its stream.
     """
-    process, wanted = web(), bodies.chat_request(body)
+    process, files = web(), bodies.found_files(body)
+    file_intake.take_in(process, caller.user, files)
+    wanted = bodies.chat_request(body, files)
     with streams.place_for(process, caller) as place:
-        row = _begin(process, caller.user, wanted)
+        with file_intake.placed(files):
+            row = _begin(process, caller.user, wanted)
         answer = process.resources.aisdk_chats.chained(caller.user, row)
         # A client that continues a message has its earlier steps.
         return _respond(process, caller, place, answer, earlier=b"")

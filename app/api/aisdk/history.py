@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.api.aisdk.ui_chunks import chunk, read_output, tool_input, tool_result
+from app.domain import message_files
 from app.domain.events import Tool
 from app.domain.transcript import tool_of
 from app.services.aisdk_chats import gives_outputs
@@ -78,11 +79,16 @@ def _calls(answer: Message, outputs: dict[str, str]) -> list[Tool]:
 
 
 def _question(message: Message) -> dict[str, Any]:
-    return {
-        "id": message.client_msg_id or message.id,
-        "role": "user",
-        "parts": [{"type": "text", "text": message.content}],
-    }
+    parts = [_file_part(part) for part in message_files.in_items(message.items) if part.get("file_id")]
+    if message.content or not parts:
+        parts.insert(0, {"type": "text", "text": message.content})
+    return {"id": message.client_msg_id or message.id, "role": "user", "parts": parts}
+
+
+def _file_part(part: message_files.FilePart) -> dict[str, Any]:
+    """A file as a part of a UI message. Its address is read with the credentials of the user."""
+    url = f"/api/v1/files/{part['file_id']}/content"
+    return {"type": "file", "mediaType": part.get("media_type"), "filename": part.get("filename"), "url": url}
 
 
 def _answer(message: Message, outputs: dict[str, str]) -> dict[str, Any]:

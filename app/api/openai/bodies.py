@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 
 from app.api.answer_format import ResponseFormat, TextOptions
 from app.api.fields import KeyHeaders, Metadata, ModelName
+from app.api.openai import file_parts
 from app.api.request_parsing import Body, Headers, Path, Query, Text, check_prompt
 from app.domain.storable import sound
 
@@ -40,7 +41,7 @@ class OpenAIBody(Body):
     @classmethod
     def _is_sound(cls, value: Any, info: ValidationInfo) -> Any:
         sound(value)
-        check_prompt(value, info)
+        check_prompt(value, info, without=file_parts.characters(value))
         return value
 
 

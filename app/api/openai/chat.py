@@ -7,9 +7,11 @@ from typing import Any
 
 from flask import Response
 
-from app.api import streams
+from app.api import file_intake, streams
 from app.api.auth.caller import Caller
+from app.api.bodies import WITH_FILES
 from app.api.errors import InvalidFields
+from app.api.found_files import FoundFile
 from app.api.json_response import respond
 from app.api.openai import clients, delivery, ids, items, shapes
 from app.api.openai.bodies import ChatBody, ChatHeaders
@@ -51,6 +53,7 @@ _IGNORED = {
         Answer(200, "The completion, or its chunks", content_type=EVENT_STREAM),
     ),
     refusals=(404, 502, 504),
+    body_kind=WITH_FILES,
 )
 def create_chat_completion(caller: Caller, header: ChatHeaders, body: ChatBody) -> Response:
     """Generate a completion. Its messages are stored as a new conversation, which the native API can stream.
@@ -58,9 +61,11 @@ def create_chat_completion(caller: Caller, header: ChatHeaders, body: ChatBody) 
     Lists, search and feeds show the conversation with `store: true` or `X-Unbroken-Listed: 1` only.
     """
     process = web()
-    command = _command(process, body, header)
+    files: list[FoundFile] = []
+    command = _command(process, caller, body, header, files)
     with streams.place_for(process, caller) as place:
-        row = clients.begin(process, caller.user, command, header.retries)
+        with file_intake.placed(files):
+            row = clients.begin(process, caller.user, command, header.retries)
         left = clients.leaving(process, caller.user, row.id, command, header.retries)
         if not body.stream:
             return _whole(process, caller, place, row, left)
@@ -114,12 +119,16 @@ def _base(row: Generation) -> dict[str, Any]:
     return {"id": ids.completion(row.id), "created": int(row.created_at.timestamp()), "model": row.model}
 
 
-def _command(process: WebProcess, body: ChatBody, header: ChatHeaders) -> StartGeneration:
+def _command(
+    process: WebProcess, caller: Caller, body: ChatBody, header: ChatHeaders, files: list[FoundFile]
+) -> StartGeneration:
+    """The command of a request; its files are taken in, and added to ``files``."""
     unknown = unknown_fields(body, passed=process.settings.pass_unknown_parameters)
     known = set(ChatBody.model_fields) - _OURS - _IGNORED
     given = {**body.model_dump(exclude_none=True, include=known), **unknown}
     wanted = [item for n, message in enumerate(body.messages) for item in _items(message, f"messages[{n}]")]
-    parsed = [one for item in wanted for one in items.parse([item[1]], item[0], single=True)]
+    parsed = [one for item in wanted for one in items.parse([item[1]], item[0], single=True, files=files)]
+    file_intake.take_in(process, caller.user, files)
     said = items.said(parsed)
     if not said:
         raise InvalidFields(

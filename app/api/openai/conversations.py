@@ -6,8 +6,11 @@ from typing import Any
 
 from flask import Response
 
+from app.api import file_intake
 from app.api.auth.caller import Caller
+from app.api.bodies import WITH_FILES
 from app.api.errors import InvalidFields
+from app.api.found_files import FoundFile
 from app.api.json_response import respond
 from app.api.openai import delivery, ids, items, shapes
 from app.api.openai.bodies import (
@@ -30,11 +33,13 @@ _OBJECT = Answer(200, "The conversation", shapes.OpenAIConversation)
 _ITEMS = Answer(200, "Items", shapes.OpenAIItems)
 
 
-@routes.route_for("post", "/conversations", access="user", limit="generations", answers=(_OBJECT,))
+@routes.route_for(
+    "post", "/conversations", access="user", limit="generations", answers=(_OBJECT,), body_kind=WITH_FILES
+)
 def create_openai_conversation(caller: Caller, body: ConversationBody) -> Response:
     """Create a conversation, empty or with items. The native API lists a conversation when it has a message."""
     process = web()
-    said = _said(body.items) if body.items else ()
+    said = _said(process, caller.user, body.items) if body.items else ()
     dialogues = process.resources.openai_conversations
     conversation_id = dialogues.promise(caller.user, dict(body.metadata or {}))
     if said:
@@ -86,11 +91,12 @@ def list_openai_items(caller: Caller, path: OpenAIConversationPath, query: PageQ
     limit="reads",
     answers=(_ITEMS,),
     refusals=(409,),
+    body_kind=WITH_FILES,
 )
 def create_openai_items(caller: Caller, path: OpenAIConversationPath, body: ItemsBody) -> Response:
     """Add items. No answer is generated."""
     process = web()
-    said = _said(body.items)
+    said = _said(process, caller.user, body.items)
     added = process.resources.openai_conversations.add(caller.user, ids.conversation_of(path.conversation_id), said)
     return respond(delivery.page(list(delivery.shown(process, caller.user, added)), has_more=False))
 
@@ -116,7 +122,7 @@ def delete_openai_item(caller: Caller, path: ItemPath) -> Response:
     _, whole = _item(process, caller.user, path)
 
     def left(message: Message) -> tuple[list[Any], str]:
-        kept = items.without(items.of_message(message, whole), path.item_id)
+        kept = items.without(message, whole, path.item_id)
         return kept, items.text_of(kept)
 
     message_id = ids.item_of(path.item_id).message_id
@@ -131,10 +137,12 @@ def _conversation(process: WebProcess, user: User, conversation_id: str) -> dict
     return {"id": shown, "object": "conversation", "created_at": created, "metadata": metadata}
 
 
-def _said(given: list[Any]) -> tuple[Said, ...]:
-    parsed = items.parse(given, "items")
+def _said(process: WebProcess, user: User, given: list[Any]) -> tuple[Said, ...]:
+    files: list[FoundFile] = []
+    parsed = items.parse(given, "items", files=files)
     if any(item["type"] == "item_reference" for item in parsed):
         raise InvalidFields([("items", "a reference cannot be added")])
+    file_intake.take_in(process, user, files)
     return items.said(parsed)
 
 

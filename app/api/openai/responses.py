@@ -8,8 +8,11 @@ from typing import Any
 
 from flask import Response
 
+from app.api import file_intake
 from app.api.auth.caller import Caller
+from app.api.bodies import WITH_FILES
 from app.api.errors import InvalidFields
+from app.api.found_files import FoundFile
 from app.api.json_response import respond
 from app.api.openai import delivery, ids, items, request_mapping, shapes
 from app.api.openai.bodies import (
@@ -47,16 +50,18 @@ _STREAM = Answer(200, "The response; or its events", content_type=EVENT_STREAM)
     limit="generations",
     answers=(_OBJECT, _STREAM),
     refusals=(404, 409, 502, 504),
+    body_kind=WITH_FILES,
 )
 def create_response(caller: Caller, header: OnceHeaders, body: ResponseBody) -> Response:
     """Create a response. The reply is the new object, its stream, or the object when the response has ended."""
     process = web()
-    command = _command(process, caller.user, body, header.scoped_key("responses"))
+    files: list[FoundFile] = []
+    command = _command(process, caller.user, body, header.scoped_key("responses"), files)
     if body.background and not body.stream:
-        found = _begin(process, caller.user, command)
+        found = _begin(process, caller.user, command, files)
         return respond(delivery.response(process, found))
     with place_for(process, caller) as place:
-        found = _begin(process, caller.user, command)
+        found = _begin(process, caller.user, command, files)
         serve = partial(delivery.stream if body.stream else delivery.hold, process, caller, place, found)
         return serve() if body.background else respond_at_first_event(process, caller, place, found.row, serve)
 
@@ -116,8 +121,9 @@ def list_input_items(caller: Caller, path: ResponsePath, query: PageQuery) -> Re
     return respond(delivery.page(some, has_more=has_more))
 
 
-def _begin(process: WebProcess, user: User, command: StartGeneration) -> Found:
-    begun = process.begin(user, command, by_program=True)
+def _begin(process: WebProcess, user: User, command: StartGeneration, files: list[FoundFile]) -> Found:
+    with file_intake.placed(files):
+        begun = process.begin(user, command, by_program=True)
     return Found(begun.generation, command.request or {})
 
 
@@ -138,12 +144,17 @@ class _Behind:
     on_busy: OnBusy = "reject"
 
 
-def _command(process: WebProcess, user: User, body: ResponseBody, key: str | None) -> StartGeneration:
+def _command(
+    process: WebProcess, user: User, body: ResponseBody, key: str | None, files: list[FoundFile]
+) -> StartGeneration:
+    """The command of a request; its files are taken in, and added to ``files``."""
     given = body.model_dump(exclude_none=True, include=set(ResponseBody.model_fields))
-    parsed = items.parse(body.input, "input")
+    parsed = items.parse(body.input, "input", files=files)
     if sum(item["type"] == "item_reference" for item in parsed) > MAX_REFERENCES:
         raise InvalidFields([("input", f"must not refer to more than {MAX_REFERENCES} items")])
-    said = items.said([item for one in parsed for item in _resolved(process, user, one)])
+    resolved = [item for one in parsed for item in _resolved(process, user, one, files)]
+    file_intake.take_in(process, user, files)
+    said = items.said(resolved)
     behind = _behind(process, user, body)
     unknown = unknown_fields(body, passed=process.settings.pass_unknown_parameters)
     parameters = {**request_mapping.parameters(given), **unknown}
@@ -183,11 +194,11 @@ def _behind(process: WebProcess, user: User, body: ResponseBody) -> _Behind:
     return _Behind(ids.conversation_of(wanted))
 
 
-def _resolved(process: WebProcess, user: User, item: dict[str, Any]) -> list[dict[str, Any]]:
+def _resolved(process: WebProcess, user: User, item: dict[str, Any], files: list[FoundFile]) -> list[dict[str, Any]]:
     """The item, or the item that it refers to."""
     if item["type"] != "item_reference":
         return [item]
     wanted = ids.item_of(item["id"])
     message = process.resources.openai_responses.message(user, wanted.message_id)
     shown = [one for one in delivery.shown(process, user, [message]) if one["id"] == item["id"]]
-    return items.parse(shown, "input")
+    return items.parse(shown, "input", files=files)

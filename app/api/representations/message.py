@@ -8,8 +8,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.representations.fields import Id, Json, Status, ToolCall
+from app.domain import message_files
 from app.services import conversations as services
 from app.store import messages as rows
+
+
+class Attachment(BaseModel):
+    """A file of a message, as it was attached; its content answers 404 when the file was deleted since."""
+
+    file_id: str | None = Field(description="Null in an imported message whose file was gone")
+    filename: str | None
+    media_type: str | None
+    bytes: int | None
+    width: int | None = Field(description="In pixels; null for other files than images")
+    height: int | None
 
 
 class Message(BaseModel):
@@ -31,6 +43,7 @@ class Message(BaseModel):
     generation_id: Id | None
     usage: dict[str, Any] | None
     metadata: dict[str, str]
+    attachments: list[Attachment]
     created_at: datetime
     last_updated: datetime
 
@@ -54,6 +67,7 @@ class Message(BaseModel):
             "generation_id": said.generation_id,
             "usage": said.usage,
             "metadata": said.metadata,
+            "attachments": message_files.attachments(said.items),
             "created_at": said.created_at,
             "last_updated": said.last_updated,
         }

@@ -97,4 +97,4 @@ def test_an_image_is_refused_by_its_place(site: Site) -> None:
     content = [{"type": "input_text", "text": "What is it?"}, image]
     with pytest.raises(openai.BadRequestError) as refused:
         create(site, input=[{"type": "message", "role": "user", "content": content}])
-    assert refused.value.param == "input[0].content[1].type"
+    assert refused.value.param == "input[0].content[1].image_url"

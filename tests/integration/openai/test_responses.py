@@ -231,7 +231,7 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"input": [7]}, "input[0]"),
     ({"input": [{"role": "pirate", "content": "x"}]}, "input[0].role"),
     ({"input": [{"role": "user", "content": 7}]}, "input[0].content"),
-    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].file_id"),
     ({"input": [{"role": "user", "content": [{"type": []}]}]}, "input[0].content[0].type"),
     ({"input": [{"type": {"a": 1}}]}, "input[0].type"),
     ({"input": [{"type": "function_call", "call_id": 1}]}, "input[0].call_id"),
@@ -298,7 +298,7 @@ def test_every_refusal_has_openais_form(alice: Person, app: OpenAPI, monkeypatch
         (anybody.get("/v1/nowhere"), 404),
         (alice.get("/v1/responses/resp_x"), 404),
         (alice.patch("/v1/responses"), 405),
-        (alice.post("/v1/responses", data=b"x" * 1_100_000, content_type="application/json"), 413),
+        (alice.post("/v1/responses", data=b"x" * 23_000_000, content_type="application/json"), 413),
         (alice.post("/v1/responses", data=b"x", content_type="text/plain"), 415),
         (alice.get("/v1/responses/resp_x/input_items?limit=1000"), 400),
     ]
