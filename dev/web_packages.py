@@ -26,7 +26,10 @@ FILES = {
 FLAT = "dist/contrib/"  # modules that stand beside the library they belong to
 STAMP = ".installed"
 SECONDS = 180
-SETTINGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000")
+SETTINGS = (
+    *("--ignore-scripts", "--no-audit", "--no-fund"),
+    *("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"),
+)
 
 
 class NotInstalled(Exception):
@@ -80,8 +83,8 @@ def _run(npm: list[str], source: Path, place: Path) -> None:
     except subprocess.TimeoutExpired:
         raise NotInstalled(f"npm did not end within {SECONDS} s") from None
     if ran.returncode:
-        lines = [line for line in ran.stderr.splitlines() if line.strip()]
-        raise NotInstalled(f"npm says: {lines[0].strip() if lines else ran.returncode}")
+        lines = [line.strip() for line in ran.stderr.splitlines() if line.strip() and not line.startswith("npm warn")]
+        raise NotInstalled(f"npm says: {lines[0] if lines else ran.returncode}")
 
 
 def _copy_served(place: Path) -> Path:

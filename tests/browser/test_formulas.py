@@ -28,10 +28,14 @@ async (texts) => {
   const settled = async (root) => {
     for (let seen = '', quiet = 0; quiet < 3; seen = root.innerHTML) {
       await new Promise((done) => setTimeout(done, 20));
-      quiet = root.innerHTML === seen && 'katex' in window ? quiet + 1 : 0;
+      quiet = root.innerHTML === seen ? quiet + 1 : 0;
     }
     return root.innerHTML;
   };
+  // The library is loaded with the first formula.
+  const first = document.createElement('div');
+  new MarkdownView(first).show('$z$');
+  while (!first.querySelector('.drawn')) await new Promise((done) => setTimeout(done, 20));
   const different = [];
   let drawn = 0;
   for (const text of texts) {

@@ -76,7 +76,7 @@ def test_the_second_npm_is_used_where_the_first_fails(tmp_path: Path, source: Pa
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        (["echo 'npm error code ENOTFOUND' >&2", "exit 1"], "npm says: npm error code ENOTFOUND"),
+        (["echo 'npm warn old' >&2", "echo 'npm error code E1' >&2", "exit 1"], "npm says: npm error code E1"),
         (["mkdir -p node_modules/katex"], "katex has no LICENSE"),
     ],
 )
