@@ -30,6 +30,7 @@ class SignInSettings(BaseSettings):
     """The variables of sign-in; all of them are optional, and those of OIDC belong together."""
 
     public_url: str | None = None
+    sign_in_over_http: bool = False
     session_idle_seconds: float = Field(604_800, ge=300, le=31_536_000)
     session_max_seconds: float = Field(2_592_000, ge=300, le=31_536_000)
     max_sessions_per_user: int = Field(50, ge=1, le=1000)

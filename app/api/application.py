@@ -111,7 +111,8 @@ def create_app(settings: Settings) -> OpenAPI:
     app.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_FORM_MEMORY_SIZE=0)
     verifier = Verifier(app, settings)
     # A credential in the headers wins over the cookie.
-    methods = (KeyMethod(), TokenMethod(verifier), SignatureMethod(settings), SessionMethod(Site(settings.public_url)))
+    site = Site(settings.public_url, settings.sign_in_over_http)
+    methods = (KeyMethod(), TokenMethod(verifier), SignatureMethod(settings), SessionMethod(site))
     app.config[views.SIGN_IN] = "oidc" if settings.oidc_issuer else "link"
     app.extensions[EXTENSION] = WebProcess(settings, verifier, methods, Limits(app, settings))
     tracing.register(app)

@@ -69,7 +69,7 @@ class ForeignOrigin(Forbidden):
 
 
 class InsecureSite(Forbidden):
-    """Sign-in needs TLS (https://), or this machine (127.0.0.1). Behind a proxy that ends TLS, set PUBLIC_URL."""
+    """Sign-in needs TLS (https://) or this machine. Behind a proxy with TLS, set PUBLIC_URL; see SIGN_IN_OVER_HTTP."""
 
 
 class ScopeMissing(Forbidden):

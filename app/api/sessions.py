@@ -71,5 +71,6 @@ def end_all_sessions(caller: Caller) -> Response:
 def _without_cookie(is_own: bool) -> Response:
     response = Response(status=204)
     if is_own:
-        Site(web().settings.public_url).forget(response)
+        settings = web().settings
+        Site(settings.public_url, settings.sign_in_over_http).forget(response)
     return response

@@ -94,7 +94,8 @@ def count_sign_in() -> None:
 
 def site() -> Site:
     """The service as this request reaches it."""
-    return Site(web().settings.public_url)
+    settings = web().settings
+    return Site(settings.public_url, settings.sign_in_over_http)
 
 
 def sign_in_here(user_id: str, method: SignInMethod, role: str | None = None) -> SignIn:

@@ -1,7 +1,7 @@
 """The service's address as a browser sees it: the name of its cookie, and the origins whose requests it accepts.
 
-The cookie is `__Host-session` over TLS, and `session` on plain http at this machine. Elsewhere there is no cookie:
-anybody between the browser and the service could read it.
+The cookie is `__Host-session` over TLS, and `session` on plain http at this machine. Elsewhere there is no cookie,
+because anybody between the browser and the service could read it, unless the setting SIGN_IN_OVER_HTTP accepts that.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The service as the current request reaches it. ``public_url``: the origin that people open, where it is known."""
+    """The service as the current request reaches it.
+
+    ``public_url``: the origin that people open, where it is known. ``over_http``: a session may cross a network in
+    plain text.
+    """
 
     public_url: str | None = None
+    over_http: bool = False
 
     @property
     def cookie_name(self) -> str | None:
         """The name of the session cookie; None where the connection is not safe for one."""
         if self._is_tls:
             return OVER_TLS
-        return ON_THIS_MACHINE if _hostname() in _LOOPBACK else None
+        return ON_THIS_MACHINE if self.over_http or _hostname() in _LOOPBACK else None
 
     def secret(self) -> str | None:
         """The secret of the request's session cookie, empty for two different ones; None without a cookie.

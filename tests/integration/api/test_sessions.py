@@ -113,6 +113,17 @@ def test_on_plain_http_elsewhere_nobody_signs_in(app: OpenAPI, browser: Browser,
         assert stolen.status_code == 401, name
 
 
+def test_where_plain_http_is_accepted_people_sign_in_at_any_address(make_app: Any, database_url: str):
+    browser = Browser(make_app(sign_in_over_http=True), "http://192.168.1.20:8000")
+    cookie = browser.sign_in(make_code(database_url, "ann")).headers["Set-Cookie"]
+    assert cookie.startswith("session=")
+    assert "HttpOnly" in cookie
+    assert "Secure" not in cookie
+    assert browser.get("/api/v1/me").status_code == 200
+    foreign = browser.open("POST", "/api/v1/auth/check", {"Cookie": cookie, "Origin": "http://192.168.1.21:8000"})
+    assert foreign.json["type"] == "/problems/foreign-origin"
+
+
 def test_behind_a_proxy_that_ends_tls_the_public_url_decides(make_app: Any, database_url: str):
     app = make_app(public_url="https://chat.example.com")
     browser = Browser(app, "http://chat.example.com")
