@@ -68,9 +68,10 @@ def carried(row: Generation, after: Cursor) -> bytes:
     return b"event: generation.event\ndata: %b\n\n" % _json(body)
 
 
-def opening(replay: Replay, conversation_id: str | None, connection_id: str) -> bytes:
+def opening(replay: Replay, user_id: str, conversation_id: str | None, connection_id: str) -> bytes:
     """The first frames of a feed: the connection, the missed events, and the end of the replay."""
     established = {
+        "user_id": user_id,
         "conversation_id": conversation_id,
         "from_seq": replay.after,
         "connection_id": connection_id,
@@ -93,7 +94,7 @@ def notice(name: str, fields: dict[str, Any]) -> bytes:
 
 
 def presence(conversation_id: str, connections: int) -> bytes:
-    """The frame with the number of connections that follow a conversation's feed."""
+    """The frame with the number of connections that show a conversation."""
     return notice("presence", {"conversation_id": conversation_id, "connections": connections})
 
 

@@ -36,9 +36,11 @@ _FEED = Answer(200, "What was missed past the position, then what happens, witho
 _HEADER = "Last-Event-ID"
 # The number of an event has at most nine digits.
 _SEQ = re.compile(r"0|[1-9][0-9]{0,8}")
-# An address has room for so many positions.
+# An address has room for so many positions, and so many conversations.
 MOST_POSITIONS = 50
-_POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([0-9]+-[0-9]+)")
+MOST_SHOWN = 50
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_POSITION = re.compile(f"({_ID.pattern}):([0-9]+-[0-9]+)")
 
 
 class FeedQuery(Query):
@@ -48,13 +50,17 @@ class FeedQuery(Query):
 
 
 class EverythingQuery(FeedQuery):
-    """The position after which the feed continues, and the generations it carries."""
+    """The position after which the feed continues, the generations it carries, the conversations its client shows."""
 
     generations: Literal["live"] | None = Field(None, description="Also the events of answers that are being made")
     after: str | None = Field(
         None,
         description="With generations: the answers you have a part of, and the cursor of the last event of each, as "
         "`<generation id>:<cursor>`, separated by commas; they go on behind it, the others begin at their start",
+    )
+    presence: str | None = Field(
+        None,
+        description="The conversations that you show, as ids separated by commas. Their `presence` counts you",
     )
 
 
@@ -77,7 +83,9 @@ def follow_conversation(caller: Caller, path: ConversationPath, query: FeedQuery
     process, conversation_id = web(), path.conversation_id
     of_conversation = process.resources.feeds.of_conversation
     replay = _replay(header, query, lambda after: of_conversation(caller.user, conversation_id, after))
-    return _respond(caller, conversation_id, process.live.conversation_feeds, replay, conversation_id)
+    return _respond(
+        caller, process.live.conversation_feeds, replay, conversation_id=conversation_id, shown=[conversation_id]
+    )
 
 
 @routes.route_for("get", "/feed", access="user", limit="reads", answers=(_FEED,), opens=lambda path: FEED)
@@ -87,35 +95,39 @@ def follow_everything(caller: Caller, query: EverythingQuery, header: FeedHeader
     With `generations=live` it also carries the user's answers while they are made, as `generation.event`.
     """
     process = web()
+    feeds = process.resources.feeds
+    shown = feeds.existing(caller.user, _conversations(query.presence)) if query.presence else []
     heard = _positions(query.after) if query.generations and query.after is not None else {}
-    replay = _replay(header, query, lambda after: process.resources.feeds.of_user(caller.user, after))
+    replay = _replay(header, query, lambda after: feeds.of_user(caller.user, after))
     # Read after the replay: the feed itself announces a generation that begins later.
     answers = process.resources.generations.underway(caller.user, heard) if query.generations else None
-    return _respond(caller, caller.user.id, process.live.user_feeds, replay, None, answers)
+    return _respond(caller, process.live.user_feeds, replay, answers=answers, shown=shown)
 
 
 def _respond(
     caller: Caller,
-    key: str,
     log_type: LogType,
     replay: Replay,
-    conversation_id: str | None,
+    *,
+    conversation_id: str | None = None,
     answers: list[tuple[Generation, Cursor]] | None = None,
+    shown: list[str],
 ) -> Response:
     process, connection_id = web(), secrets.token_hex(8)
+    user_id = caller.user.id
     with streams.place_for(process, caller) as place:
         FEED_REPLAYED.inc(len(replay.lines))
         retry = streams.RETRY if streams.asked_by_event_source() else b""
-        opening = retry + feed_frames.opening(replay, conversation_id, connection_id)
+        opening = retry + feed_frames.opening(replay, user_id, conversation_id, connection_id)
         opening += b"".join(feed_frames.carried(row, after) for row, after in answers or ())
         wanted = StreamRequest(
-            key,
+            conversation_id or user_id,
             Cursor(1, replay.top),
             log_type,
             render=None if answers is None else feed_frames.named,
             multiplexer=None if answers is None else _multiplexer(process, answers),
         )
-        joins = partial(process.live.presence.join, key) if conversation_id else None
+        joins = partial(process.live.presence.join, shown, user_id) if shown else None
         return streams.follow(process, caller, place, wanted, opening, joins=joins)
 
 
@@ -139,6 +151,17 @@ def _positions(text: str) -> dict[str, Cursor]:
     if len(pairs) > MOST_POSITIONS:
         raise MalformedInput(f"At most {MOST_POSITIONS} positions can be named.", "after")
     return dict(map(_position, pairs))
+
+
+def _conversations(text: str) -> list[str]:
+    """The ids of conversations. Raises MalformedInput."""
+    ids = text.lower().split(",")
+    if len(ids) > MOST_SHOWN:
+        raise MalformedInput(f"At most {MOST_SHOWN} conversations can be named.", "presence")
+    for wrong in (each for each in ids if not _ID.fullmatch(each)):
+        shown = wrong if len(wrong) <= 60 else wrong[:60] + "…"
+        raise MalformedInput(f"{shown!r} is not the id of a conversation.", "presence")
+    return ids
 
 
 def _position(text: str) -> tuple[str, Cursor]:

@@ -92,6 +92,11 @@ class Feeds:
         """The missed changes of everything that a user has. Raises MalformedInput for a position past its end."""
         return self._replay(user, USER, user.id, after)
 
+    def existing(self, user: User, conversation_ids: Sequence[str]) -> list[str]:
+        """Those of these conversations that the user has."""
+        with self._database.user(user.id) as tx:
+            return list(CONVERSATION.tops(tx, conversation_ids))
+
     def prune(self) -> None:
         """Remove changes that are old and behind all that is replayed. Raises DatabaseDown."""
         for remove in (feed.prune, feed.prune_passing, feed.prune_deleted):

@@ -337,6 +337,35 @@ def test_those_who_follow_a_conversation_are_told_how_many_they_are(alice: Perso
         assert next(first).data["connections"] == 1
 
 
+def test_a_feed_of_everything_counts_for_the_conversations_it_names(alice: Person, bob: Person) -> None:
+    first, second = (alice.start(name)["conversation"]["id"] for name in ("one", "two"))
+    foreign = bob.start()["conversation"]["id"]
+    with following(alice, f"/api/v1/feed?presence={first},{second},{foreign}", presence=True) as feed:
+        assert feed_user(feed) == alice.get("/api/v1/me").json["id"]
+        counts = [up_to(feed, "presence")[-1].data for _ in range(2)]
+        assert {(one["conversation_id"], one["connections"]) for one in counts} == {(first, 1), (second, 1)}
+        with following(alice, events_of(second), presence=True) as other:
+            assert up_to(other, "presence")[-1].data["connections"] == 2
+            assert up_to(feed, "presence")[-1].data["connections"] == 2
+        assert up_to(feed, "presence")[-1].data == {"type": "presence", "conversation_id": second, "connections": 1}
+    with following(bob, events_of(foreign), presence=True) as feed:
+        assert up_to(feed, "presence")[-1].data["connections"] == 1
+
+
+def feed_user(feed: Iterator[Said]) -> str:
+    return str(next(feed).data["user_id"])
+
+
+@pytest.mark.parametrize("named", ["", "x", "0197a000-0000-7000-8000-000000000000," * 2, ",".join([str(UUID(int=1))] * 51)])
+def test_what_is_no_list_of_conversations_is_refused_by_its_name(alice: Person, named: str) -> None:
+    answer = alice.get(f"/api/v1/feed?presence={named}")
+    if named:
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (400, "presence")
+    else:
+        assert answer.status_code == 200
+        answer.close()
+
+
 def test_who_has_died_is_not_counted_for_long_and_no_key_stays(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = redis.Redis.from_url(redis_url, socket_timeout=30)
     book = ExpiringMembers.of_feeds(client, "test")
