@@ -75,6 +75,17 @@ def status(code: int, body: Any = None, **headers: str) -> Answer:
     return answer
 
 
+def poll(*entries: tuple[str | None, dict[str, Any]], state: str = "running", delay: float = 0.0) -> Answer:
+    """The answer of a poll with these events."""
+    body = {"status": state, "events": [{"id": cursor, **event} for cursor, event in entries]}
+
+    def answer(handler: Handler) -> None:
+        time.sleep(delay)
+        status(200, body)(handler)
+
+    return answer
+
+
 def nothing(handler: Handler) -> None:
     """Break the connection without a reply."""
     handler.cut()
@@ -153,7 +164,8 @@ class Script:
     def next(self, asked: Asked) -> Answer:
         with self._lock:
             self.asked.append(asked)
-            script = self._polls if self._polls and "after=" in asked.path else self._answers
+            is_poll = "after=" in asked.path and not asked.path.startswith("/feed")
+            script = self._polls if self._polls and is_poll else self._answers
             return script.pop(0) if len(script) > 1 else script[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.scripted import Answer, Handler, ScriptedServer, events, status, stream
+from tests.browser.scripted import Answer, Handler, ScriptedServer, events, poll, status, stream
 from tests.browser.test_feed_reader import HELLO, frame
 from tests.browser.test_reader import FIRST, REST, TEXT
 
@@ -78,15 +78,13 @@ async ({tokens, seconds}) => {
   let asked = 0;
   const heard = [], out = [], states = [];
   const feed = new Feed({
-    url: '/feed',
+    address: () => '/feed',
     token: () => tokens[Math.min(asked++, tokens.length - 1)],
-    share: null,
-    onEvent: ({type}) => heard.push(type),
-    onMissed: () => {},
+    onEvent: (name, {type}, id) => id !== null && heard.push(type),
     onState: (state) => states.push({...state, at: Date.now()}),
     onSignedOut: (token) => out.push(token),
   });
-  feed.begin(4);
+  feed.start();
   for (let n = 0; n < seconds * 50 && !heard.length && !out.length; n += 1)
     await new Promise((resolve) => setTimeout(resolve, 20));
   feed.stop();
@@ -188,68 +186,27 @@ def test_a_request_of_the_page_ends_though_the_server_does_not(
 
 CATCH_UP = """
 async () => {
-  const {followTogether} = await import('/static/together.js');
-  const name = 'unbroken.generation.g1';
-  // Another tab, which reads, holds the lock and says all the time that it is there.
-  let leave;
-  const held = navigator.locks.request(name, () => new Promise((resolve) => (leave = resolve)));
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const other = new BroadcastChannel(name);
-  const beat = setInterval(() => other.postMessage({}), 500);
-  const reader = followTogether({generationId: 'g1', url: '/g/g1/stream', token: () => 'secret'});
-  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 25000));
+  const {SharedConnection} = await import('/static/shared_connection.js');
+  const given = {url: '', token: () => 'secret', name: 'held', onEvent: () => {}, onMissed: () => {}};
+  const connection = new SharedConnection(given);
+  // Minutes of the page are seconds of this test.
+  const later = globalThis.setTimeout;
+  globalThis.setTimeout = (run, ms = 0, ...rest) => later(run, ms / 60, ...rest);
+  const reader = connection.follow('g1', {});
+  const late = new Promise((resolve) => later(() => resolve({reason: 'late'}), 25000));
   const {reason} = await Promise.race([reader.finished, late]);
-  reader.stop();
-  clearInterval(beat);
-  other.close();
-  leave();
-  await held;
+  connection.close();
   return {reason, text: reader.transcript.text};
 }
 """
 
 
 @pytest.mark.parametrize("answer", [silent, half])
-def test_a_second_tab_whose_poll_is_held_reads_for_itself_though_the_first_one_lives(
+def test_a_poll_that_is_held_is_given_up_and_repeated(
     module_page: Page, scripted: ScriptedServer, answer: Answer
 ) -> None:
-    scripted.play(stream(events(*FIRST, *REST)), polls=[answer])
+    scripted.play(status(500), polls=[answer, poll(*FIRST[1:], *REST)])
     assert module_page.evaluate(CATCH_UP) == {"reason": "done", "text": TEXT}
-
-
-READ_ALONE_THEN_LEAD = """
-async () => {
-  const {followTogether} = await import('/static/together.js');
-  const name = 'unbroken.generation.g1';
-  let leave;
-  const held = navigator.locks.request(name, () => new Promise((resolve) => (leave = resolve)));
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  let begun;
-  const first = new Promise((resolve) => (begun = resolve));
-  const onEvent = ({id}) => id === '1-1' && begun();
-  const posted = [];
-  const other = new BroadcastChannel(name);
-  other.onmessage = ({data}) => data.event && posted.push(data.event.id);
-  const reader = followTogether({generationId: 'g1', url: '/g/g1/stream', token: () => 'secret', onEvent});
-  await first;
-  // The leading tab is closed: the lock goes to the tab that reads alone.
-  leave();
-  await held;
-  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 25000));
-  const {reason} = await Promise.race([reader.finished, late]);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  other.close();
-  return {reason, text: reader.transcript.text, posted};
-}
-"""
-
-
-def test_a_tab_that_reads_alone_reads_on_when_it_gets_the_lock(module_page: Page, scripted: ScriptedServer) -> None:
-    scripted.play(stream(events(*FIRST), 1.0, events(*REST)), polls=[status(500)])
-    told = module_page.evaluate(READ_ALONE_THEN_LEAD)
-    assert (told["reason"], told["text"]) == ("done", TEXT)
-    assert [asked.path for asked in scripted.asked] == ["/g/g1?after=0-0", "/g/g1/stream"]
-    assert told["posted"] == ["1-2", "1-3", "1-4"], "the other tabs get the rest"
 
 
 def test_no_delay_is_longer_than_a_timer_can_hold(module_page: Page) -> None:

@@ -1,4 +1,4 @@
-"""feed.js in Chromium, against a server in trouble."""
+"""The changes that a shared connection brings, in Chromium, against a server in trouble."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.browser.scripted import Answer, ScriptedServer, nothing, status, stre
 
 FOLLOW = """
 async ({begin, again, wanted}) => {
-  const {Feed} = await import('/static/feed.js');
+  const {SharedConnection} = await import('/static/shared_connection.js');
   const heard = [], states = [], missed = [], out = [];
-  const feed = new Feed({
-    url: '/feed',
+  const feed = new SharedConnection({
+    url: '',
     token: () => 'secret',
-    share: null,
+    name: 'feed',
     onEvent: (event) => heard.push(event.type + (event.n ?? '')),
     onMissed: () => missed.push(heard.length),
     onState: ({name}) => states.push(name),
@@ -28,7 +28,7 @@ async ({begin, again, wanted}) => {
   // Whatever came too often has a moment to come.
   await new Promise((resolve) => setTimeout(resolve, 300));
   if (again !== null) feed.begin(again);
-  feed.stop();
+  feed.close();
   return {heard, states, missed, out};
 }
 """
@@ -64,15 +64,16 @@ def follow(
 def test_every_event_is_heard_once_and_a_broken_feed_goes_on_from_its_number(
     module_page: Page, scripted: ScriptedServer
 ) -> None:
-    first = stream(HELLO, frame("message.replay", 5), frame("presence"), frame("message.new", 6), end="broken")
+    presence = frame("presence", conversation_id="c", connections=2)
+    first = stream(HELLO, frame("message.replay", 5), presence, frame("message.new", 6), end="broken")
     second = stream(HELLO, frame("message.replay", 6), frame("message.new", 7), end="open")
     told = follow(module_page, scripted, first, nothing, second, heard=4)
     assert told["heard"] == ["message.new5", "presence", "message.new6", "message.new7"]
     first_asked, *later = [asked.path for asked in scripted.asked]
-    assert first_asked == "/feed?from_seq=4"
+    assert first_asked == "/feed?from_seq=4&generations=live"
     # A browser itself asks again when a connection it has used before breaks without a word.
     assert len(later) >= 2
-    assert {*later} == {"/feed?from_seq=6"}
+    assert {*later} == {"/feed?from_seq=6&generations=live"}
     assert told["states"][0] == told["states"][-1] == "live"
     assert "waiting" in told["states"]
 

@@ -73,8 +73,8 @@ async ({kind}) => {
   const onState = (state) => states.push({...state, at: Date.now()});
   const given = {url: '/g/g1/stream', token: () => 'secret', onState, onEvent: () => {}, onMissed: () => {}};
   const times = {minDelay: 0, maxDelay: 1};
-  const reader = kind === 'feed' ? new Feed({...given, share: null}) : follow({...given, times});
-  reader.begin?.(4);
+  const reader = kind === 'feed' ? new Feed({...given, address: () => '/feed'}) : follow({...given, times});
+  reader.start?.();
   const settled = () => states.some(({name}) => name === 'waiting' || name === 'offline' || name === 'stopped');
   for (let n = 0; n < 1000 && !settled(); n += 1) await new Promise((resolve) => setTimeout(resolve, 10));
   // A storm would have begun by now.

@@ -118,8 +118,8 @@ async ({call, options, wanted, token}) => {
     onEvent: () => {},
     onMissed: () => {},
   };
-  const reader = call === 'feed' ? new Feed({...given, share: null}) : { follow, begin }[call](given);
-  reader.begin?.(4);
+  const reader = call === 'feed' ? new Feed({...given, address: () => '/feed'}) : { follow, begin }[call](given);
+  reader.start?.();
   const came = () => (token === 'never' ? states.includes('waiting') : globalThis.requests >= wanted);
   for (let n = 0; n < 400 && !came(); n += 1) await seconds(0.05);
   reader.stop();

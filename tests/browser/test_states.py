@@ -14,7 +14,7 @@ from tests.browser.test_page import choose, row
 from tests.browser.test_views import account, show_list
 
 Visit = Callable[..., Visitor]
-STREAM = re.compile(r"/generations/[^/]+/stream")
+STREAM = re.compile(r"/api/v1/(feed|generations/)")
 
 
 @pytest.mark.parametrize("size", SIZES)

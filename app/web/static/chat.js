@@ -33,9 +33,11 @@ export class Chat {
   #chip = new ConnectionChip(() => this.#retryNow());
   #head;
   #thread = new Thread();
-  #presence = new Presence(this.#left.signal);
+  #presence = new Presence(this.#left.signal, () => this.connection);
   #hasTitle = false;
   #following = new Following({
+    connection: () => this.connection,
+    isAlone: () => this.#temporary, // the feed has no temporary conversations
     onEvent: (answer, event) => this.onEvent(answer, event),
     onState: (answer, state) => this.onState(answer, state),
     onChange: () => this.#showBusy(),
@@ -94,6 +96,11 @@ export class Chat {
     return this.#temporary;
   }
 
+  /** The connection that all tabs of this browser share. */
+  get connection() {
+    return this.#app.feed;
+  }
+
   /** Whether the page shows something else by now. */
   get left() {
     return this.#left.signal.aborted;
@@ -134,7 +141,8 @@ export class Chat {
   /** Apply an event of the feed about this conversation. An event that comes twice changes nothing. */
   applyEvent(event) {
     const { type, message_id: id, parent_id: parent } = event;
-    if (type === 'conversation.updated' && event.title) this.#titled(event.title);
+    if (type === 'presence') this.#presence.show(event.connections);
+    else if (type === 'conversation.updated' && event.title) this.#titled(event.title);
     else if (type === 'message.deleted') this.#entries.delete(id);
     else if (type === 'message.new' || type === 'message.updated') {
       // A message whose parent is unknown would stand outside all branches.

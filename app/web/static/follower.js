@@ -14,6 +14,21 @@ const FAILURES_BEFORE_POLLING = 3;
 const TERMINAL = new Set(['completed', 'error', 'cancelled']);
 const START = '0-0';
 
+/** The event `open` for the JSON that accepts the POST of `request`; null for other JSON. */
+export function openEvent(reply, request) {
+  const generation = reply?.generation;
+  if (!generation?.id) return null;
+  return {
+    type: 'open',
+    generation_id: generation.id,
+    conversation_id: generation.conversation_id,
+    message_id: generation.message_id,
+    user_message_id: reply.message?.message_id,
+    conversation_created: !request.conversation_id,
+    status: generation.status,
+  };
+}
+
 export class Follower {
   /** Resolves at the end, never rejects: {reason, status?, problem?, token? (that was refused), transcript, cursor}. */
   finished;
@@ -144,17 +159,9 @@ export class Follower {
 
   // A server or proxy that does not stream has accepted the message all the same.
   #acknowledgeJSON(body) {
-    const generation = body?.generation;
-    if (!this.#request || !generation?.id) return { why: 'not a stream' };
-    this.#dispatch({
-      type: 'open',
-      generation_id: generation.id,
-      conversation_id: generation.conversation_id,
-      message_id: generation.message_id,
-      user_message_id: body.message?.message_id,
-      conversation_created: !this.#request.body.conversation_id,
-      status: generation.status,
-    });
+    const event = this.#request && openEvent(body, this.#request.body);
+    if (!event) return { why: 'not a stream' };
+    this.#dispatch(event);
     return { wait: 0 };
   }
 

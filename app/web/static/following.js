@@ -3,21 +3,20 @@
 import * as api from './api.js';
 import { explain } from './requests.js';
 import { expire, proof } from './session.js';
-import { followTogether } from './together.js';
 
 const CANCEL_GRACE = 2500; // milliseconds in which the stream may report a cancel before its reply is shown
 
 export class Following {
-  #readers = new Map(); // Answer → reader of stream.js
+  #readers = new Map(); // Answer → its reader, as `follow` of stream.js returns one
   #unwanted = new Set(); // answers to be stopped as soon as their id is known
   #handlers;
 
   /**
-   * `onEvent(answer, event)` and `onState(answer, state)`: from the readers. `onChange()`: a reader has begun or ended.
-   * `onProblem(text)`: an answer cannot be read or stopped.
+   * `connection()`: the SharedConnection; `isAlone()`: it does not carry these answers. `onEvent(answer, event)` and `onState(answer, state)`: from the readers.
+   * `onChange()`: a reader has begun or ended. `onProblem(text)`: an answer cannot be read or stopped.
    */
-  constructor({ onEvent, onState, onChange, onProblem }) {
-    this.#handlers = { onEvent, onState, onChange, onProblem };
+  constructor(handlers) {
+    this.#handlers = handlers;
   }
 
   /** Whether an answer is being read. */
@@ -32,10 +31,8 @@ export class Following {
   /** Read an answer of the server, unless it is being read. */
   follow(answer) {
     if (this.#readers.has(answer)) return;
-    const reader = followTogether({
-      generationId: answer.generationId,
-      url: `/api/v1/generations/${encodeURIComponent(answer.generationId)}/stream`,
-      token: proof,
+    const reader = this.#handlers.connection().follow(answer.generationId, {
+      alone: this.#handlers.isAlone(),
       onState: (state) => this.#handlers.onState(answer, state),
       onEvent: (event) => this.#handlers.onEvent(answer, event),
     });

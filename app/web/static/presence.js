@@ -1,64 +1,49 @@
 /** A small sign with the number of other places where this conversation is open, while this page is visible. */
 
-import * as api from './api.js';
 import { h, icon } from './dom.js';
-import { Feed } from './feed.js';
-import { proof } from './session.js';
 
-const GLANCE = 1500; // milliseconds: a shorter visit is not counted
+const SETTLE = 1_200; // milliseconds: a connection that takes the place of another is counted twice for a moment
 
 export class Presence {
   #id = null;
-  #feed = null;
   #timer = null;
   #words = h('span', {});
   #left;
+  #connection;
 
-  /** @param {AbortSignal} left aborts when the page shows something else */
-  constructor(left) {
+  /**
+   * @param {AbortSignal} left aborts when the page shows something else
+   * @param {() => object} connection returns the SharedConnection
+   */
+  constructor(left, connection) {
     this.#left = left;
+    this.#connection = connection;
     this.node = h('div', { class: 'presence', hidden: true }, icon('people'), this.#words);
-    document.addEventListener('visibilitychange', () => this.#look(), { signal: left });
-    left.addEventListener('abort', () => this.#leave(), { once: true });
+    document.addEventListener('visibilitychange', () => this.#tell(), { signal: left });
+    left.addEventListener('abort', () => this.#tell(), { once: true });
   }
 
   /** Follow the presence of this conversation. */
   watch(id) {
-    if (id === this.#id) return;
+    if (id === this.#id || this.#left.aborted) return;
     this.#id = id;
-    this.#leave();
-    this.#look();
+    this.#tell();
+    this.show(this.#connection().connections(id));
   }
 
-  #look() {
+  /** Show the number of connections that follow the conversation; this browser's own is one of them. */
+  show(connections) {
     clearTimeout(this.#timer);
-    if (document.hidden) this.#leave();
-    else if (this.#id && !this.#feed) this.#timer = setTimeout(() => this.#join(), GLANCE);
+    if (connections < 2) this.#draw(0);
+    else this.#timer = setTimeout(() => this.#draw(connections - 1), SETTLE);
   }
 
-  async #join() {
-    const id = this.#id;
-    const { feed_seq: number } = await api.conversation(id, this.#left).catch(() => ({}));
-    if (number === undefined || this.#left.aborted || document.hidden || this.#feed || id !== this.#id) return;
-    this.#feed = new Feed({
-      url: `/api/v1/conversations/${encodeURIComponent(id)}/events`,
-      token: proof,
-      share: null,
-      onEvent: ({ type, connections }) => type === 'presence' && this.#show(connections - 1),
-      onMissed: () => {},
-      onState: ({ name }) => name !== 'live' && this.#show(0),
-    });
-    this.#feed.begin(number);
+  #tell() {
+    const isShown = this.#id && !document.hidden && !this.#left.aborted;
+    this.#connection().show(isShown ? [this.#id] : []);
   }
 
-  #leave() {
-    clearTimeout(this.#timer);
-    this.#feed?.stop();
-    this.#feed = null;
-    this.#show(0);
-  }
-
-  #show(others) {
+  #draw(others) {
     this.node.hidden = others < 1;
     const where = others === 1 ? 'one other place' : `${others} other places`;
     this.node.title = `This conversation is open in ${where}`;

@@ -1,5 +1,5 @@
 /**
- * Reconnecting, for all readers of streams (stream.js, feed.js, together.js): requests with limits, a watchdog over a
+ * Reconnecting, for all readers of streams (stream.js, feed.js, answer_reader.js): requests with limits, a watchdog over a
  * stream, the outcome of a refusal, and pauses that end early when the network is back.
  */
 

@@ -1,13 +1,13 @@
 /** Sending in a chat: a new message, a new version of a message or answer, and a message that was not acknowledged. */
 
+import { startAnswer } from './answer_start.js';
 import * as api from './api.js';
 import { chosen } from './busy_policy.js';
 import { announce } from './dom.js';
 import * as drafts from './drafts.js';
 import { explain } from './requests.js';
-import { notifyTabs, proof } from './session.js';
+import { notifyTabs } from './session.js';
 import { randomId } from './stream.js';
-import { beginTogether } from './together.js';
 
 export class Sending {
   #chat;
@@ -76,10 +76,8 @@ export class Sending {
     const [question, answer] = this.#chat.append(body);
     announce('Message sent');
     this.#chat.scrollToEnd();
-    const reader = beginTogether({
-      url: '/api/v1/generations',
+    const reader = startAnswer(this.#chat.connection, {
       body,
-      token: proof,
       onState: (state) => this.#chat.onState(answer, state),
       onEvent: (event) => {
         if (event.type === 'open') this.#acknowledged(body, question, answer, event);

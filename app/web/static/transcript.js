@@ -50,6 +50,12 @@ export function compare(cursor, id) {
   return follows ? 'next' : 'hole';
 }
 
+/** Whether events lie between the cursor and the later cursor `after`. */
+export function isBehind(cursor, after) {
+  const [one, other] = [position(cursor), position(after)];
+  return Boolean(one && other) && (one[0] < other[0] || (one[0] === other[0] && one[1] < other[1]));
+}
+
 function position(id) {
   const match = /^(\d+)-(\d+)$/.exec(id);
   return match && [Number(match[1]), Number(match[2])];

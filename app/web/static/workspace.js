@@ -5,12 +5,12 @@ import * as api from './api.js';
 import { Chat } from './chat.js';
 import { ConversationActions } from './conversation_actions.js';
 import { announce, h, icon, iconButton } from './dom.js';
-import { Feed } from './feed.js';
 import { modelList, NO_MODELS } from './models.js';
 import { newPath, Router } from './router.js';
 import { Seen } from './seen.js';
 import * as session from './session.js';
 import { endInTime } from './session_end.js';
+import { SharedConnection } from './shared_connection.js';
 import { Shortcuts } from './shortcuts.js';
 import { Sidebar } from './sidebar.js';
 import { TabTitle } from './tab_title.js';
@@ -18,6 +18,8 @@ import { toast } from './toast.js';
 
 const NAV = 'unbroken.nav';
 const STALE = 15_000; // milliseconds; after it, a page that comes back without a feed loads everything again
+// A sign-in has a connection of its own, which its tabs share.
+const sharedName = () => `unbroken.tabs.${session.proof()?.cookie}`;
 const narrow = matchMedia('(max-width: 820px)');
 
 export class Workspace {
@@ -41,10 +43,11 @@ export class Workspace {
     });
     this.sidebar = new Sidebar(this, this.#account.node);
     this.#seen = new Seen(this.sidebar, () => this.#chat?.id ?? null);
-    this.feed = new Feed({
-      url: '/api/v1/feed',
+    this.feed = new SharedConnection({
+      url: '/api/v1',
       token: session.proof,
-      share: `unbroken.feed.${session.userId()}`,
+      name: sharedName(),
+      user: session.userId(),
       onEvent: (event) => this.#onFeedEvent(event),
       onMissed: () => this.#catchUp(),
       onState: (state) => this.#chat?.showFeedState(state),
@@ -162,7 +165,7 @@ export class Workspace {
 
   /** Stop everything: the user is signed out. */
   close() {
-    this.feed.stop();
+    this.feed.close();
     this.#chat?.leave();
     this.#chat = null;
   }
@@ -205,7 +208,8 @@ export class Workspace {
 
   #onTabMessage({ type, conversation }) {
     if (!session.proof()) return;
-    if (type === 'deleted') {
+    if (type === 'signed-in') this.feed.rename(sharedName());
+    else if (type === 'deleted') {
       this.sidebar.remove(conversation);
       if (this.#chat?.id === conversation) this.router.go(newPath(), { replace: true });
     } else if (type === 'changed' && !this.feed.live) {
@@ -216,7 +220,7 @@ export class Workspace {
 
   // An event about one of the user's conversations, from any device.
   #onFeedEvent(event) {
-    this.sidebar.applyEvent(event);
+    if (event.type !== 'presence') this.sidebar.applyEvent(event);
     if (event.conversation_id !== this.#chat?.id) return;
     this.#seen.look(event.type === 'message.updated' || undefined);
     if (event.type === 'conversation.deleted') {

@@ -356,7 +356,7 @@ def feed_user(feed: Iterator[Said]) -> str:
     return str(next(feed).data["user_id"])
 
 
-@pytest.mark.parametrize("named", ["", "x", "0197a000-0000-7000-8000-000000000000," * 2, ",".join([str(UUID(int=1))] * 51)])
+@pytest.mark.parametrize("named", ["", "x", f"{UUID(int=1)},", ",".join([str(UUID(int=1))] * 51)])
 def test_what_is_no_list_of_conversations_is_refused_by_its_name(alice: Person, named: str) -> None:
     answer = alice.get(f"/api/v1/feed?presence={named}")
     if named:
