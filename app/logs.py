@@ -16,8 +16,10 @@ from app.domain.log_name import log_name
 
 # A ticket opens a stream: it is a secret wherever an address is written down.
 _TICKET = re.compile(r"([?&;\s]ticket=)[^&;\s\"']*", re.IGNORECASE)
-# The code of a link signs somebody in.
-_CODE = re.compile(r"(/signin/+once/+)[^/?#\s\"']+", re.IGNORECASE)
+# The code of a link signs somebody in, and the address of a shared conversation shows it.
+_CODE = re.compile(r"(/(?:signin/+once|s)/+)[^/?#\s\"']+", re.IGNORECASE)
+# One of these is in every text with such a secret.
+_MARKS = ("ticket=", "/signin/", "/s/")
 # The lines of these below WARNING are said better by our own lines, or to nobody.
 _QUIET = (
     "urllib3", "kombu", "amqp", "asyncio", "flask-limiter", "celery.worker.strategy", "celery.app.trace",
@@ -62,7 +64,7 @@ def formatter() -> logging.Formatter:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with the value of every ``ticket=`` taken out, and the code of every link that signs somebody in."""
+    """``text`` with the value of every ``ticket=`` taken out, and the secret part of every such link."""
     return _CODE.sub(r"\1[redacted]", _TICKET.sub(r"\1[redacted]", text))
 
 
@@ -78,7 +80,7 @@ def _shared() -> list[Processor]:
 
 def _redact(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and ("ticket=" in value or "/signin/" in value):
+        if isinstance(value, str) and any(mark in value for mark in _MARKS):
             event[key] = without_secrets(value)
     return event
 

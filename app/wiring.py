@@ -146,7 +146,7 @@ class Resources:
     @property
     def for_people(self) -> ForPeople:
         """The services that the page of users needs beside the conversations themselves."""
-        return ForPeople(self.database, self.model_catalog)
+        return ForPeople(self.database, self.model_catalog, self.import_export, *self.settings.share_bounds)
 
     @property
     def webhooks(self) -> Webhooks:

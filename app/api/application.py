@@ -35,6 +35,7 @@ from app.api import (
     search,
     service_accounts,
     sessions,
+    shares,
     sign_in,
     sign_in_by_provider,
     tickets,
@@ -73,7 +74,8 @@ _GUARDS = {
 
 # The modules of the native protocol, in the order of the document.
 _NATIVE = (
-    generations, messages, conversations, files, feeds, search, transfer, usage, account, preferences, own_data,
+    generations, messages, conversations, files, feeds, search, transfer, shares, usage, account, preferences,
+    own_data,
     api_keys, audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
     ops_workers, ops_webhooks,
 )  # fmt: skip
@@ -125,7 +127,7 @@ def create_app(settings: Settings) -> OpenAPI:
     for module in (*_NATIVE, *_OPENAI, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
-    for pages in (views.page, sign_in.blueprint, sign_in_by_provider.blueprint):
+    for pages in (views.page, shares.blueprint, sign_in.blueprint, sign_in_by_provider.blueprint):
         app.register_blueprint(pages)
         for endpoint, view in app.view_functions.items():
             if endpoint.startswith(f"{pages.name}."):

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask
-from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
 from app.config import Settings
 from app.connections.bounds import ConnectionBounds
 
 # Makes the model of a body from its bytes. Raises MalformedInput, InvalidFields.
-Reader = Callable[[bytes, Settings], BaseModel]
+Reader = Callable[[bytes, Settings], object]
 
 # Bytes of a form beside those of its file.
 FORM_BYTES = 65_536

@@ -27,6 +27,12 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
 def _as_title(value: Any) -> Any:
     return single_line(storable(value)) if isinstance(value, str) else value
 
@@ -53,6 +59,8 @@ def _few(given: list[str], info: ValidationInfo) -> list[str]:
 
 
 Attachments = Annotated[list[FileId], AfterValidator(_few)]
+# JSON has true beside 1, and Python does not.
+Rating = Annotated[Literal[1, -1], BeforeValidator(_no_boolean)]
 SystemPrompt = Annotated[Text, Field(max_length=8000)]
 Tag = Annotated[str, BeforeValidator(_as_title), Field(min_length=1, max_length=40)]
 # In the order in which they were given, each once.

@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from app.api import json_body
-from app.api.bodies import BodyKind
 from app.api.errors import BodyTooLarge, InvalidFields
-from app.api.fields import Metadata, ModelName, ParametersBody, SystemPrompt, Tags, Title
+from app.api.fields import Metadata, ModelName, ParametersBody, Rating, SystemPrompt, Tags, Title
 from app.api.found_files import FoundFile
 from app.api.openai import items as openai_items
 from app.api.request_parsing import Body, Text, validate
@@ -84,6 +83,13 @@ class ToolBody(Body):
         return value
 
 
+class FeedbackBody(Body):
+    """What the user thinks of an answer."""
+
+    rating: Rating
+    comment: Annotated[Text, Field(max_length=2000)] | None = None
+
+
 class UsageBody(Body):
     """The tokens and the cost of an answer."""
 
@@ -113,6 +119,8 @@ class MessageBody(Body):
     items: list[dict[str, Any] | None] | None = Field(
         None, description="As in OpenAI's Responses API; at most MAX_IMPORT_ITEMS"
     )
+
+    feedback: FeedbackBody | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -179,9 +187,6 @@ class ImportBody(_Head):
         return cls.model_construct(
             format=head.format, version=head.version, conversation=head.conversation, messages=messages
         )
-
-
-IMPORT = BodyKind("max_import_bytes", "max_import_values", ImportBody.read, "max_imports_at_once", "imports")
 
 
 class _Messages(Sequence[MessageBody]):
@@ -252,6 +257,7 @@ def _imported(body: MessageBody, index: int, take_in: TakeIn) -> ImportedMessage
         client_msg_id=body.client_msg_id,
         usage=body.usage.model_dump(exclude_unset=True) if body.usage else None,
         metadata=body.metadata,
+        feedback=body.feedback.model_dump() if body.feedback else None,
         items=items or None,
     )
 

@@ -208,7 +208,7 @@ def new_conversations() -> None:
 
 def _refusal(name: str, item: RateLimitItem, seconds: float) -> TooManyRequests:
     subject = name.replace("_", " ")
-    whose = "address" if name == sign_ins.__name__ else "user"
+    whose = "user" if "caller" in g else "address"
     variable = f"RATELIMIT_{name.upper()}"
     return TooManyRequests(f"The limit of {subject} is {item} for each {whose} ({variable}).", seconds, variable)
 

@@ -1,4 +1,4 @@
-"""Routes of messages: regenerate or continue an answer, or edit a message. Every branch stays."""
+"""Routes of messages: regenerate, continue or rate an answer, or edit a message. Every branch stays."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from flask import Response
 from pydantic import Field
 
 from app.api.auth.caller import Caller
-from app.api.fields import Id, KeyHeaders, Metadata, NewMessageBody, StartOptionsBody
-from app.api.request_parsing import Path
-from app.api.routing import Routes
+from app.api.fields import Id, KeyHeaders, Metadata, NewMessageBody, Rating, StartOptionsBody
+from app.api.json_response import respond
+from app.api.representations.message import Message as ShownMessage
+from app.api.request_parsing import Body, Path, Text
+from app.api.routing import Answer, Routes
 from app.api.starting import ANSWERS, answer_started
+from app.api.web_process import web
 from app.domain.commands import ContinueAnswer, EditMessage, Regenerate
 
 routes = Routes("messages", __name__, "/api/v1", "Branches: generate another answer or more of one, or edit a message")
@@ -27,6 +30,13 @@ class RegenerateBody(StartOptionsBody):
 
 class ContinueBody(StartOptionsBody):
     """The options of the longer answer. An empty object will do."""
+
+
+class FeedbackBody(Body):
+    """The feedback on an answer. It replaces the earlier one."""
+
+    rating: Rating | None = Field(description="1: good, -1: bad, null: no feedback")
+    comment: Text | None = Field(None, max_length=2000)
 
 
 class EditBody(NewMessageBody):
@@ -101,3 +111,16 @@ def edit_message(caller: Caller, path: MessagePath, header: KeyHeaders, body: Ed
         attachments=None if body.attachments is None else tuple(body.attachments),
     )
     return answer_started(caller, command, as_stream=body.wants_stream)
+
+
+@routes.route_for(
+    "put",
+    "/messages/<message_id>/feedback",
+    access="user",
+    limit="reads",
+    answers=(Answer(200, "The answer with the feedback", ShownMessage),),
+)
+def give_feedback(caller: Caller, path: MessagePath, body: FeedbackBody) -> Response:
+    """Rate an answer, or take the rating back."""
+    feedback = web().resources.for_people.feedback
+    return respond(ShownMessage.of(feedback.give(caller.user, path.message_id, body.rating, body.comment)))

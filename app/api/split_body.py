@@ -63,6 +63,37 @@ def split(body: bytes, name: str) -> SplitBody:
     return parts
 
 
+def elements(body: bytes, most: int) -> list[slice]:
+    """The first ``most`` elements of an array, as slices of the body in bytes; none of a body that is no array."""
+    found: list[slice] = []
+    depth = begin = 0
+    for token in _STRUCTURE.finditer(body):
+        sign = body[token.start()]
+        depth += sign in (_LIST, _OBJECT)
+        if depth == 1 and sign == _LIST:
+            begin = token.end()
+        elif depth == 1 and sign in (_COMMA, *_CLOSING):
+            found.append(slice(begin, token.start()))
+            begin = token.end()
+            if len(found) == most:
+                return found
+        depth -= sign in _CLOSING
+        if depth <= 0:
+            is_whole = sign in _CLOSING and _SPACE.fullmatch(body, token.end())
+            return [one for one in found if not _SPACE.fullmatch(body, one.start, one.stop)] if is_whole else []
+    return []
+
+
+def names(body: bytes) -> Iterator[str]:
+    """The names of an object's fields, as they are written, up to the end of what may be JSON."""
+    if not _BEGINS_OBJECT.match(body):
+        return
+    for sign, token in _marks(body):
+        after = _SPACE.match(body, token.end())
+        if sign == _QUOTE and after is not None and body[after.end() : after.end() + 1] == b":":
+            yield token[0][1:-1].decode("utf-8", "replace")
+
+
 def _marks(body: bytes) -> Iterator[tuple[int, re.Match[bytes]]]:
     """Strings at depth 1, and signs that lead to depth 2, stand in it or end it.
 

@@ -22,8 +22,8 @@ HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 # Probes come every few seconds and leave no line.
 _SILENT = {"probes.healthz", "probes.readyz", "probes.metrics"}
-# Parts of paths that no line has: the ids that clients give to chats, and the ids of users.
-_UNLOGGED = frozenset({"chat_id", "user_id"})
+# Parts of paths that no line has: the ids that clients give to chats, the ids of users, the secrets of shares.
+_UNLOGGED = frozenset({"chat_id", "user_id", "share"})
 # Characters that a path may have as they are, beside letters, digits and "-._~" (RFC 3986, section 3.3).
 _PATH = "/:@!$&'()*+,;="
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -93,6 +93,6 @@ def _write_line(response: Response, seconds: float) -> None:
 
 
 def _path() -> str:
-    """The path of this request; its pattern, where the path names a user, or a chat as its client does."""
+    """The path of this request; its pattern, where the path has something that no line has."""
     rule = request.url_rule
     return rule.rule if rule is not None and _UNLOGGED & (request.view_args or {}).keys() else request.path

@@ -20,9 +20,11 @@ from app.api.auth.caller import Caller
 from app.api.conversations import ConversationPath
 from app.api.exported_files import ExportedFiles
 from app.api.fields import Id, KeyHeaders
-from app.api.import_body import IMPORT, ImportBody, command_of
+from app.api.import_body import ImportBody, command_of
+from app.api.import_foreign import IMPORT, ForeignExport
 from app.api.json_response import respond
 from app.api.representations.conversation import Conversation, ExportedConversation
+from app.api.representations.imports import Imported, ImportSummary, Summary
 from app.api.request_parsing import Query
 from app.api.routing import Answer, Routes
 from app.api.web_process import web
@@ -82,18 +84,46 @@ def export_conversation(caller: Caller, path: ConversationPath, query: ExportQue
     access="user",
     limit="imports",
     answers=(
-        Answer(201, "The conversation, under an id of its own", Conversation, headers=("Location",)),
-        Answer(200, "This key was used before: what it led to", Conversation, headers=("Location",)),
+        Answer(201, "The conversation, under an id of its own; or a summary", Imported, headers=("Location",)),
+        Answer(200, "It was imported before: what that led to; or a summary", Imported, headers=("Location",)),
     ),
     body_kind=IMPORT,
 )
 def import_conversation(caller: Caller, header: ImportHeaders, body: ImportBody) -> Response:
-    """Import a conversation that was exported. It counts as a new one."""
+    """Import a conversation that was exported. It counts as a new one.
+
+    The body may also be an export of another program: ChatGPT's `conversations.json`, a part of it, or a conversation
+    of LibreChat as JSON. Then the response is a summary: what was imported, and what was left out, with the reason. A
+    conversation that was imported before, with the same content, is left out.
+    """
+    # The document describes our own form; the reader of the body knows the others.
+    given: object = body
+    if isinstance(given, ForeignExport):
+        return _import_foreign(caller, given)
     take_in = file_intake.imported(web(), caller.user)
     imported, key = command_of(body, take_in), header.key(None)
     made, new = web().resources.import_export.add(caller.user, imported, key, web().limits.new_conversations)
     location = {"Location": f"/api/v1/conversations/{made.id}"}
     return respond(Conversation.of(made), 201 if new else 200, location)
+
+
+def _import_foreign(caller: Caller, export: ForeignExport) -> Response:
+    """Store the conversations of another program, each in a transaction of its own."""
+    web().limits.new_conversations()
+    summary = Summary()
+    for foreign in export:
+        if foreign.conversation is None:
+            summary.skip(foreign.title, foreign.reason or "")
+            continue
+        made, messages, is_new = web().resources.import_export.add_foreign(
+            caller.user, foreign.conversation, foreign.source
+        )
+        if is_new:
+            summary.conversations.append(made)
+            summary.messages += messages
+        else:
+            summary.skip(foreign.title, "It was imported before.")
+    return respond(ImportSummary.of(summary), 201 if summary.conversations else 200)
 
 
 def _attachment(parts: Iterator[bytes], content_type: str, name: str) -> Response:
@@ -122,7 +152,7 @@ def _conversation(found: conversations.Conversation) -> dict[str, Any]:
 def _message(said: Message, parent: int | None, files: ExportedFiles) -> dict[str, Any]:
     """All fields of a message. Optional fields that are empty are left out."""
     needed = ("role", "status", "content", "created_at")
-    optional = ("reasoning", "tools", "model", "client_msg_id", "usage", "metadata")
+    optional = ("reasoning", "tools", "model", "client_msg_id", "usage", "metadata", "feedback")
     shown = {"parent": parent, **{name: getattr(said, name) for name in needed}}
     shown |= {name: value for name in optional if (value := getattr(said, name))}
     return {**shown, "items": files.items(said.items)} if said.items else shown

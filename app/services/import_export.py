@@ -24,6 +24,7 @@ from app.store.messages import Message
 # Bytes held at a time: a message may have megabytes, and a conversation thousands of messages.
 BATCH_BYTES = 1_000_000
 BATCH_MESSAGES = 200
+_NO_FEEDBACK = b',"feedback":null}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class ImportedMessage:
     usage: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     items: list[Any] | None = None
+    feedback: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,20 @@ class ImportExport:
 
         ``admit`` is called when it is new, and may raise to prevent it. Raises KeyReused.
         """
+        return self._add(user, imported, _survey(imported), key, admit)
+
+    def add_foreign(self, user: User, imported: ImportConversation, source: str) -> tuple[Conversation, int, bool]:
+        """Store a conversation of another program, unless it was imported before with the same content.
+
+        Returns the conversation, the number of its messages, and whether it is new.
+        """
         survey = _survey(imported)
+        made, is_new = self._add(user, imported, survey, f"{source} {survey.hash.hex()}", lambda: None)
+        return made, survey.count, is_new
+
+    def _add(
+        self, user: User, imported: ImportConversation, survey: _Survey, key: str | None, admit: Callable[[], None]
+    ) -> tuple[Conversation, bool]:
         ids = [new_id() for _ in range(survey.count)]
         conversation = imports.PastConversation(
             id=new_id(),
@@ -179,11 +194,23 @@ def _survey(imported: ImportConversation) -> _Survey:
     digest = sha256(orjson.dumps(head).removesuffix(b"]}"))
     number, preview, last = 0, "", datetime.min.replace(tzinfo=UTC)
     for number, said in enumerate(imported.messages(), 1):
-        digest.update((b"," if number > 1 else b"") + orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
+        digest.update(b"," if number > 1 else b"")
+        for part in _hashed(said):
+            digest.update(part)
         preview = said.content[: conversations.PREVIEW_CHARS] or preview
         last = max(last, said.created_at)
     digest.update(b"]}")
     return _Survey(number, preview, last, digest.digest())
+
+
+def _hashed(said: ImportedMessage) -> Iterator[bytes | memoryview]:
+    """A message in the form in which it is hashed, in parts. Stored hashes are older than the last field, feedback."""
+    form = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    if said.feedback is None:
+        yield memoryview(form)[: -len(_NO_FEEDBACK)]
+        yield b"}"
+    else:
+        yield form
 
 
 def _batches(places: Sequence[Place]) -> Iterator[list[Place]]:
@@ -232,5 +259,6 @@ def _past(ids: Sequence[str], n: int, said: ImportedMessage) -> Past:
         usage=said.usage,
         metadata=said.metadata or {},
         items=said.items,
+        feedback=said.feedback,
         created_at=said.created_at,
     )

@@ -130,6 +130,7 @@ _CONVERSATIONS = """WITH firsts AS (
 # In this order; a row is removed before the rows that it refers to. Answers stand behind what they answer, so the
 # messages with the highest numbers have no message below them.
 STEPS: dict[str, str] = {
+    "shares": _some("shares"),
     "generations": _some("generations"),
     "messages": _CONVERSATIONS
     + """DELETE FROM messages WHERE user_id = :user_id AND id IN (

@@ -43,6 +43,7 @@ class Past:
     usage: dict[str, Any] | None
     metadata: dict[str, Any]
     items: list[Any] | None
+    feedback: dict[str, Any] | None
     created_at: datetime
 
 
@@ -111,12 +112,13 @@ def add(tx: Tx, conversation: PastConversation, messages: Iterable[Past]) -> Non
         execute(
             tx,
             """INSERT INTO messages (id, conversation_id, user_id, parent_id, seq, role, status, content, reasoning,
-                   tools, model, client_msg_id, usage, metadata, items, created_at)
+                   tools, model, client_msg_id, usage, metadata, items, feedback, created_at)
                SELECT id, :conversation_id, :user_id, parent_id, seq, role, status, content, reasoning, tools, model,
-                   client_msg_id, nullif(usage, 'null'), metadata, nullif(items, 'null'), created_at
+                   client_msg_id, nullif(usage, 'null'), metadata, nullif(items, 'null'),
+                   nullif(feedback, 'null'), created_at
                FROM jsonb_to_recordset(:messages) AS given(id uuid, parent_id uuid, seq integer, role text, status text,
                    content text, reasoning text, tools jsonb, model text, client_msg_id text, usage jsonb,
-                   metadata jsonb, items jsonb, created_at timestamptz)
+                   metadata jsonb, items jsonb, feedback jsonb, created_at timestamptz)
                ORDER BY seq""",
             conversation_id=conversation.id,
             user_id=conversation.user_id,

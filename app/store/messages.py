@@ -18,7 +18,8 @@ INDEXED_FROM = 2000
 class Message:
     """One message. ``generation_id`` is set on answers, ``finish_reason`` and ``error`` on those that have ended.
 
-    ``items``: the parts of a message that is more than text, in the form of OpenAI's Responses API.
+    ``items``: the parts of a message that is more than text, in the form of OpenAI's Responses API. ``feedback``: what
+    the user thinks of an answer, ``rating`` and ``comment``.
     """
 
     id: str
@@ -40,12 +41,13 @@ class Message:
     items: list[Any] | None = None
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
+    feedback: dict[str, Any] | None = None
 
 
 _MESSAGE = """
     m.id, m.conversation_id, m.parent_id, m.seq, m.role, m.status, m.content, m.reasoning, m.tools, m.model,
     m.client_msg_id, g.id AS generation_id, m.usage, m.metadata, m.created_at, m.last_updated, m.items,
-    g.finish_reason, g.error
+    g.finish_reason, g.error, m.feedback
 """
 
 
@@ -132,6 +134,13 @@ def set_items(tx: Tx, conversation_id: str, message_id: str, items: list[Any], c
     sql = f"UPDATE messages SET items = :items, content = :content WHERE id = :id AND {mine()}"
     execute(tx, sql, id=message_id, items=as_json(items), content=content)
     feed.record(tx, conversation_id, "message.updated" if any(items) else "message.deleted", message_id)
+
+
+def set_feedback(tx: Tx, conversation_id: str, message_id: str, feedback: dict[str, Any] | None) -> None:
+    """Replace what the user thinks of an answer. The caller has locked the conversation."""
+    sql = f"UPDATE messages SET feedback = :feedback WHERE id = :id AND {mine()}"
+    execute(tx, sql, id=message_id, feedback=as_json(feedback) if feedback is not None else None)
+    feed.record(tx, conversation_id, "message.updated", message_id)
 
 
 def set_aside(tx: Tx, message_id: str) -> None:

@@ -128,10 +128,16 @@ SECTIONS: tuple[Section, ...] = (
         Source(
             "messages t",
             """t.id, t.conversation_id, t.parent_id, t.seq, t.role, t.status, t.content, t.reasoning, t.tools,
-               t.items, t.model, t.client_msg_id, t.usage, t.metadata, t.created_at, t.last_updated""",
+               t.items, t.model, t.client_msg_id, t.usage, t.metadata, t.feedback, t.created_at, t.last_updated""",
             _TEXTS + _JSON.format("t.tools") + _JSON.format("t.items"),
         ),
         {"created_at": "timestamptz", "id": "uuid"},
+    ),
+    section(
+        "shares",
+        "Conversations that you share, with the copy that everybody can read who has the address.",
+        Source("shares t", "t.conversation_id, t.title, t.messages, t.created_at", "500" + _JSON.format("t.messages")),
+        {"conversation_id": "uuid"},
     ),
     section(
         "generations",

@@ -100,8 +100,10 @@ def _modules(name: str) -> list[str]:
     return sorted(found)
 
 
+# The module that each page begins with.
+MAIN = {"chat": "main.js", "ops": "ops/main.js", "shared": "shared.js"}
 # The browser requests the modules of a page at once, and not one after the other.
-MODULES = {"chat": _modules("main.js"), "ops": _modules("ops/main.js")}
+MODULES = {name: _modules(main) for name, main in MAIN.items()}
 # One hash for all files, in the path. Relative imports stay inside the path, so a page never mixes two versions.
 VERSION = hashlib.sha256("".join(asset.etag for asset in ASSETS.values()).encode()).hexdigest()[:12]
 

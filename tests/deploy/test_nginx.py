@@ -235,6 +235,15 @@ def test_no_secret_in_a_query_is_logged(proxy: Proxy, query: str) -> None:
     assert "SECRET" not in proxy.output()
 
 
+@pytest.mark.parametrize("path", ["/s/SECRET", "//s//SECRET", "/s/SECRET?after=1", "/%73/SECRET", "/x/../s/SECRET"])
+def test_no_address_of_a_share_is_logged(proxy: Proxy, path: str) -> None:
+    seen = len(proxy.accesses(0))
+    call(proxy, path).read()
+
+    assert proxy.accesses(seen + 1)[-1]["uri"] == "/s/[redacted]"
+    assert "SECRET" not in proxy.output()
+
+
 @pytest.mark.parametrize(
     "path",
     ["/signin/once/SECRET", "/signin/once/SECRET?after=1", "/signin/%6Fnce/SECRET", "//signin//once/SECRET",

@@ -34,6 +34,7 @@ KNOWN = {
     "api_keys",
     "sessions",
     "preferences",
+    "shares",
     "key_usage_days",
     "identities",
     "budgets",
@@ -82,6 +83,9 @@ def fill(cursor: Any, user: str, tables: list[str]) -> None:
     insert(cursor, "identities", {"user_id": user, "issuer": "https://login.example.com", "subject": user})
     insert(cursor, "sessions", {**session, "created_at": "2026-01-01", "seen_at": "2026-01-01"})
     insert(cursor, "key_usage_days", {**day, "key_id": "k", "input_tokens": 1, "output_tokens": 1, "cached_tokens": 0})
+    conversation, _ = add_conversation(cursor, user)
+    share = {"conversation_id": conversation, "user_id": user, "digest": sha256(f"share {user}".encode()).digest()}
+    insert(cursor, "shares", {**share, "title": "t", "messages": "[]"})
     insert(cursor, "preferences", {"user_id": user, "chosen": "{}"})
     insert(cursor, "budgets", {"user_id": user, "limits": "{}"})
     insert(cursor, "erasures", {"id": new_id(), "user_id": user, "digest": bytes(32)})
@@ -332,7 +336,7 @@ FUNCTIONS_OF = {
         "queued_total", "search_mine", "state_of_user", "use_ticket", "user_feed_tops",
         "begin_sign_in", "take_sign_in", "user_of_identity", "owner_of_session",
         "sign_in_code", "touch_sessions", "use_session",
-        "set_aside_message", "set_aside_reservation", "webhook_census",
+        "set_aside_message", "set_aside_reservation", "shared_conversation", "webhook_census",
     },
     "unbroken_operator": {
         "add_service_account", "end_service_account", "figures_of_user", "service_accounts", "watched_users",

@@ -17,6 +17,7 @@ KNOWN = {
     "api_keys",
     "sessions",
     "preferences",
+    "shares",
     "key_usage_days",
     "identities",
     "budgets",

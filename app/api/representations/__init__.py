@@ -21,6 +21,7 @@ from app.api.representations.conversation import (
 )
 from app.api.representations.files import FileObject, FilePage
 from app.api.representations.generation import Generation, PolledGeneration, Started
+from app.api.representations.imports import Imported, ImportSummary
 from app.api.representations.message import Message, MessagePage
 from app.api.representations.models import ModelConfiguration, ModelConfigurations, ModelList
 from app.api.representations.overview import Overview, Series, WatchedQueues
@@ -30,6 +31,7 @@ from app.api.representations.problem import Problem
 from app.api.representations.search import SearchPage
 from app.api.representations.service_accounts import ServiceAccount, ServiceAccountPage
 from app.api.representations.sessions import SessionList
+from app.api.representations.shares import NewShare, Share, ShareList
 from app.api.representations.upstreams import WatchedUpstreams
 from app.api.representations.usage import Usage
 from app.api.representations.users import UserReport, WatchedUser, WatchedUserPage
@@ -57,7 +59,12 @@ ALL: tuple[type[BaseModel], ...] = (
     FilePage,
     SearchPage,
     ExportedConversation,
+    ImportSummary,
+    Imported,
     ConversationStatus,
+    Share,
+    NewShare,
+    ShareList,
     ModelList,
     ModelConfiguration,
     ModelConfigurations,

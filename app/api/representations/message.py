@@ -24,6 +24,13 @@ class Attachment(BaseModel):
     height: int | None
 
 
+class AnswerFeedback(BaseModel):
+    """What the user thinks of an answer."""
+
+    rating: Literal[1, -1]
+    comment: str | None
+
+
 class Message(BaseModel):
     """A message, question or answer."""
 
@@ -44,6 +51,7 @@ class Message(BaseModel):
     usage: dict[str, Any] | None
     metadata: dict[str, str]
     attachments: list[Attachment]
+    feedback: AnswerFeedback | None = Field(description="On an answer, as its user has given it")
     created_at: datetime
     last_updated: datetime
 
@@ -68,6 +76,7 @@ class Message(BaseModel):
             "usage": said.usage,
             "metadata": said.metadata,
             "attachments": message_files.attachments(said.items),
+            "feedback": said.feedback,
             "created_at": said.created_at,
             "last_updated": said.last_updated,
         }

@@ -28,6 +28,7 @@ OF_PERSONS = {
     ("GET", "/api/v1/me/export"),
     ("DELETE", "/api/v1/me"),
     ("PATCH", "/api/v1/me/preferences"),
+    ("POST", "/api/v1/conversations/{conversation_id}/share"),
     ("GET", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions/{session_id}"),
