@@ -121,6 +121,7 @@ def test_the_offline_model_names_what_it_has_received() -> None:
     told = "".join(full_answer(PROMPT))
     assert "**cat.png**, an image of 13 bytes (image/png)" in told
     assert "**plan.pdf**, a file of 17 bytes (application/pdf)" in told
+    assert "- Text of a file (16 characters)" in told
     assert "What I received" not in "".join(full_answer(Prompt("m", (ChatMessage("user", "Compare"),))))
     assert prompt_tokens(PROMPT) > 2 * FILE_TOKENS
 

@@ -96,8 +96,8 @@ def answer(messages: Sequence[ChatMessage], dice: Random) -> Iterator[str]:
     yield f"# About “{_title(question)}”\n\n"
     yield f"{dice.choice(_GREETINGS)} {dice.choice(_HONESTY)}\n\n"
     yield f"You wrote:\n\n{_quote(question)}\n\n"
-    if files := _files(messages):
-        yield "## What I received\n\n" + _list([_received(file) for file in files]) + "\n\n"
+    if received := [*map(_received, _files(messages)), *_texts(messages)]:
+        yield "## What I received\n\n" + _list(received) + "\n\n"
     yield "## What I noticed\n\n" + _list(dice.sample(_POINTS, 4)) + "\n\n"
     yield "## In numbers\n\n" + _table(question, messages) + "\n\n"
     yield f"## A piece of code\n\n{_code(topics, dice)}\n\n"
@@ -128,6 +128,16 @@ def _question(messages: Sequence[ChatMessage]) -> str:
 
 def _files(messages: Sequence[ChatMessage]) -> tuple[FilePart, ...]:
     return next((m.files for m in reversed(messages) if m.role == "user"), ())
+
+
+def _texts(messages: Sequence[ChatMessage]) -> Iterator[str]:
+    """The first lines of the texts that came in the place of files."""
+    for message in reversed(messages):
+        if message.role == "user":
+            for part in message.parts:
+                if isinstance(part, str) and part != message.content:
+                    yield f"{_escape(part.partition(chr(10))[0].strip('[]:'))} ({len(part):,} characters)"
+            return
 
 
 def _received(file: FilePart) -> str:
