@@ -32,6 +32,13 @@ def show_list(visitor: Visitor) -> None:
         button.click()
 
 
+def choose_file(visitor: Visitor, file: Path) -> None:
+    """Give a file to the dialog of the import."""
+    with visitor.page.expect_file_chooser() as chooser:
+        visitor.page.get_by_role("button", name="Choose a file").click()
+    chooser.value.set_files(file)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_every_view_fits_every_screen_in_both_lights(visit: Visit, site: Site, size: str) -> None:
     alice = visit(size=size, signed_in=False)
@@ -118,18 +125,16 @@ def test_what_was_saved_can_be_brought_in_again(visit: Visit, site: Site, tmp_pa
     assert json.loads(file.read_text())["format"] == "unbroken.conversation"
 
     bob = visit("bob")
-    with bob.page.expect_file_chooser() as chooser:
-        account(bob, "Import a saved conversation")
-    chooser.value.set_files(file)
+    account(bob, "Import conversations")
+    choose_file(bob, file)
     expect(bob.page.get_by_label("You wrote").get_by_text("A keepsake")).to_be_visible()
     assert site.messages(bob.conversation, bob.name)[1]["status"] == "completed"
 
     wrong = tmp_path / "wrong.json"
+    account(bob, "Import conversations")
     for content, words in (("{", "not a conversation"), ('{"format": "other"}', "format")):
         wrong.write_text(content)
-        with bob.page.expect_file_chooser() as chooser:
-            account(bob, "Import a saved conversation")
-        chooser.value.set_files(wrong)
+        choose_file(bob, wrong)
         expect(bob.page.get_by_role("alert").filter(has_text=words).first).to_be_visible()
 
 

@@ -45,7 +45,7 @@ export class Account {
       null,
       { label: 'Archived conversations', icon: 'archive', action: () => this.#handlers.onArchived() },
       { label: 'Usage', icon: 'chart', action: () => usageDialog(this.#handlers.models()) },
-      { label: 'Import a saved conversation', icon: 'upload', action: () => this.#handlers.onImport() },
+      { label: 'Import conversations', icon: 'upload', action: () => this.#handlers.onImport() },
       { label: 'Account', icon: 'key', action: () => this.#account && accountDialog(this.#account) },
       { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
       ...this.#operatorsPage(),

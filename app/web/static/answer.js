@@ -1,6 +1,7 @@
 /** An answer in the thread, as it grows. */
 
 import { copyButton, h, icon, iconButton } from './dom.js';
+import { Feedback } from './feedback.js';
 import { FrameBudget } from './frame_budget.js';
 import { MarkdownView } from './markdown.js';
 import { stamp, Variants } from './message_parts.js';
@@ -41,6 +42,7 @@ export class Answer {
   #onRetry;
   #meta;
   #variants = new Variants();
+  #feedback;
   #catchingUp = 0;
 
   constructor(message, { onRetry = null, labelOf = (model) => model } = {}) {
@@ -53,6 +55,7 @@ export class Answer {
     this.#transcript.text = message.content ?? '';
     this.#transcript.reasoning = message.reasoning ?? '';
     for (const tool of message.tools ?? []) this.#transcript.tools.set(tool.call_id, tool);
+    this.#feedback = new Feedback(() => this.id, message.feedback);
     this.#view = new MarkdownView(this.#body);
     this.node = h(
       'article',
@@ -65,6 +68,7 @@ export class Answer {
       this.#waiting,
       this.#ending,
       this.#footer,
+      this.#feedback.form,
     );
     // A long answer is drawn in steps.
     if (this.live || this.text.length < AT_ONCE) this.#draw();
@@ -192,6 +196,7 @@ export class Answer {
     this.#footer.replaceChildren(
       copyButton('Copy answer', () => this.text),
       again ?? '',
+      this.#feedback.node,
       this.#variants.node,
       h('span', {}, words),
       stamp(at),

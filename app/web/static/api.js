@@ -39,6 +39,3 @@ export const edit = (id, body) => send('POST', `/messages/${part(id)}/edit`, { b
 /** A conversation as a file, `format` md or json. */
 export const exportConversation = (id, format) =>
   send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept: '*/*', take: 'blob', limit: LONG_LIMIT });
-/** Make a conversation from an exported one, parsed. Returns the new conversation. */
-export const importConversation = (body) =>
-  send('POST', '/conversations/import', { body, take: 'json', limit: LONG_LIMIT });

@@ -301,6 +301,11 @@ export class Chat {
 
   // --- details -------------------------------------------------------------------------------------------------
 
+  /** The id of the last message that is shown, which names the branch; null without one. */
+  get lastShown() {
+    return this.#entries.list.at(-1)?.id ?? null;
+  }
+
   /** The name of the conversation, as it is shown. */
   get title() {
     return this.#head.title;

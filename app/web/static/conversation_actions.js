@@ -1,14 +1,16 @@
-/** Actions on a whole conversation: pin, rename, tags, archive, save, delete; and the import of others. */
+/** Actions on a whole conversation: pin, rename, tags, share, archive, save, delete; and the import of others. */
 
 import * as api from './api.js';
 import { announce } from './dom.js';
+import { importDialog } from './import_dialog.js';
 import './list_signs.js';
 import { confirmDialog, promptDialog } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import * as session from './session.js';
+import { shareDialog } from './share_dialog.js';
 import { tagsDialog } from './tags_dialog.js';
 import { toast } from './toast.js';
-import { importFile, save } from './transfer.js';
+import { save } from './transfer.js';
 
 export class ConversationActions {
   #app;
@@ -26,6 +28,7 @@ export class ConversationActions {
       entry(pinned ? 'Unpin' : 'Pin to the top', 'pin', 'pin'),
       entry('Rename', 'pencil', 'rename'),
       entry('Tags', 'tag', 'tags'),
+      entry('Share', 'share', 'share'),
       entry(archived ? 'Restore' : 'Archive', 'archive', 'archive'),
     ];
     return [
@@ -57,6 +60,10 @@ export class ConversationActions {
       if (!chosen) return;
       await this.#change(id, { tags: chosen });
       announce(chosen.length ? `Tags: ${chosen.join(', ')}` : 'No tags');
+    },
+    share: (conversation) => {
+      const { chat } = this.#app;
+      return shareDialog(conversation, chat?.id === conversation.id ? chat.lastShown : null);
     },
     archive: async ({ id, archived }) => {
       await this.#change(id, { archived: !archived });
@@ -101,16 +108,12 @@ export class ConversationActions {
     if (this.#app.chat?.id === id) this.#app.router.go(newPath(), { replace: true });
   }
 
-  /** Import a conversation from a file that the user chooses, and show it. */
+  /** Let the user import conversations from a file. A single one is shown. */
   async import() {
-    try {
-      const conversation = await importFile();
-      if (!conversation) return;
-      this.#app.sidebar.add(conversation);
-      this.#app.router.go(conversationPath(conversation.id, this.#app.models.chosen(conversation.model)));
-      announce('Imported');
-    } catch (problem) {
-      toast(problem.message);
-    }
+    const conversations = await importDialog();
+    if (!conversations.length) return;
+    await this.#app.sidebar.refresh();
+    const [one, another] = conversations;
+    if (one && !another) this.#app.router.go(conversationPath(one.id, this.#app.models.chosen(one.model)));
   }
 }

@@ -1,0 +1,86 @@
+/** The dialog that imports conversations: which files it takes, how far it is, and what came in. */
+
+import { announce, h, icon } from './dom.js';
+import { exportsIn, importAll } from './import_file.js';
+import { frame, show } from './overlay.js';
+
+const WAYS = [
+  ['From here', 'a conversation that was saved as JSON.'],
+  ['From ChatGPT', 'the archive that its data export sends, or the conversations.json in it.'],
+  ['From LibreChat', 'a conversation that was exported as JSON.'],
+];
+
+/** Show the dialog. Resolves to the conversations that came in. */
+export async function importDialog() {
+  const body = h('div', {});
+  const dialog = frame('Import conversations', ways(), body);
+  const close = h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Close');
+  dialog.firstChild.append(h('div', { class: 'choices' }, close));
+  let came = [];
+  const take = async (file) => {
+    if (!file) return;
+    const bar = h('progress', { max: '1', 'aria-label': 'Progress of the import' });
+    body.replaceChildren(h('div', { class: 'progress', role: 'status' }, `Importing ${file.name}`, bar));
+    try {
+      const whole = await importAll(await exportsIn(file), (part) => (bar.value = part));
+      came = [...came, ...whole.conversations];
+      body.replaceChildren(summary(whole));
+      announce(`${conversations(whole.conversations.length)} came in`);
+      if (came.length === 1 && whole.skipped.length === 0) dialog.close('');
+      else close.focus();
+    } catch (problem) {
+      body.replaceChildren(h('p', { class: 'problem', role: 'alert' }, problem.message), dropZone(take));
+    }
+  };
+  body.append(dropZone(take));
+  const done = show(dialog);
+  body.querySelector('button').focus();
+  await done;
+  return came;
+}
+
+const ways = () =>
+  h(
+    'ul',
+    { class: 'facts' },
+    WAYS.map(([from, what]) => h('li', {}, h('strong', {}, from), `: ${what}`)),
+  );
+
+function dropZone(take) {
+  const input = h('input', { type: 'file', accept: '.json,.zip,application/json,application/zip', hidden: true });
+  input.addEventListener('change', () => take(input.files[0]));
+  const choose = h('button', { type: 'button', class: 'primary', onclick: () => input.click() }, 'Choose a file');
+  const zone = h('div', { class: 'drop' }, icon('upload'), choose, h('small', {}, 'or drop it here'), input);
+  const over = (on) => (event) => {
+    event.preventDefault();
+    zone.classList.toggle('over', on);
+  };
+  zone.addEventListener('dragover', over(true));
+  zone.addEventListener('dragleave', over(false));
+  zone.addEventListener('drop', (event) => {
+    over(false)(event);
+    take(event.dataTransfer.files[0]);
+  });
+  return zone;
+}
+
+function summary({ conversations: came, messages, skipped }) {
+  const count = messages ? ` with ${messages.toLocaleString()} messages` : '';
+  const left = skipped.map(({ title, reason }) =>
+    h('li', {}, h('strong', {}, title || 'Without a title'), `: ${reason}`),
+  );
+  return h(
+    'div',
+    { class: 'came-in' },
+    h('p', {}, h('strong', {}, conversations(came.length)), `${count} came in.`),
+    left.length > 0 &&
+      h(
+        'details',
+        { open: came.length === 0 },
+        h('summary', {}, `${conversations(left.length)} did not`),
+        h('ul', {}, left),
+      ),
+  );
+}
+
+const conversations = (count) => `${count.toLocaleString()} ${count === 1 ? 'conversation' : 'conversations'}`;
