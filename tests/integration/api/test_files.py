@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -213,8 +212,10 @@ def test_a_storage_that_does_not_answer_leaves_no_file(
 
 
 @pytest.fixture
-def sweep(resources: Resources, settings: Settings) -> Iterator[Any]:
-    """A function that makes files older by some seconds, and sweeps as a worker does."""
+def sweep(resources: Resources, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that makes files older by some seconds, and sweeps as a worker does, to the end."""
+    # On a busy machine one sweep would be over before its work is.
+    monkeypatch.setattr(file_sweep, "FILE_SWEEP_SECONDS", 120.0)
 
     def run(seconds: float = 0) -> None:
         with owner(settings.database_url) as cursor:
