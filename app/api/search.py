@@ -28,7 +28,8 @@ class SearchQuery(Query):
 
     q: Question = Field(
         description='Words that must all be there; "a phrase", this or that, -without. Of the last word the '
-        "beginning will do, in titles and the newest thousand messages",
+        "beginning will do, in titles and the newest thousand messages. Where whole words do not fill a page, parts of "
+        "words with three letters or more are found in the newest thousand messages and titles",
     )
     limit: int = Field(20, ge=1, le=50)
     cursor: Text | None = Field(None, max_length=200, description="next_cursor of the page before")

@@ -17,6 +17,10 @@ WIDE = (
 )
 _RUN = re.compile(f"[{WIDE}]+")
 _ACCENTS = re.compile("[\u0300-\u036f]")
+_WORD = re.compile(r"'(?:[^']|'')*'")
+_LETTER = re.compile(r"[^\W\d_]")
+# Letters of a part of a word that is looked for.
+SHORTEST_PART = 3
 # The blocks of letters with such accents.
 _ACCENTED = re.compile("[\u00c0-\u0fff\u1e00-\u1fff]")
 
@@ -34,6 +38,18 @@ def pairs(run: str) -> list[str]:
 def bare(text: str) -> str:
     """The text with each letter's accent taken off, letter by letter: positions in it are those in ``text``."""
     return text if text.isascii() else _ACCENTED.sub(lambda letter: _bare_letter(letter[0]), text)
+
+
+def parts_of(query: str) -> list[str]:
+    """The words of a query in PostgreSQL's notation that may also be parts of longer words: all have to be there.
+
+    Empty for a query with a phrase, a choice or an exclusion, with a short word, or with a word without a letter.
+    """
+    words = _WORD.findall(query)
+    if " & ".join(words) != query:
+        return []
+    plain = [word[1:-1].replace("''", "'") for word in words]
+    return plain if all(len(word) >= SHORTEST_PART and _LETTER.search(word) for word in plain) else []
 
 
 class Question:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.commands import Search, User
-from app.domain.excerpt import Excerpt, excerpt, words_of
-from app.domain.search_words import Question
+from app.domain.excerpt import Excerpt, Word, excerpt, words_of
+from app.domain.search_words import Question, parts_of
 from app.services.paging import read_cursor, write_cursor
 from app.store import search
 from app.store.database import Database
@@ -44,11 +45,26 @@ class MessageSearch:
             ending = ":*" if not question.ends_wide and _is_unfinished(question.text, query.text) else ""
             wanted = question.in_pairs(query.text)
             hits = search.find(tx, wanted, wanted + ending, command.limit + 1, before) if wanted else []
+            parts = parts_of(wanted)
+            if parts and len(hits) <= command.limit:
+                hits = _merged(hits, search.find_parts(tx, parts, command.limit + 1, before))[: command.limit + 1]
         shown = hits[: command.limit]
         words = words_of(query.positive + ending, question.runs(query.positive))
-        items = [Found(hit, excerpt(hit.text, words)) for hit in shown]
+        items = [Found(hit, _excerpt(hit.text, words, parts)) for hit in shown]
         last = shown[-1] if len(hits) > len(shown) else None
         return FoundPage(items, write_cursor(last.at, last.message_id or last.conversation_id) if last else None)
+
+
+def _merged(hits: list[Hit], others: list[Hit]) -> list[Hit]:
+    """All hits, each once, newest first."""
+    found = {(hit.conversation_id, hit.message_id): hit for hit in (*others, *hits)}
+    return sorted(found.values(), key=lambda hit: (hit.at, hit.message_id or hit.conversation_id), reverse=True)
+
+
+def _excerpt(text: str, words: Sequence[Word], parts: Sequence[str]) -> Excerpt:
+    """The part of a text that shows why it was found: by whole words, or else by parts of them."""
+    shown = excerpt(text, words)
+    return shown if shown.highlights or not parts else excerpt(text, [Word(part, inside=True) for part in parts])
 
 
 def _is_unfinished(question: str, query: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +11,10 @@ from app.store.database import Tx, fetch, fetch_one, mine
 
 # Only this many characters of a text are searched; migration 0005 has the same number.
 SEARCHED_CHARS = 100_000
+# Signs with a meaning in LIKE.
+_UNLIKELY = re.compile(r"[\\%_]")
+# Messages and titles, the newest ones, that are searched for parts of words: no index has them.
+PARTS_SEARCHED = 1000
 _NEWEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
@@ -68,3 +74,47 @@ def find(tx: Tx, query: str, begun: str, limit: int, before: tuple[datetime, str
         chars=SEARCHED_CHARS,
     )
     return [Hit(**row._mapping) for row in rows]
+
+
+def find_parts(tx: Tx, parts: Sequence[str], limit: int, before: tuple[datetime, str] | None) -> list[Hit]:
+    """Up to ``limit`` hits whose words have all of ``parts`` in them, newest first, older than ``before`` (at, id).
+
+    The stored words are read as text: they are in small letters and without accents, as ``parts`` are. The user's id is
+    a stored word, too. Only the newest PARTS_SEARCHED messages and titles are searched.
+    """
+    at, item_id = before or _NEWEST
+    rows = fetch(
+        tx,
+        f"""WITH newest AS MATERIALIZED (
+                SELECT m.conversation_id, m.id, m.created_at AS at, m.user_id, m.search FROM messages m
+                WHERE {mine("m.user_id")} AND (m.created_at, m.id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+                ORDER BY m.created_at DESC, m.id DESC LIMIT :most
+            ), titles AS MATERIALIZED (
+                SELECT c.id, c.last_message_at AS at, c.user_id, c.search FROM conversations c
+                WHERE {mine("c.user_id")} AND c.listed AND c.title IS NOT NULL
+                    AND (c.last_message_at, c.id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
+                ORDER BY c.last_message_at DESC, c.id DESC LIMIT :most
+            ), found AS (
+                SELECT conversation_id, id AS message_id, id AS item_id, at FROM newest
+                WHERE replace(CAST(search AS text), CAST(user_id AS text), '') LIKE ALL (CAST(:patterns AS text[]))
+                UNION ALL
+                SELECT id, NULL, id, at FROM titles
+                WHERE replace(CAST(search AS text), CAST(user_id AS text), '') LIKE ALL (CAST(:patterns AS text[]))
+                ORDER BY at DESC, item_id DESC LIMIT :limit
+            )
+            SELECT f.conversation_id, f.message_id, m.role, c.title, f.at,
+                CASE WHEN f.message_id IS NULL THEN c.title ELSE left(m.content, :chars) END AS text
+            FROM found f JOIN conversations c ON c.id = f.conversation_id LEFT JOIN messages m ON m.id = f.message_id
+            WHERE {mine("c.user_id")} ORDER BY f.at DESC, f.item_id DESC""",
+        at=at,
+        id=item_id,
+        most=PARTS_SEARCHED,
+        patterns=[f"%{_UNLIKELY.sub(_escaped, part)}%" for part in parts],
+        limit=limit,
+        chars=SEARCHED_CHARS,
+    )
+    return [Hit(**row._mapping) for row in rows]
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return "\\" + sign[0]

@@ -90,6 +90,29 @@ def test_what_an_answer_in_the_making_says_is_not_found_before_its_end(alice: Pe
     assert len(search(alice, "unfinished")) == 1
 
 
+def test_parts_of_words_are_found_and_marked(alice: Person, bob: Person):
+    for text in ("Das Krankenhaus am Hafen", "A 50%_off lighthouse", "Überhäuser", "plain"):
+        alice.start(text)
+    bob.start("Krankenhaus")
+    titled = alice.start("nothing here")["conversation"]["id"]
+    alice.patch(f"/api/v1/conversations/{titled}", json={"title": "Gasthausbau"})
+
+    def found(q: str) -> list[str]:
+        items = alice.get("/api/v1/search", query_string={"q": q}).json["items"]
+        return sorted(item["snippet"] for item in items)
+
+    assert found("haus") == ["Das Krankenhaus am Hafen", "Gasthausbau", "Überhäuser"]
+    assert found("HAUSER") == found("häuser") == ["Überhäuser"]
+    assert found("kenhau afe") == ["Das Krankenhaus am Hafen"]
+    assert found("ghthou") == ["A 50%_off lighthouse"]
+    # No wildcard, no part of the user's id, no phrase, nothing short.
+    user = alice.get("/api/v1/me").json["id"]
+    for q in ("k%haus", "k_ank", "\\", "au", '"das kenhau"', "kenhau -plain", user[24:], user[:8]):
+        assert found(q) == [], q
+    [hit] = alice.get("/api/v1/search?q=kenhau").json["items"]
+    assert [hit["snippet"][a:b] for a, b in hit["highlights"]] == ["kenhau"]
+
+
 def test_nobody_finds_what_others_said(alice: Person, bob: Person, resources: Resources):
     ask(alice, resources, "a secret password", "kept secret")
     mine = alice.get("/api/v1/me").json["id"]
