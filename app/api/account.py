@@ -38,6 +38,9 @@ def limits_of_users(settings: Settings) -> dict[str, str | int]:
         "reads": settings.ratelimit_reads,
         "streams": settings.max_streams_per_user,
         "message_chars": settings.max_message_chars,
+        "attachments": settings.max_attachments,
+        "file_bytes": settings.max_file_bytes,
+        "prompt_file_bytes": settings.max_prompt_file_bytes,
     }
 
 

@@ -30,7 +30,7 @@ POLICY = "; ".join(
         "style-src 'self'",
         "font-src 'self'",
         "connect-src 'self'",
-        "img-src 'self' data:",
+        "img-src 'self' data: blob:",
         "manifest-src 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -87,6 +87,9 @@ FORMULAS = "drawn" if "packages/katex/katex.min.js" in ASSETS else "written"
 _IMPORT = re.compile(r"^(?:import|export) (?:[^;']*? from )?'([^']+)';", re.MULTILINE)
 
 
+_LATER = re.compile(r"await import\('([^']+)'\)")
+
+
 def _modules(name: str) -> list[str]:
     """The module ``name`` and all modules that it imports, directly or not, in the order of their names."""
     found: set[str] = set()
@@ -100,10 +103,18 @@ def _modules(name: str) -> list[str]:
     return sorted(found)
 
 
+def _later(names: list[str]) -> set[str]:
+    """The modules that these modules load when they need them, and those that these import."""
+    named = {path for name in names for path in _LATER.findall(ASSETS[name].body.decode())}
+    return {module for path in named for module in _modules(posixpath.normpath(path))} - set(names)
+
+
 # The module that each page begins with.
 MAIN = {"chat": "main.js", "ops": "ops/main.js", "shared": "shared.js"}
 # The browser requests the modules of a page at once, and not one after the other.
 MODULES = {name: _modules(main) for name, main in MAIN.items()}
+# Dialogs of the chat page are loaded when somebody opens them.
+LATER = _later(MODULES["chat"])
 # One hash for all files, in the path. Relative imports stay inside the path, so a page never mixes two versions.
 VERSION = hashlib.sha256("".join(asset.etag for asset in ASSETS.values()).encode()).hexdigest()[:12]
 

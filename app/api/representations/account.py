@@ -24,6 +24,9 @@ class AccountLimits(BaseModel):
     reads: str
     streams: int
     message_chars: int
+    attachments: int = Field(description="Files of one message")
+    file_bytes: int = Field(description="Bytes of one file")
+    prompt_file_bytes: int = Field(description="Bytes of the images and PDFs of one message together")
 
 
 class CurrentSignIn(BaseModel):

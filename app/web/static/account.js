@@ -1,11 +1,9 @@
 /** The button with the user's name, and its menu: theme, archive, usage, import, account, sign out. */
 
-import { accountDialog } from './account_dialog.js';
 import { h, icon } from './dom.js';
 import { openMenu, shortcutsDialog } from './overlay.js';
 import { leave } from './leaving.js';
 import { themeChoices } from './theme_choice.js';
-import { usageDialog } from './usage.js';
 
 const OPERATORS = ['operator', 'support', 'admin'];
 
@@ -44,9 +42,9 @@ export class Account {
       this.#handlers.tabNames(),
       null,
       { label: 'Archived conversations', icon: 'archive', action: () => this.#handlers.onArchived() },
-      { label: 'Usage', icon: 'chart', action: () => usageDialog(this.#handlers.models()) },
+      { label: 'Usage', icon: 'chart', action: () => this.#showUsage() },
       { label: 'Import conversations', icon: 'upload', action: () => this.#handlers.onImport() },
-      { label: 'Account', icon: 'key', action: () => this.#account && accountDialog(this.#account) },
+      { label: 'Account', icon: 'key', action: () => this.#showAccount() },
       { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
       ...this.#operatorsPage(),
       null,
@@ -59,5 +57,16 @@ export class Account {
     const mayLook = OPERATORS.includes(this.#account?.role);
     if (!mayLook || document.querySelector('meta[name="operators-page"]')?.content !== 'open') return [];
     return [{ label: 'Operators’ page', icon: 'pulse', action: () => location.assign('/ops') }];
+  }
+
+  // Dialogs that few open are loaded when they are opened.
+  async #showUsage() {
+    const { usageDialog } = await import('./usage.js');
+    await usageDialog(this.#handlers.models());
+  }
+
+  async #showAccount() {
+    const { accountDialog } = await import('./account_dialog.js');
+    if (this.#account) await accountDialog(this.#account);
   }
 }

@@ -4,6 +4,7 @@ import { copyButton, h, icon, iconButton } from './dom.js';
 import { Feedback } from './feedback.js';
 import { FrameBudget } from './frame_budget.js';
 import { MarkdownView } from './markdown.js';
+import { messageFiles } from './message_files.js';
 import { stamp, Variants } from './message_parts.js';
 import { Reasoning } from './reasoning.js';
 import { Transcript } from './stream.js';
@@ -33,6 +34,7 @@ export class Answer {
   #reasoning = new Reasoning();
   #tools = new ToolList();
   #body = h('div', { class: 'body', dir: 'auto' });
+  #files = h('div', {});
   #waiting = h('div', { class: 'waiting', hidden: true }, icon('flow'), h('span', {}));
   #ending = h('div', { class: 'ending', hidden: true });
   #footer = h('footer', {});
@@ -65,11 +67,13 @@ export class Answer {
       this.#reasoning.node,
       this.#tools.node,
       this.#body,
+      this.#files,
       this.#waiting,
       this.#ending,
       this.#footer,
       this.#feedback.form,
     );
+    this.showFiles(message.attachments);
     // A long answer is drawn in steps.
     if (this.live || this.text.length < AT_ONCE) this.#draw();
     else this.#budget.request();
@@ -91,6 +95,11 @@ export class Answer {
 
   showVariants(place, onTurn) {
     this.#variants.show(place, onTurn);
+  }
+
+  /** Show the pictures and files of the answer. */
+  showFiles(attachments) {
+    this.#files.replaceChildren(messageFiles(attachments) ?? '');
   }
 
   /** Show an error that was fetched after the message. */

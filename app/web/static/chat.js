@@ -6,12 +6,13 @@ import { Composer } from './composer.js';
 import { ConnectionChip } from './connection.js';
 import { announce, h } from './dom.js';
 import { Entries } from './entries.js';
+import { dropZone } from './file_sources.js';
 import { markWords } from './found_words.js';
 import { Following } from './following.js';
 import { Answer } from './answer.js';
 import { Question } from './question.js';
 import { modelPicker } from './models.js';
-import { nameOf } from './names.js';
+import { askedIn, nameOf } from './names.js';
 import { Presence } from './presence.js';
 import { conversationPath, newPath } from './router.js';
 import { Sending } from './sending.js';
@@ -26,6 +27,7 @@ const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error
 export class Chat {
   #app; // router, sidebar, models, actions
   #model;
+  #lastModel = null; // of the conversation, whose address need not name it
   #id = null;
   #temporary;
   #left = new AbortController();
@@ -58,10 +60,12 @@ export class Chat {
     this.#temporary = Boolean(place.temporary && this.#id === null);
     this.#composer = new Composer({
       place: this.#draftPlace(),
-      onSend: (text) => this.#sending.send(text),
+      onSend: (text, files) => this.#sending.send(text, files),
       onStop: () => this.stop(),
       onEditLast: () => this.editLast(),
       limit: app.limits.message_chars,
+      limits: () => app.limits,
+      accepts: () => this.#accepts,
       extra: this.#id ? null : this.#modelPicker(),
     });
     const [entries, following, composer] = [this.#entries, this.#following, this.#composer];
@@ -81,6 +85,8 @@ export class Chat {
       this.#thread.node,
       h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
     );
+    const [onFiles, onProblem] = [(files) => this.#composer.attach(files), (why) => this.#composer.complain(why)];
+    dropZone(this.node, { onFiles, onProblem, signal: this.#left.signal });
   }
 
   get id() {
@@ -189,9 +195,11 @@ export class Chat {
       api.messages(this.#id, { signal }),
     ]);
     if (signal.aborted) return;
+    this.#lastModel = conversation.model;
+    this.#composer.refresh();
     this.#temporary = Boolean(conversation.temporary);
     this.#hasTitle = this.#temporary || Boolean(conversation.title);
-    const about = { ...conversation, asked: messages.find(({ role }) => role === 'user')?.content };
+    const about = { ...conversation, asked: askedIn(messages.find(({ role }) => role === 'user')) };
     this.rename(nameOf(about));
     this.#app.sidebar.touch(this.#id, about);
     this.#entries.merge(messages);
@@ -205,7 +213,8 @@ export class Chat {
   }
 
   #question(message) {
-    return new Question(message, { onEdit: (question, text) => this.#sending.edit(question, text) });
+    const box = { limits: () => this.#app.limits, accepts: () => this.#accepts };
+    return new Question(message, { box, onEdit: (...changed) => this.#sending.edit(...changed) });
   }
 
   #answer(message) {
@@ -224,8 +233,9 @@ export class Chat {
   // --- called by Sending -----------------------------------------------------------------------------------------
 
   /** Show a message and its answer before the server has accepted them. Returns both entries. */
-  append(body) {
-    const question = this.#question({ content: body.message, client_msg_id: body.client_msg_id });
+  append(body, files) {
+    const { message: content, client_msg_id } = body;
+    const question = this.#question({ content, client_msg_id, attachments: files });
     return [this.#entries.append(question), this.#entries.append(this.#answer({ status: 'queued' }))];
   }
 
@@ -315,13 +325,23 @@ export class Chat {
     return { id: this.#id, title: this.title, temporary: this.#temporary };
   }
 
+  // What the model of the next message takes.
+  get #accepts() {
+    return this.#app.models.accepts(this.#model ?? this.#lastModel);
+  }
+
   #draftPlace() {
-    return this.#id ?? (this.#model ? `new:${this.#model}` : 'new');
+    return draftPlace(this.#id, this.#model);
   }
 
   #modelPicker() {
-    const pick = ({ isDefault, name }) =>
-      this.#app.router.go(newPath(isDefault ? null : name, { temporary: this.#temporary }), { replace: true });
+    const pick = ({ isDefault, name }) => {
+      const model = isDefault ? null : name;
+      this.#composer.move(draftPlace(null, model));
+      this.#app.router.go(newPath(model, { temporary: this.#temporary }), { replace: true });
+    };
     return modelPicker(this.#app.models, this.#model, pick);
   }
 }
+
+const draftPlace = (id, model) => id ?? (model ? `new:${model}` : 'new');

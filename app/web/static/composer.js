@@ -1,6 +1,7 @@
 /** The box for a message. Enter sends, Shift+Enter is a new line, Escape stops; the text survives a refresh. */
 
 import { busyPolicyPicker, chosen } from './busy_policy.js';
+import { ComposerFiles } from './composer_files.js';
 import * as drafts from './drafts.js';
 import { h, icon } from './dom.js';
 
@@ -17,9 +18,14 @@ export class Composer {
   #onEditLast;
   #extra;
   #limit;
+  #files;
   #count = h('p', { class: 'count', role: 'status', hidden: true });
   #busy = false;
-  #policy = h('div', { class: 'busy-policy', hidden: true }, busyPolicyPicker(() => this.#changed({ keep: false })));
+  #policy = h(
+    'div',
+    { class: 'busy-policy', hidden: true },
+    busyPolicyPicker(() => this.#changed({ keep: false })),
+  );
   #hint = h(
     'p',
     { class: 'hint' },
@@ -31,7 +37,11 @@ export class Composer {
     ' is a new line',
   );
 
-  constructor({ place, onSend, onStop, onEditLast, limit = Infinity, extra = null }) {
+  /**
+   * `onSend(text, files)`, `onStop()`, `onEditLast()`: what the user wants. `limit`: characters of a message. `extra`: a
+   * node beside the buttons. `limits` and `accepts`: see ComposerFiles.
+   */
+  constructor({ place, onSend, onStop, onEditLast, limit = Infinity, extra = null, limits, accepts }) {
     this.#place = place;
     this.#onSend = onSend;
     this.#onEditLast = onEditLast;
@@ -49,6 +59,8 @@ export class Composer {
       onkeydown: (event) => this.#key(event),
     });
     this.#text.value = drafts.load(place);
+    const [onChange, onProblem] = [() => this.#send && this.#changed({ keep: false }), (why) => this.complain(why)];
+    this.#files = new ComposerFiles({ place, text: this.#text, limits, accepts, onChange, onProblem });
     this.#send = h(
       'button',
       { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send (Enter)' },
@@ -73,7 +85,9 @@ export class Composer {
       h(
         'div',
         { class: 'box', onclick: (event) => event.target === event.currentTarget && this.focus() },
+        this.#files.node,
         this.#text,
+        this.#files.button,
         extra,
         this.#count,
         h('div', { class: 'buttons' }, this.#stop, this.#send),
@@ -90,6 +104,18 @@ export class Composer {
     this.#text.focus({ preventScroll: true });
   }
 
+  /** Attach files of this browser. */
+  attach(files) {
+    this.#files.add(files);
+    this.focus();
+  }
+
+  /** Another model has been chosen, or the limits are known: look again at what can be sent. */
+  refresh() {
+    this.#files.refresh();
+    this.#changed({ keep: false });
+  }
+
   /** While an answer is written, the button to stop it and the policy are shown. */
   set busy(busy) {
     this.#busy = busy;
@@ -101,15 +127,22 @@ export class Composer {
 
   /** The conversation has its address: the draft moves there, and the model cannot be chosen any more. */
   settle(place) {
-    drafts.save(this.#place, '');
-    this.#place = place;
-    drafts.save(place, this.#text.value);
+    this.move(place);
     this.#extra?.remove();
     this.#grow();
   }
 
+  /** The draft belongs to another place from now on. */
+  move(place) {
+    this.#files.move(place);
+    if (this.#text.value) drafts.save(place, this.#text.value);
+    drafts.save(this.#place, '');
+    this.#place = place;
+  }
+
   /** Put a message that was not sent back into the box, with the reason. */
-  restore(text, why) {
+  restore(text, why, files = []) {
+    this.#files.put(files);
     this.#text.value = [text, this.#text.value].filter(Boolean).join('\n');
     this.complain(why);
     this.#changed();
@@ -124,16 +157,26 @@ export class Composer {
 
   #changed({ keep = true } = {}) {
     if (keep) drafts.save(this.#place, this.#text.value);
-    const empty = this.#text.value.trim() === '';
+    const empty = this.#text.value.trim() === '' && this.#files.count === 0;
     // The server counts code points, not UTF-16 units.
     const length = this.#text.value.length > this.#limit * 0.9 ? [...this.#text.value].length : 0;
     this.#count.hidden = length <= this.#limit * 0.9;
     this.#count.textContent = `${length.toLocaleString()} of ${this.#limit.toLocaleString()} characters`;
     this.#count.classList.toggle('over', length > this.#limit);
-    this.#send.disabled = empty || length > this.#limit;
+    this.#send.disabled = empty || length > this.#limit || this.#files.objection !== null;
     this.#send.hidden = empty && this.#busy;
-    this.#send.title = this.#busy ? chosen().title : 'Send (Enter)';
+    this.#showWait();
     this.#grow();
+  }
+
+  // A message that waits for uploads can still be held back.
+  #showWait() {
+    const { waits } = this.#files;
+    const title = this.#busy ? chosen().title : 'Send (Enter)';
+    this.#send.title = waits ? 'Do not send yet' : title;
+    this.#send.setAttribute('aria-label', waits ? 'Do not send yet' : 'Send');
+    if (this.#send.classList.toggle('waits', waits) !== this.#send.firstChild.matches('.icon-flow'))
+      this.#send.replaceChildren(icon(waits ? 'flow' : 'send'));
   }
 
   #grow() {
@@ -143,6 +186,10 @@ export class Composer {
   }
 
   #key(event) {
+    if (event.key === 'Escape' && this.#files.waits) {
+      event.preventDefault();
+      this.#files.stopWaiting();
+    }
     if (event.key === 'ArrowUp' && this.#text.value === '' && this.#onEditLast()) event.preventDefault();
     // In an input method Enter chooses a word. On a touch screen Enter is the only key for a new line.
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229 || touch.matches) return;
@@ -152,11 +199,18 @@ export class Composer {
 
   #submit(event) {
     event.preventDefault();
-    const text = this.#text.value.trim();
-    if (!text || this.#send.disabled) return;
+    if (this.#send.disabled) return;
     this.complain(null);
+    if (this.#files.waits && event.submitter) this.#files.stopWaiting();
+    else if (!this.#files.wait(() => this.#sendNow())) this.#sendNow();
+  }
+
+  #sendNow() {
+    const text = this.#text.value.trim();
+    const files = this.#files.take();
+    if (!text && !files.length) return;
     this.#text.value = '';
     this.#changed();
-    this.#onSend(text);
+    this.#onSend(text, files);
   }
 }

@@ -22,13 +22,31 @@ export function save(place, text) {
   }
 }
 
+const filesKey = (place) => `${PREFIX}files.${place}`;
+
+/** The uploaded files of an unsent message, described as in messages. */
+export function loadFiles(place) {
+  return userId() ? JSON.parse(localStorage.getItem(filesKey(place)) ?? '[]') : [];
+}
+
+/** Keep which uploaded files belong to an unsent message. Their bytes are on the server. */
+export function saveFiles(place, files) {
+  if (!userId()) return;
+  try {
+    if (files.length) localStorage.setItem(filesKey(place), JSON.stringify(files));
+    else localStorage.removeItem(filesKey(place));
+  } catch {
+    // Storage is full or forbidden. The files are still in the box.
+  }
+}
+
 // A message whose POST is not acknowledged survives a refresh of its tab, with the key under which it is sent once.
 const PENDING = 'unbroken.pending';
 
-/** Keep the body of a POST until the server acknowledges it. */
-export function keepPending(body) {
+/** Keep the body of a POST until the server acknowledges it, with the descriptions of its files. */
+export function keepPending(body, files = []) {
   if (!userId()) return;
-  sessionStorage.setItem(PENDING, JSON.stringify({ user: userId(), body }));
+  sessionStorage.setItem(PENDING, JSON.stringify({ user: userId(), body, files }));
 }
 
 /** Delete the body of a POST that the server has acknowledged or refused. */
@@ -37,7 +55,12 @@ export function dropPending(clientId) {
 }
 
 /** The unacknowledged body of this tab and this user, or null. */
-export function peekPending() {
+export const peekPending = () => pending()?.body ?? null;
+
+/** The descriptions of the files of the unacknowledged body. */
+export const pendingFiles = () => pending()?.files ?? [];
+
+function pending() {
   const kept = JSON.parse(sessionStorage.getItem(PENDING) ?? 'null');
-  return kept && kept.user === userId() ? kept.body : null;
+  return kept && kept.user === userId() ? kept : null;
 }

@@ -1,5 +1,6 @@
 /** The nodes of a text within a block, from the tree of inline.js. */
 
+import { dataPicture } from './data_picture.js';
 import { h } from './dom.js';
 import { noteMark } from './footnotes.js';
 import { formulaNode } from './formula_view.js';
@@ -42,6 +43,10 @@ const INLINE = {
   strong: ({ children }) => h('strong', {}, renderInline(children)),
   del: ({ children }) => h('del', {}, renderInline(children)),
   span: ({ children }) => h('span', {}, renderInline(children)),
+  picture({ href, children }) {
+    const words = h('span', {}, renderInline(children));
+    return dataPicture(href, words.textContent) ?? words;
+  },
   link: ({ href, children, image }) =>
     h(
       'a',

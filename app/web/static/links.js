@@ -18,9 +18,16 @@ const TARGET = new RegExp(
 /** `(destination "title")` behind a bracket at `at`: {href, end}, or null. */
 export function linkTarget(text, at) {
   if (text[at] !== '(') return null;
+  if (text.startsWith('(data:image/', at)) return dataTarget(text, at);
   const match = TARGET.exec(text.slice(at, at + 4096));
   if (!match) return null;
   return { href: (match[1] ?? match[2]).replace(/\\([!-/:-@[-`{-~])/g, '$1'), end: at + match[0].length };
+}
+
+// A picture as data is longer than any link, and base64 has no brackets.
+function dataTarget(text, at) {
+  const end = text.indexOf(')', at);
+  return end < 0 ? null : { href: text.slice(at + 1, end), end: end + 1 };
 }
 
 /** The bare link at the beginning of `text`, without the marks of the sentence around it, or null. */
@@ -29,10 +36,11 @@ export function bareLink(text) {
   return match && trimmed(match[0]);
 }
 
-/** A link around `children`, or only them where the address may not be followed. */
+/** A link around `children`, a picture with its data, or only `children` where the address may not be followed. */
 export function linked(href, children, image = false) {
-  const safe = safeLink(href);
   const label = image && children.length === 0 ? ['image'] : children;
+  if (image && href.startsWith('data:image/')) return { type: 'picture', href, children: label };
+  const safe = safeLink(href);
   return safe ? { type: 'link', href: safe, image, children: label } : { type: 'span', children: label };
 }
 

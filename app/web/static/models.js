@@ -3,13 +3,14 @@
 import { h, icon } from './dom.js';
 import { openMenu } from './overlay.js';
 
-/** A reply of the server as {items: [{name, label, description, price, isDefault}], chosen(name), labelOf(name)}. */
+/** A reply of the server as {items, chosen(name), labelOf(name), accepts(name)}; an item is {name, label, …}. */
 export function modelList(answer) {
-  const items = answer.items.map(({ name, label, description, price, default: isDefault }) => ({
+  const items = answer.items.map(({ name, label, description, price, accepts, default: isDefault }) => ({
     name,
     label: label ?? name,
     description: description ?? '',
     price: priceText(price),
+    accepts,
     isDefault,
   }));
   const byDefault = items.find(({ isDefault }) => isDefault)?.name;
@@ -19,10 +20,14 @@ export function modelList(answer) {
     // The address of a chat with the default model does not name the model.
     chosen: (name) => (name && name !== byDefault && known.has(name) ? name : null),
     labelOf: (name) => known.get(name)?.label ?? name,
+    accepts: (name) => accepted(known.get(name ?? byDefault)),
   };
 }
 
-export const NO_MODELS = { items: [], chosen: () => null, labelOf: (name) => name };
+// The server refuses what a model cannot take. A model that the page does not know is left to the server.
+const accepted = (item) => ({ images: true, ...item?.accepts, label: item?.label ?? 'This model' });
+
+export const NO_MODELS = { items: [], chosen: () => null, labelOf: (name) => name, accepts: () => accepted() };
 
 /** A button that shows the chosen model and opens the list; null when there are fewer than two models. */
 export function modelPicker({ items }, name, onPick) {

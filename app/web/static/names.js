@@ -17,3 +17,6 @@ export const plain = (text) =>
     .replace(/[#*`>_~|]+/g, '')
     .replace(/\s+/g, ' ')
     .trim();
+
+/** The words of a message for a name; a message without words has the name of its first file. */
+export const askedIn = (message) => message?.content || message?.attachments?.[0]?.filename;

@@ -1,32 +1,45 @@
-/** A message of the user in the thread, and the form that edits it. */
+/** A message of the user in the thread. */
 
 import { copyButton, h, iconButton } from './dom.js';
+import { messageFiles } from './message_files.js';
 import { stamp, Variants } from './message_parts.js';
+import { questionForm } from './question_form.js';
 
-const MOST_ROWS = 12; // of the form
-
-/** A message of the user: plain text, as typed. `id` is null until the server has accepted it. */
+/** A message of the user: its files, and plain text, as typed. `id` is null until the server has accepted it. */
 export class Question {
   id = null;
 
-  #bubble;
+  #files;
+  #shown; // the files and the bubble
   #footer;
   #variants = new Variants();
   #onEdit;
+  #box;
 
+  /**
+   * `onEdit(question, text, files)` sends a new version, with the files of the old one for null; it resolves to whether the server has accepted it. `box`: the
+   * limits and the model of new files, see Attachments.
+   */
   constructor(
-    { message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null },
-    { onEdit = null } = {},
+    { message_id: id = null, client_msg_id: clientId = null, content, created_at: at = null, attachments = [] },
+    { onEdit = null, box = null } = {},
   ) {
     this.id = id;
     this.clientId = clientId;
     this.text = content;
+    this.#files = attachments;
     this.#onEdit = onEdit;
-    this.#bubble = h('div', { class: 'bubble', dir: 'auto' }, content);
+    this.#box = box;
+    this.#shown = h(
+      'div',
+      { class: 'said' },
+      messageFiles(attachments),
+      content !== '' && h('div', { class: 'bubble', dir: 'auto' }, content),
+    );
     this.#footer = h(
       'footer',
       {},
-      copyButton('Copy message', () => this.text),
+      content !== '' && copyButton('Copy message', () => this.text),
       onEdit && iconButton('pencil', 'Edit message', () => this.edit()),
       this.#variants.node,
       stamp(at),
@@ -35,10 +48,15 @@ export class Question {
       'article',
       { class: 'question', 'aria-label': 'You wrote' },
       h('h2', { class: 'sr-only' }, 'You wrote'),
-      this.#bubble,
+      this.#shown,
       this.#footer,
     );
     this.node.classList.toggle('unsent', id === null);
+  }
+
+  /** The beginning of a name for the conversation: the text, or the name of a file. */
+  get asked() {
+    return this.text || (this.#files[0]?.filename ?? '');
   }
 
   /** The server has accepted the message. */
@@ -54,42 +72,18 @@ export class Question {
   /** Show the form. Another wording begins a new branch, and the old one stays. */
   edit() {
     if (!this.id || !this.#onEdit || this.node.querySelector('form')) return;
-    const text = h('textarea', {
-      'aria-label': 'Edit message',
-      rows: String(Math.min(MOST_ROWS, this.text.split('\n').length + 1)),
-      dir: 'auto',
-      value: this.text,
-    });
-    const close = () => {
-      form.replaceWith(this.#bubble);
-      this.#footer.hidden = false;
-    };
-    const submit = async (event) => {
-      event.preventDefault();
-      const changed = text.value.trim();
-      if (!changed || changed === this.text || (await this.#onEdit(this, changed))) close();
-    };
-    const form = h(
-      'form',
-      { class: 'edit', onsubmit: submit },
-      text,
-      h(
-        'div',
-        { class: 'choices' },
-        h('button', { type: 'button', class: 'quiet', onclick: close }, 'Cancel'),
-        h('button', { type: 'submit', class: 'primary' }, 'Send new version'),
-      ),
-    );
-    form.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') close();
-      else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) submit(event);
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
+    const form = questionForm({
+      text: this.text,
+      files: this.#files,
+      box: this.#box,
+      onSend: (text, files) => this.#onEdit(this, text, files),
+      onClose: () => {
+        form.node.replaceWith(this.#shown);
+        this.#footer.hidden = false;
+      },
     });
     this.#footer.hidden = true;
-    this.#bubble.replaceWith(form);
-    text.focus();
-    text.setSelectionRange(text.value.length, text.value.length);
+    this.#shown.replaceWith(form.node);
+    form.focus();
   }
 }

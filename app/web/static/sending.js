@@ -23,9 +23,11 @@ export class Sending {
     this.#composer = composer;
   }
 
-  send(text) {
+  /** Send a message with files that the server has, described as in messages. */
+  send(text, files) {
     const { id, model } = this.#chat;
     const body = { client_msg_id: randomId(), message: text };
+    if (files.length) body.attachments = files.map(({ file_id: file }) => file);
     if (id) body.conversation_id = id;
     else if (model) body.model = model;
     if (!id && this.#chat.temporary) body.temporary = true;
@@ -34,8 +36,8 @@ export class Sending {
     // A message that replaces another one has the parent of that one.
     if (parent && body.on_busy !== 'replace') body.parent_id = parent;
     this.#entries.showNewest();
-    drafts.keepPending(body);
-    this.#begin(body);
+    drafts.keepPending(body, files);
+    this.#begin(body, files);
   }
 
   /** Repeat a POST that a refresh of the page interrupted: its key leads to the generation it has made, if any. */
@@ -44,7 +46,7 @@ export class Sending {
     const body = drafts.peekPending();
     if (!body || (body.conversation_id ?? null) !== id || (!id && (body.model ?? null) !== model)) return;
     if (this.#entries.question(body.client_msg_id)) drafts.dropPending(body.client_msg_id);
-    else this.#begin(body);
+    else this.#begin(body, drafts.pendingFiles());
   }
 
   /** Generate an answer again. Returns whether the server has accepted it. */
@@ -52,9 +54,11 @@ export class Sending {
     return this.#branch(() => api.regenerate(answer.id, { client_msg_id: randomId() }));
   }
 
-  /** Send a question in other words. Returns whether the server has accepted it. */
-  edit(question, text) {
-    return this.#branch(() => api.edit(question.id, { message: text, client_msg_id: randomId() }));
+  /** Send a question in other words, or with other files; null keeps them. Returns whether the server has accepted it. */
+  edit(question, text, files) {
+    const body = { message: text, client_msg_id: randomId() };
+    if (files) body.attachments = files.map(({ file_id: file }) => file);
+    return this.#branch(() => api.edit(question.id, body));
   }
 
   async #branch(request) {
@@ -72,8 +76,8 @@ export class Sending {
     return true;
   }
 
-  #begin(body) {
-    const [question, answer] = this.#chat.append(body);
+  #begin(body, files) {
+    const [question, answer] = this.#chat.append(body, files);
     announce('Message sent');
     this.#chat.scrollToEnd();
     const reader = startAnswer(this.#chat.connection, {
@@ -88,26 +92,35 @@ export class Sending {
       if (answer.generationId) return;
       drafts.dropPending(body.client_msg_id);
       this.#chat.drop(question, answer);
-      this.#refused(body.message, end);
+      this.#refused(body.message, end, files);
     });
   }
 
-  #acknowledged({ client_msg_id: clientId, message }, question, answer, event) {
+  #acknowledged({ client_msg_id: clientId }, question, answer, event) {
     if (question.id) return;
     drafts.dropPending(clientId);
     question.acknowledge(event.user_message_id);
     answer.generationId = event.generation_id;
     answer.id = event.message_id;
     this.#following.acknowledged(answer);
-    this.#chat.acknowledged(event.conversation_id, message);
+    this.#chat.acknowledged(event.conversation_id, question.asked);
     notifyTabs({ type: 'changed', conversation: event.conversation_id });
     if (this.#chat.left) this.#following.stop(answer);
   }
 
-  #refused(message, { reason, status, problem }) {
+  #refused(message, { reason, status, problem }, files) {
     if (this.#chat.left) return;
     const stopped = 'The server has not confirmed this message. It may not have been sent.';
     const why = { 'signed-out': null, stopped };
-    this.#composer.restore(message, reason in why ? why[reason] : explain(status, problem));
+    this.#composer.restore(message, reason in why ? why[reason] : wordsFor(status, problem, files), files);
   }
+}
+
+// A refused file is named as a field of the request; the user knows it by its name.
+function wordsFor(status, problem, files) {
+  for (const { field, detail } of problem?.errors ?? []) {
+    const file = files[/^attachments\[(\d+)\]$/.exec(field)?.[1]];
+    if (file) return `${file.filename}: ${detail}`;
+  }
+  return explain(status, problem);
 }

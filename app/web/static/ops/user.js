@@ -185,6 +185,9 @@ const LIMIT_NAMES = {
   reads: 'Reads',
   streams: 'Streams at once',
   message_chars: 'Characters of a message',
+  attachments: 'Files of a message',
+  file_bytes: 'Bytes of a file',
+  prompt_file_bytes: 'Bytes of the images and PDFs of a message',
 };
 
 function limitList({ limits }) {
