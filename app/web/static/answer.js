@@ -1,26 +1,26 @@
 /** An answer in the thread, as it grows. */
 
-import { copyButton, h, icon, iconButton } from './dom.js';
+import { announce, copyButton, h, iconButton } from './dom.js';
+import { Ending } from './ending.js';
+import { endingOf } from './endings.js';
 import { Feedback } from './feedback.js';
 import { FrameBudget } from './frame_budget.js';
 import { MarkdownView } from './markdown.js';
 import { messageFiles } from './message_files.js';
 import { stamp, Variants } from './message_parts.js';
+import { Notice } from './notice.js';
 import { Reasoning } from './reasoning.js';
+import { NOTICES } from './sentences.js';
+import { SilenceWatch } from './silence_watch.js';
 import { Transcript } from './stream.js';
 import { ToolList } from './tools.js';
+import { WaitingLine } from './waiting_line.js';
 
 const CATCHING_UP = 1500; // milliseconds
 const AT_ONCE = 500; // characters of a finished answer that are drawn without a wait
 const STEP = 6_000; // characters that are drawn in one step: more would hold up the page
 const LIVE = new Set(['queued', 'running']);
-
-const NOTICES = {
-  takeover: 'The server process that wrote this answer stopped. Another process has continued it. No text is lost.',
-  continue: 'This answer was interrupted. It continues from the same place.',
-  restart: 'This answer was interrupted and had to start again from the beginning.',
-  failover: 'The provider of this answer failed. Another provider goes on with the answer.',
-};
+const SAYING = new Set(['token', 'reasoning', 'tool']);
 
 /** An answer. `receive` takes the events of stream.js; long text is drawn in steps that do not hold up the page. */
 export class Answer {
@@ -30,46 +30,56 @@ export class Answer {
 
   #transcript = new Transcript();
   #status;
-  #notice = h('div', { class: 'notice', role: 'note', hidden: true });
+  #end; // {finishReason, error}
+  #notice = new Notice();
   #reasoning = new Reasoning();
   #tools = new ToolList();
   #body = h('div', { class: 'body', dir: 'auto' });
   #files = h('div', {});
-  #waiting = h('div', { class: 'waiting', hidden: true }, icon('flow'), h('span', {}));
-  #ending = h('div', { class: 'ending', hidden: true });
+  #waiting = new WaitingLine();
+  #ending = new Ending();
   #footer = h('footer', {});
   #view;
   #drawn = { text: '', busy: null };
   #budget = new FrameBudget(() => this.#draw());
-  #onRetry;
+  #actions;
+  #labelOf;
   #meta;
   #variants = new Variants();
   #feedback;
+  #watch;
+  #made = performance.now();
   #catchingUp = 0;
 
-  constructor(message, { onRetry = null, labelOf = (model) => model } = {}) {
+  /**
+   * `actions`: functions of the pressed button, `again`, `model`, `continue` and `new`; those that are missing are not
+   * offered. `labelOf(model)`: its name for readers. `ask(id)`: a promise of a generation of the server.
+   */
+  constructor(message, { actions = {}, labelOf = (model) => model, ask = null } = {}) {
     this.id = message.message_id ?? null;
     this.generationId = message.generation_id ?? null;
     this.#status = message.status ?? 'completed';
-    const at = message.last_updated ?? message.created_at;
-    this.#meta = { model: message.model && labelOf(message.model), usage: message.usage, at };
-    this.#onRetry = onRetry;
+    this.#end = { finishReason: message.finish_reason, error: message.error };
+    this.#labelOf = labelOf;
+    this.#meta = { model: message.model, usage: message.usage, at: message.last_updated ?? message.created_at };
+    this.#actions = actions;
     this.#transcript.text = message.content ?? '';
     this.#transcript.reasoning = message.reasoning ?? '';
     for (const tool of message.tools ?? []) this.#transcript.tools.set(tool.call_id, tool);
     this.#feedback = new Feedback(() => this.id, message.feedback);
+    this.#watch = ask && this.#newWatch(ask);
     this.#view = new MarkdownView(this.#body);
     this.node = h(
       'article',
       { class: 'answer', 'aria-label': 'Answer' },
       h('h2', { class: 'sr-only' }, 'Answer'),
-      this.#notice,
+      this.#notice.node,
       this.#reasoning.node,
       this.#tools.node,
       this.#body,
       this.#files,
-      this.#waiting,
-      this.#ending,
+      this.#waiting.node,
+      this.#ending.node,
       this.#footer,
       this.#feedback.form,
     );
@@ -77,8 +87,8 @@ export class Answer {
     // A long answer is drawn in steps.
     if (this.live || this.text.length < AT_ONCE) this.#draw();
     else this.#budget.request();
-    if (this.#status === 'error') this.#showEnding(message.error);
-    else if (this.#status === 'cancelled') this.#showEnding(null);
+    if (this.live) this.#watch?.heard();
+    else this.#showEnding();
   }
 
   get live() {
@@ -93,8 +103,26 @@ export class Answer {
     return this.#transcript.text;
   }
 
+  /** Milliseconds since this page has begun to show the answer. */
+  get age() {
+    return performance.now() - this.#made;
+  }
+
+  /** What became of the answer (endings.js); null while it is written, and for a whole one. */
+  get ending() {
+    const { text, tools } = this.#transcript;
+    return endingOf({ status: this.#status, ...this.#end, text, tools: tools.size > 0 });
+  }
+
   showVariants(place, onTurn) {
     this.#variants.show(place, onTurn);
+  }
+
+  /** Add what only the server's form of the message has. */
+  learn({ model }) {
+    if (!model || model === this.#meta.model) return;
+    this.#meta.model = model;
+    if (this.#drawn.busy === false) this.#drawFooter(false);
   }
 
   /** Show the pictures and files of the answer. */
@@ -102,14 +130,11 @@ export class Answer {
     this.#files.replaceChildren(messageFiles(attachments) ?? '');
   }
 
-  /** Show an error that was fetched after the message. */
-  explain(error) {
-    this.#showEnding(error);
-  }
-
   /** Apply an event of the stream. */
   receive(event) {
     this.#transcript.add(event);
+    if (event.type !== 'queued') this.#watch?.heard();
+    if (SAYING.has(event.type)) this.#waiting.clear();
     const handler = this.#events[event.type];
     handler?.(event);
     if (event.type === 'done' || event.type === 'final') this.#budget.drawNow();
@@ -118,7 +143,7 @@ export class Answer {
 
   /** Show these words while the answer has no text yet. */
   wait(words = '') {
-    this.#waiting.lastChild.textContent = words;
+    this.#waiting.say(words);
   }
 
   #events = {
@@ -129,44 +154,44 @@ export class Answer {
       this.#status = event.status === 'queued' ? 'queued' : 'running';
       this.wait('');
     },
-    queued: ({ position }) =>
-      this.wait(position > 0 ? `Waiting for its turn, number ${position}` : 'Waiting for its turn'),
+    queued: ({ position }) => this.#waiting.queued(position),
     snapshot: ({ reason }) => {
       this.#status = 'running';
       this.wait('');
       this.#catchingUp = reason === 'start' ? performance.now() + CATCHING_UP : 0;
-      this.#notify(NOTICES[reason]);
+      if (NOTICES[reason]) this.#notify(NOTICES[reason]);
     },
     done: (event) => this.#finish(event.status, event),
     final: ({ generation }) => this.#finish(generation.status, generation),
   };
 
-  #finish(status, { error, usage }) {
+  #newWatch(ask) {
+    return new SilenceWatch({
+      ask: () => ask(this.generationId),
+      isNeeded: () => this.live && this.generationId !== null && this.node.isConnected,
+      onReason: (waiting) => {
+        this.#waiting.explain(waiting);
+        this.#budget.request();
+      },
+    });
+  }
+
+  #notify(words) {
+    this.#notice.show(words);
+    // After a reload of the page the log is read from its start, and what it tells is long past.
+    if (performance.now() > this.#made + CATCHING_UP) announce(words);
+  }
+
+  #finish(status, { error, usage, finish_reason: finishReason }) {
     this.#status = status;
+    this.#end = { finishReason, error };
     this.#meta.usage = usage ?? this.#meta.usage;
     this.#meta.at = new Date().toISOString();
-    if (status !== 'completed') this.#showEnding(error);
+    this.#showEnding();
   }
 
-  #notify(text) {
-    if (!text) return;
-    const close = iconButton('close', 'Dismiss', () => (this.#notice.hidden = true));
-    this.#notice.replaceChildren(icon('refresh'), h('p', {}, text), close);
-    this.#notice.hidden = false;
-  }
-
-  #showEnding(error) {
-    const cancelled = this.#status === 'cancelled';
-    const words = cancelled
-      ? 'Stopped. The text so far is kept.'
-      : (error?.message ?? error?.detail ?? 'The answer could not be finished.');
-    const retry =
-      this.#onRetry && !cancelled
-        ? h('button', { type: 'button', class: 'link', onclick: this.#onRetry }, 'Try again')
-        : null;
-    this.#ending.className = `ending ${cancelled ? 'stopped' : 'failed'}`;
-    this.#ending.replaceChildren(icon(cancelled ? 'stop' : 'alert'), h('p', {}, words), retry ?? '');
-    this.#ending.hidden = false;
+  #showEnding() {
+    this.#ending.show(this.ending, this.#actions);
   }
 
   #draw() {
@@ -179,7 +204,7 @@ export class Answer {
     if (this.#drawn.text !== part || this.#drawn.busy !== busy) this.#view.show(part, { live: busy });
     this.#reasoning.show(reasoning, live && text === '');
     this.#tools.show(tools, live);
-    this.#waiting.hidden = !live || text !== '';
+    this.#waiting.draw(live, text !== '');
     this.node.classList.toggle('live', busy);
     this.node.setAttribute('aria-busy', String(busy));
     if (this.#drawn.busy !== busy) this.#drawFooter(busy);
@@ -199,16 +224,23 @@ export class Answer {
       return;
     }
     const { usage, at, model } = this.#meta;
-    const again = this.#onRetry ? iconButton('refresh', 'Answer again', this.#onRetry) : null;
     const tokens = usage?.output_tokens ? `${usage.output_tokens.toLocaleString()} tokens` : '';
-    const words = [model, tokens].filter(Boolean).join(' · ');
+    const words = [model && this.#labelOf(model), tokens].filter(Boolean).join(' · ');
     this.#footer.replaceChildren(
       copyButton('Copy answer', () => this.text),
-      again ?? '',
+      ...this.#repeats(),
       this.#feedback.node,
       this.#variants.node,
       h('span', {}, words),
       stamp(at),
     );
+  }
+
+  // The buttons for another answer, by this model or by another one.
+  #repeats() {
+    const { again, model } = this.#actions;
+    const menu = { 'aria-haspopup': 'menu', 'aria-expanded': 'false', class: 'icon-button by-another' };
+    const other = model && iconButton('chevron', 'Let another model answer', () => model(other), menu);
+    return [again && iconButton('refresh', 'Answer again', () => again()), other].filter(Boolean);
   }
 }

@@ -34,6 +34,7 @@ export const change = (id, fields) => send('PATCH', `/conversations/${part(id)}`
 export const remove = (id) => send('DELETE', `/conversations/${part(id)}`);
 export const cancel = (id) => send('POST', `/generations/${part(id)}/cancel`, { take: 'json' });
 export const regenerate = (id, body) => send('POST', `/messages/${part(id)}/regenerate`, { body, take: 'json' });
+export const goOn = (id, body) => send('POST', `/messages/${part(id)}/continue`, { body, take: 'json' });
 export const edit = (id, body) => send('POST', `/messages/${part(id)}/edit`, { body, take: 'json' });
 
 /** A conversation as a file, `format` md or json. */

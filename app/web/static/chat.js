@@ -10,11 +10,15 @@ import { dropZone } from './file_sources.js';
 import { markWords } from './found_words.js';
 import { Following } from './following.js';
 import { Answer } from './answer.js';
+import { ChatModel } from './chat_model.js';
+import { ChatSettings } from './chat_settings.js';
+import { explainRefusal } from './explanations.js';
+import { openModels } from './models.js';
 import { Question } from './question.js';
-import { modelPicker } from './models.js';
 import { askedIn, nameOf } from './names.js';
+import { NotificationOffer } from './notification_offer.js';
 import { Presence } from './presence.js';
-import { conversationPath, newPath } from './router.js';
+import { newPath } from './router.js';
 import { Sending } from './sending.js';
 import { notifyTabs, proof } from './session.js';
 import { Thread } from './thread.js';
@@ -22,12 +26,10 @@ import { requestTitle } from './title_request.js';
 
 const TROUBLE = new Set(['waiting', 'offline']);
 const TITLE_PAUSES = [1200, 4000, 12_000]; // milliseconds between requests for a title
-const ENDED = { completed: 'Answer finished', cancelled: 'Answer stopped', error: 'The answer failed' };
 
 export class Chat {
   #app; // router, sidebar, models, actions
   #model;
-  #lastModel = null; // of the conversation, whose address need not name it
   #id = null;
   #temporary;
   #left = new AbortController();
@@ -37,6 +39,8 @@ export class Chat {
   #thread = new Thread();
   #presence = new Presence(this.#left.signal, () => this.connection);
   #hasTitle = false;
+  #offer = new NotificationOffer();
+  #settings = new ChatSettings(() => this.#app.models.find(this.model)?.accepts ?? {});
   #following = new Following({
     connection: () => this.connection,
     isAlone: () => this.#temporary, // the feed has no temporary conversations
@@ -56,8 +60,15 @@ export class Chat {
   constructor(place, app) {
     this.#app = app;
     this.#id = place.id ?? null;
-    this.#model = place.model ?? null;
     this.#temporary = Boolean(place.temporary && this.#id === null);
+    this.#model = new ChatModel({
+      id: this.#id,
+      name: place.model ?? null,
+      app,
+      onMove: (name) => this.#move(name),
+      onUse: () => this.#composer.refresh(),
+      onProblem: (why) => this.#composer.complain(why),
+    });
     this.#composer = new Composer({
       place: this.#draftPlace(),
       onSend: (text, files) => this.#sending.send(text, files),
@@ -66,7 +77,7 @@ export class Chat {
       limit: app.limits.message_chars,
       limits: () => app.limits,
       accepts: () => this.#accepts,
-      extra: this.#id ? null : this.#modelPicker(),
+      extra: h('div', { class: 'options' }, this.#model.node, this.#settings.node),
     });
     const [entries, following, composer] = [this.#entries, this.#following, this.#composer];
     this.#sending = new Sending(this, { entries, following, composer });
@@ -75,7 +86,7 @@ export class Chat {
       after: [this.#presence.node, this.#chip.node],
       menu: () => app.actions({ ...app.sidebar.get(this.#id), ...this.#about }),
       temporary: this.#id === null ? this.#temporary : null,
-      onSwitch: () => app.router.go(newPath(this.#model, { temporary: !this.#temporary }), { replace: true }),
+      onSwitch: () => app.router.go(newPath(this.model, { temporary: !this.#temporary }), { replace: true }),
     });
     this.node = h(
       'div',
@@ -83,7 +94,7 @@ export class Chat {
       this.#head.node,
       this.#head.banner,
       this.#thread.node,
-      h('div', { class: 'dock' }, this.#thread.jump, this.#composer.node),
+      h('div', { class: 'dock' }, this.#thread.jump, this.#model.note, this.#offer.node, this.#composer.node),
     );
     const [onFiles, onProblem] = [(files) => this.#composer.attach(files), (why) => this.#composer.complain(why)];
     dropZone(this.node, { onFiles, onProblem, signal: this.#left.signal });
@@ -94,7 +105,12 @@ export class Chat {
   }
 
   get model() {
-    return this.#model;
+    return this.#model.name;
+  }
+
+  /** The settings that go with the first message of a conversation. */
+  get settings() {
+    return this.#settings.forNew;
   }
 
   /** Whether no list shows this conversation, and the server deletes it in time. */
@@ -148,7 +164,7 @@ export class Chat {
   applyEvent(event) {
     const { type, message_id: id, parent_id: parent } = event;
     if (type === 'presence') this.#presence.show(event.connections);
-    else if (type === 'conversation.updated' && event.title) this.#titled(event.title);
+    else if (type === 'conversation.updated') this.#changed(event);
     else if (type === 'message.deleted') this.#entries.delete(id);
     else if (type === 'message.new' || type === 'message.updated') {
       // A message whose parent is unknown would stand outside all branches.
@@ -195,10 +211,10 @@ export class Chat {
       api.messages(this.#id, { signal }),
     ]);
     if (signal.aborted) return;
-    this.#lastModel = conversation.model;
-    this.#composer.refresh();
     this.#temporary = Boolean(conversation.temporary);
     this.#hasTitle = this.#temporary || Boolean(conversation.title);
+    this.#model.load(conversation);
+    this.#settings.use(this.#id, conversation);
     const about = { ...conversation, asked: askedIn(messages.find(({ role }) => role === 'user')) };
     this.rename(nameOf(about));
     this.#app.sidebar.touch(this.#id, about);
@@ -218,16 +234,19 @@ export class Chat {
   }
 
   #answer(message) {
-    const { labelOf } = this.#app.models;
-    const answer = new Answer(message, { labelOf, onRetry: () => this.#sending.regenerate(answer) });
-    if (message.status === 'error' && message.generation_id) this.#explain(answer);
+    const { models, router } = this.#app;
+    const by = ({ name }) => this.#sending.regenerate(answer, name);
+    const answer = new Answer(message, {
+      labelOf: models.labelOf,
+      ask: (id) => api.generation(id, this.#left.signal),
+      actions: {
+        again: () => this.#sending.regenerate(answer),
+        continue: () => this.#sending.goOn(answer),
+        model: models.items.length > 1 ? (anchor) => openModels(anchor, models, null, by) : undefined,
+        new: () => router.go(newPath(models.chosen(this.model))),
+      },
+    });
     return answer;
-  }
-
-  // A message has the status of its answer only; the generation has the error.
-  async #explain(answer) {
-    const { error } = await api.generation(answer.generationId, this.#left.signal).catch(() => ({}));
-    if (error) answer.explain(error);
   }
 
   // --- called by Sending -----------------------------------------------------------------------------------------
@@ -256,13 +275,14 @@ export class Chat {
 
   #settle(id, message) {
     this.#id = id;
+    this.#settings.use(id);
     this.#presence.watch(id);
     this.#hasTitle = this.#temporary;
-    const about = { id, title: null, asked: message, model: this.#model, has_active_generation: true };
+    const about = { id, title: null, asked: message, model: this.model, has_active_generation: true };
     if (!this.#temporary) this.#app.sidebar.add(about);
     if (this.left) return;
     this.#composer.settle(this.#draftPlace());
-    this.#app.router.rename(conversationPath(id, this.#model));
+    this.#model.settle(id);
     this.#app.settled(this);
     this.rename(nameOf({ asked: message }));
   }
@@ -273,14 +293,19 @@ export class Chat {
     answer.receive(event);
     if (event.type === 'title') this.#titled(event.title);
     if (event.type !== 'done' && event.type !== 'final') return;
-    announce(ENDED[answer.status] ?? '');
+    announce(answer.ending?.says ?? 'Answer finished');
+    this.#offer.answered(answer.age);
     this.#app.sidebar.touch(this.#id, { has_active_generation: false });
     this.#requestTitle(event.type === 'done' ? TITLE_PAUSES : []);
     notifyTabs({ type: 'changed', conversation: this.#id });
   }
 
   onState(answer, state) {
-    if (!this.left && state.name !== 'finished' && state.name !== 'stopped') this.#chip.show(state);
+    if (this.left || state.name === 'finished' || state.name === 'stopped') return;
+    this.#chip.show(state);
+    // The message is not accepted yet, and is sent again by itself.
+    if (state.name === 'waiting' && state.status === 429 && answer.id === null)
+      answer.wait(explainRefusal(state.status, state.problem).says);
   }
 
   #showBusy() {
@@ -296,6 +321,13 @@ export class Chat {
     const isOver = () => this.#hasTitle || this.#app.feed.live || this.left || !proof();
     const title = await requestTitle(this.#id, pauses, isOver);
     if (title) this.#titled(title);
+  }
+
+  // Another page has changed the conversation.
+  #changed({ title, model, ...more }) {
+    this.#settings.use(this.#id, more);
+    if (title) this.#titled(title);
+    if (model !== undefined && model !== this.model) this.#model.use(model);
   }
 
   #titled(title) {
@@ -327,20 +359,17 @@ export class Chat {
 
   // What the model of the next message takes.
   get #accepts() {
-    return this.#app.models.accepts(this.#model ?? this.#lastModel);
+    return this.#app.models.accepts(this.model);
+  }
+
+  // A new chat with another model has an address of its own. The draft goes there, too.
+  #move(model) {
+    this.#composer.move(draftPlace(null, model));
+    this.#app.router.go(newPath(model, { temporary: this.#temporary }), { replace: true });
   }
 
   #draftPlace() {
-    return draftPlace(this.#id, this.#model);
-  }
-
-  #modelPicker() {
-    const pick = ({ isDefault, name }) => {
-      const model = isDefault ? null : name;
-      this.#composer.move(draftPlace(null, model));
-      this.#app.router.go(newPath(model, { temporary: this.#temporary }), { replace: true });
-    };
-    return modelPicker(this.#app.models, this.#model, pick);
+    return draftPlace(this.#id, this.model);
   }
 }
 

@@ -1,6 +1,7 @@
 /** The box for a message. Enter sends, Shift+Enter is a new line, Escape stops; the text survives a refresh. */
 
 import { busyPolicyPicker, chosen } from './busy_policy.js';
+import { Complaint } from './complaint.js';
 import { ComposerFiles } from './composer_files.js';
 import * as drafts from './drafts.js';
 import { h, icon } from './dom.js';
@@ -13,10 +14,9 @@ export class Composer {
   #text;
   #send;
   #stop;
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
+  #problem = new Complaint();
   #onSend;
   #onEditLast;
-  #extra;
   #limit;
   #files;
   #count = h('p', { class: 'count', role: 'status', hidden: true });
@@ -46,7 +46,6 @@ export class Composer {
     this.#onSend = onSend;
     this.#onEditLast = onEditLast;
     this.#limit = limit;
-    this.#extra = extra;
     this.#text = h('textarea', {
       id: 'message',
       rows: '1',
@@ -81,7 +80,7 @@ export class Composer {
     this.node = h(
       'form',
       { class: 'composer', onsubmit: (event) => this.#submit(event) },
-      this.#problem,
+      this.#problem.node,
       h(
         'div',
         { class: 'box', onclick: (event) => event.target === event.currentTarget && this.focus() },
@@ -125,10 +124,9 @@ export class Composer {
     this.#changed({ keep: false });
   }
 
-  /** The conversation has its address: the draft moves there, and the model cannot be chosen any more. */
+  /** The conversation has its address: the draft moves there. */
   settle(place) {
     this.move(place);
-    this.#extra?.remove();
     this.#grow();
   }
 
@@ -149,10 +147,9 @@ export class Composer {
     this.focus();
   }
 
-  /** Show a problem above the box; null hides it. */
+  /** Show a problem above the box, a text or an explanation of explanations.js; null hides it. */
   complain(why) {
-    this.#problem.textContent = why ?? '';
-    this.#problem.hidden = !why;
+    this.#problem.show(why);
   }
 
   #changed({ keep = true } = {}) {

@@ -1,12 +1,13 @@
 /** A sign with the state of the connection: live, reconnecting in n seconds, polling, offline. Hidden when idle. */
 
 import { announce, h } from './dom.js';
+import { explainRefusal } from './explanations.js';
 
 const TEXTS = {
   connecting: () => 'Connecting…',
   live: () => 'Live',
   polling: () => 'Polling',
-  waiting: ({ status }, seconds) => `${status === 429 ? 'Busy, trying again' : 'Reconnecting'} in ${seconds} s`,
+  waiting: (state, seconds) => `${waitingFor(state)} in ${seconds} s`,
   offline: (_, seconds) => `Offline, trying again in ${seconds} s`,
 };
 const EXPLANATIONS = {
@@ -21,6 +22,11 @@ const ANNOUNCEMENTS = {
   polling: 'Polling.',
   waiting: 'Connection lost, trying again.',
   offline: 'Offline.',
+};
+
+const waitingFor = ({ status, problem }) => {
+  if (status !== 429) return 'Reconnecting';
+  return explainRefusal(status, problem).own ? 'Your limit, trying again' : 'Busy, trying again';
 };
 
 export class ConnectionChip {

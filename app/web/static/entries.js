@@ -97,7 +97,10 @@ export class Entries {
     const path = this.#branches.path;
     const unsaved = this.list.filter((entry) => !this.#branches.has(entry.id) && this.#isPending(entry));
     // The newest entry is made first: a reader looks at the end of the thread.
-    const arranged = path.toReversed().map((message) => this.#entryFor(message)).reverse();
+    const arranged = path
+      .toReversed()
+      .map((message) => this.#entryFor(message))
+      .reverse();
     const kept = [...arranged, ...unsaved.filter((entry) => !arranged.includes(entry))];
     for (const entry of this.list) if (!kept.includes(entry)) this.#discard(entry);
     this.list = kept;
@@ -124,6 +127,7 @@ export class Entries {
     if (!known) return message.role === 'user' ? this.#make.question(message) : this.#make.answer(message);
     if (known instanceof Question) known.acknowledge(message.message_id);
     else if (!this.#following.has(known) && known.status !== message.status) return this.#make.answer(message);
+    else known.learn(message);
     return known;
   }
 

@@ -1,7 +1,7 @@
 /** The answers of a chat that are being read: their readers, and how an answer is stopped. */
 
 import * as api from './api.js';
-import { explain } from './requests.js';
+import { explainRefusal } from './explanations.js';
 import { expire, proof } from './session.js';
 
 const CANCEL_GRACE = 2500; // milliseconds in which the stream may report a cancel before its reply is shown
@@ -12,8 +12,9 @@ export class Following {
   #handlers;
 
   /**
-   * `connection()`: the SharedConnection; `isAlone()`: it does not carry these answers. `onEvent(answer, event)` and `onState(answer, state)`: from the readers.
-   * `onChange()`: a reader has begun or ended. `onProblem(text)`: an answer cannot be read or stopped.
+   * `connection()`: the SharedConnection; `isAlone()`: it does not carry these answers. `onEvent(answer, event)` and
+   * `onState(answer, state)`: from the readers. `onChange()`: a reader has begun or ended. `onProblem(why)`: an answer
+   * cannot be read or stopped; a text or an explanation.
    */
   constructor(handlers) {
     this.#handlers = handlers;
@@ -50,7 +51,7 @@ export class Following {
     this.#handlers.onChange();
     if (end.reason === 'signed-out') expire(end.token ?? used);
     else if (end.reason === 'refused' && answer.generationId)
-      this.#handlers.onProblem(explain(end.status, end.problem));
+      this.#handlers.onProblem(explainRefusal(end.status, end.problem));
     return end;
   }
 

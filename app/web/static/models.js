@@ -1,58 +1,86 @@
-/** The models of the server, and the menu to choose one for a new chat. */
+/** The models of the server, and the menu to choose one. */
 
 import { h, icon } from './dom.js';
 import { openMenu } from './overlay.js';
 
-/** A reply of the server as {items, chosen(name), labelOf(name), accepts(name)}; an item is {name, label, …}. */
+// What a model can, by the fields of `accepts`; `files: "text"` is a model that receives the text of a file.
+const ABILITIES = [
+  ['Images', ({ images }) => images],
+  ['Files', ({ files }) => files === true],
+  ['Text of files', ({ files }) => files === 'text'],
+  ['Tools', ({ tools }) => tools],
+  ['Reasoning', ({ reasoning }) => reasoning],
+];
+
+/**
+ * A reply of the server as {items: [{name, label, description, price, abilities, accepts, isDefault}], byDefault,
+ * chosen(name), labelOf(name), find(name)}.
+ */
 export function modelList(answer) {
   const items = answer.items.map(({ name, label, description, price, accepts, default: isDefault }) => ({
     name,
     label: label ?? name,
     description: description ?? '',
     price: priceText(price),
-    accepts,
+    abilities: ABILITIES.filter(([, can]) => accepts && can(accepts)).map(([word]) => word),
+    accepts: accepts ?? {},
     isDefault,
   }));
-  const byDefault = items.find(({ isDefault }) => isDefault)?.name;
+  const byDefault = items.find(({ isDefault }) => isDefault);
   const known = new Map(items.map((item) => [item.name, item]));
   return {
     items,
+    byDefault,
     // The address of a chat with the default model does not name the model.
-    chosen: (name) => (name && name !== byDefault && known.has(name) ? name : null),
+    chosen: (name) => (name && name !== byDefault?.name && known.has(name) ? name : null),
     labelOf: (name) => known.get(name)?.label ?? name,
-    accepts: (name) => accepted(known.get(name ?? byDefault)),
+    accepts: (name) => accepted(name ? known.get(name) : byDefault),
+    find: (name) => (name ? known.get(name) : byDefault),
   };
 }
 
 // The server refuses what a model cannot take. A model that the page does not know is left to the server.
 const accepted = (item) => ({ images: true, ...item?.accepts, label: item?.label ?? 'This model' });
 
-export const NO_MODELS = { items: [], chosen: () => null, labelOf: (name) => name, accepts: () => accepted() };
+export const NO_MODELS = {
+  items: [],
+  byDefault: undefined,
+  chosen: () => null,
+  labelOf: (name) => name,
+  find: () => undefined,
+  accepts: () => accepted(),
+};
 
-/** A button that shows the chosen model and opens the list; null when there are fewer than two models. */
-export function modelPicker({ items }, name, onPick) {
-  if (items.length < 2) return null;
-  const current = items.find((item) => item.name === name) ?? items.find(({ isDefault }) => isDefault);
+/**
+ * A button that shows the model `name` (null: the default one) and opens the list; null when there is nothing to choose.
+ * `onPick(item)` is called with the chosen one.
+ */
+export function modelPicker(models, name, onPick) {
+  const current = models.find(name);
+  if (models.items.length < 2 && current) return null;
+  if (models.items.length === 0) return null;
+  const attributes = { type: 'button', class: 'model', 'aria-haspopup': 'menu', 'aria-expanded': 'false' };
   const button = h(
     'button',
-    {
-      type: 'button',
-      class: 'model',
-      'aria-haspopup': 'menu',
-      'aria-expanded': 'false',
-      onclick: () => openMenu(button, items.map(choice), { label: 'Models' }),
-    },
+    { ...attributes, onclick: () => openModels(button, models, current, onPick) },
     h('span', { class: 'sr-only' }, 'Model: '),
-    h('span', {}, current?.label ?? 'Model'),
+    h('span', {}, current?.label ?? name ?? 'Model'),
     icon('chevron'),
   );
+  button.classList.toggle('missing', Boolean(name) && !current);
+  return button;
+}
+
+/** Open the list of models at a button. `current`: the item that is marked. */
+export function openModels(anchor, models, current, onPick) {
   const choice = (item) => ({
     label: item.label,
     note: [item.description, item.price].filter(Boolean).join(' · '),
+    marks: item.abilities,
     checked: item === current,
     action: () => onPick(item),
   });
-  return button;
+  openMenu(anchor, models.items.map(choice), { label: 'Models' });
 }
 
 /** `3 in, 15 out, USD per million tokens` */

@@ -6,8 +6,8 @@ import { h, icon } from './dom.js';
 export const somethingOpen = () => document.querySelector('dialog[open], :popover-open') !== null;
 
 /**
- * A menu under `anchor`. `items`: {label, icon?, note?, action, danger?, checked?}, or null for a line. The focus goes
- * to the checked item, or to the first.
+ * A menu under `anchor`. `items`: {label, icon?, note?, marks?, action, danger?, checked?}, or null for a line. `marks`
+ * are short words under the note. The focus goes to the checked item, or to the first.
  */
 export function openMenu(anchor, items, { label = null } = {}) {
   const menu = h('div', { class: 'menu', role: 'menu', popover: 'auto', 'aria-label': label });
@@ -25,10 +25,12 @@ export function openMenu(anchor, items, { label = null } = {}) {
   anchor.setAttribute('aria-expanded', 'true');
   position(menu, anchor);
   const first = menu.querySelector('[data-first]') ?? menu.querySelector('button');
+  // A list that scrolls has to have something in it that the keyboard reaches.
+  first.tabIndex = 0;
   first.focus({ focusVisible: false });
 }
 
-function entry({ label, icon: name, note, action, danger, checked }, close) {
+function entry({ label, icon: name, note, marks = [], action, danger, checked }, close) {
   const role = checked === undefined ? 'menuitem' : 'menuitemradio';
   const attributes = { type: 'button', role, class: danger ? 'danger' : null, tabindex: '-1' };
   if (checked !== undefined) attributes['aria-checked'] = String(checked);
@@ -37,11 +39,19 @@ function entry({ label, icon: name, note, action, danger, checked }, close) {
     action();
   };
   const sign = checked ? icon('check') : name ? icon(name) : h('span', { class: 'icon' });
-  const words = note ? h('span', { class: 'noted' }, label, h('small', {}, note)) : label;
+  const more = [note && h('small', {}, note), marks.length > 0 && markList(marks)].filter(Boolean);
+  const words = more.length ? h('span', { class: 'noted' }, label, more) : label;
   // Only in a list of choices, not for choices among other entries.
   if (checked && !name) attributes['data-first'] = true;
   return h('button', { ...attributes, onclick: run }, sign, words);
 }
+
+const markList = (marks) =>
+  h(
+    'span',
+    { class: 'marks' },
+    marks.map((mark) => h('span', {}, mark)),
+  );
 
 function moveFocus(event, menu) {
   const buttons = [...menu.querySelectorAll('button')];

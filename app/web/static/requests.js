@@ -1,5 +1,6 @@
 /** Requests of the page to the native API, with limits of time; problems as errors. */
 
+import { asText, explainRefusal } from './explanations.js';
 import { expire, proof } from './session.js';
 
 const PREFIX = '/api/v1';
@@ -7,24 +8,15 @@ const RETRIES = 2;
 const LIMIT = 30_000; // milliseconds for a request and its whole reply
 export const LONG_LIMIT = 300_000; // milliseconds for a file with a whole conversation
 
-/** A refusal (RFC 9457), or no reply at all (`status` 0). */
+/** A refusal (RFC 9457), or no reply at all (`status` 0). `explanation`: see explanations.js. */
 export class Problem extends Error {
   constructor(status, body) {
-    super(explain(status, body));
+    const explanation = explainRefusal(status, body);
+    super(asText(explanation));
     this.status = status;
     this.body = body;
+    this.explanation = explanation;
   }
-}
-
-/** One sentence about a refusal, for the user. */
-export function explain(status, body) {
-  if (body?.detail) return body.detail;
-  if (status === 0) return 'The server cannot be reached. Try again in a moment.';
-  if (status === 401) return 'Please sign in again.';
-  if (status === 404) return 'This does not exist, or it belongs to another user.';
-  if (status === 429) return 'Too many requests. Try again in a moment.';
-  if (status >= 500) return 'The server has a problem. Try again in a moment.';
-  return body?.title ?? 'The request failed.';
 }
 
 // `take`: the form of the body, 'json' or 'blob'; without it the body is not read. `limit` includes the body.

@@ -5,7 +5,7 @@ import * as api from './api.js';
 import { chosen } from './busy_policy.js';
 import { announce } from './dom.js';
 import * as drafts from './drafts.js';
-import { explain } from './requests.js';
+import { explainRefusal } from './explanations.js';
 import { notifyTabs } from './session.js';
 import { randomId } from './stream.js';
 
@@ -31,6 +31,7 @@ export class Sending {
     if (id) body.conversation_id = id;
     else if (model) body.model = model;
     if (!id && this.#chat.temporary) body.temporary = true;
+    if (!id) Object.assign(body, this.#chat.settings);
     if (this.#following.busy) body.on_busy = chosen().name;
     const parent = this.#entries.parentToName;
     // A message that replaces another one has the parent of that one.
@@ -49,9 +50,14 @@ export class Sending {
     else this.#begin(body, drafts.pendingFiles());
   }
 
-  /** Generate an answer again. Returns whether the server has accepted it. */
-  regenerate(answer) {
-    return this.#branch(() => api.regenerate(answer.id, { client_msg_id: randomId() }));
+  /** Generate an answer again, by the model `model` if one is named. Returns whether the server has accepted it. */
+  regenerate(answer, model = undefined) {
+    return this.#branch(() => api.regenerate(answer.id, { client_msg_id: randomId(), model }));
+  }
+
+  /** Go on with an answer that was cut off. Returns whether the server has accepted it. */
+  goOn(answer) {
+    return this.#branch(() => api.goOn(answer.id, { client_msg_id: randomId() }));
   }
 
   /** Send a question in other words, or with other files; null keeps them. Returns whether the server has accepted it. */
@@ -66,7 +72,7 @@ export class Sending {
     try {
       await request();
     } catch (problem) {
-      this.#composer.complain(problem.message);
+      this.#composer.complain(problem.explanation ?? problem.message);
       return false;
     }
     this.#entries.showNewest();
@@ -122,5 +128,5 @@ function wordsFor(status, problem, files) {
     const file = files[/^attachments\[(\d+)\]$/.exec(field)?.[1]];
     if (file) return `${file.filename}: ${detail}`;
   }
-  return explain(status, problem);
+  return explainRefusal(status, problem);
 }

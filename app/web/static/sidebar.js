@@ -65,6 +65,12 @@ export class Sidebar {
     this.#search.focus();
   }
 
+  /** The name of a conversation, as the list shows it; undefined for one that is not loaded. */
+  nameOf(id) {
+    const item = this.get(id);
+    return item && nameOf(item);
+  }
+
   /** Mark the open conversation. */
   set current(id) {
     this.#list.markCurrent(id);

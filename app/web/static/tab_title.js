@@ -1,5 +1,6 @@
 /**
- * The title of the tab: the name of what is shown, and a sign while an answer is written.
+ * The title of the tab: the name of what is shown, a sign while an answer is written, and a count of answers that the
+ * user has not seen.
  *
  * The browser keeps titles in its history. A user who does not want names of conversations there switches them off; a
  * temporary chat never has its name in the title.
@@ -14,6 +15,7 @@ export class TabTitle {
   #name = '';
   #general = '';
   #busy = false;
+  #count = 0;
 
   /** Show `name`, or `general` for a user who wants no names in titles. */
   show(name, general = name) {
@@ -24,6 +26,12 @@ export class TabTitle {
   /** Mark the tab while an answer is written. */
   set busy(busy) {
     this.#busy = busy;
+    this.#draw();
+  }
+
+  /** The number of conversations with an answer that the user has not seen. */
+  set count(count) {
+    this.#count = count;
     this.#draw();
   }
 
@@ -39,7 +47,8 @@ export class TabTitle {
 
   #draw() {
     const name = namesShown() ? this.#name : this.#general;
-    document.title = `${this.#busy ? '● ' : ''}${name ? `${name} · ` : ''}${SERVICE}`;
+    const count = this.#count ? `(${this.#count}) ` : '';
+    document.title = `${count}${this.#busy ? '● ' : ''}${name ? `${name} · ` : ''}${SERVICE}`;
   }
 }
 

@@ -2,11 +2,12 @@
 
 import { Account } from './account.js';
 import * as api from './api.js';
+import { Arrivals } from './arrivals.js';
 import { Chat } from './chat.js';
 import { ConversationActions } from './conversation_actions.js';
 import { announce, h, icon, iconButton } from './dom.js';
 import { modelList, NO_MODELS } from './models.js';
-import { newPath, Router } from './router.js';
+import { conversationPath, newPath, Router } from './router.js';
 import { Seen } from './seen.js';
 import * as session from './session.js';
 import { endInTime } from './session_end.js';
@@ -30,6 +31,7 @@ export class Workspace {
   #account;
   #actions = new ConversationActions(this);
   #seen;
+  #arrivals;
 
   constructor() {
     this.models = NO_MODELS;
@@ -43,6 +45,12 @@ export class Workspace {
     });
     this.sidebar = new Sidebar(this, this.#account.node);
     this.#seen = new Seen(this.sidebar, () => this.#chat?.id ?? null);
+    this.#arrivals = new Arrivals({
+      current: () => this.#chat?.id ?? null,
+      nameOf: (id) => this.sidebar.nameOf(id),
+      open: (id) => this.router.go(conversationPath(id)),
+      onCount: (count) => (this.#title.count = count),
+    });
     this.feed = new SharedConnection({
       url: '/api/v1',
       token: session.proof,
@@ -89,6 +97,7 @@ export class Workspace {
     this.#view.replaceChildren(chat.node);
     const kind = where.name === 'new' ? 'New chat' : 'Chat';
     this.#title.show(where.model ? `${kind} with ${where.model}` : kind);
+    this.#arrivals.look();
     try {
       await chat.open();
     } catch (problem) {
@@ -166,6 +175,7 @@ export class Workspace {
   /** Stop everything: the user is signed out. */
   close() {
     this.feed.close();
+    this.#arrivals.close();
     this.#chat?.leave();
     this.#chat = null;
   }
@@ -221,6 +231,7 @@ export class Workspace {
   // An event about one of the user's conversations, from any device.
   #onFeedEvent(event) {
     if (event.type !== 'presence') this.sidebar.applyEvent(event);
+    this.#arrivals.apply(event);
     if (event.conversation_id !== this.#chat?.id) return;
     this.#seen.look(event.type === 'message.updated' || undefined);
     if (event.type === 'conversation.deleted') {
