@@ -199,9 +199,10 @@ class Problem:
             "status": self.kind.status,
             "detail": self.detail,
             "errors": self.errors,
-            "limit": getattr(self.cause, "limit", None),
             "request_id": g.get("request_id"),
         }
+        if limit := getattr(self.cause, "limit", None):
+            body["limit"] = limit
         response = Response(orjson.dumps(body), self.kind.status, content_type=PROBLEM_JSON)
         response.headers.extend(self.headers)
         return response

@@ -39,6 +39,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "/api/v1/messages/{message_id}/regenerate"): {},
     ("post", "/api/v1/messages/{message_id}/continue"): {},
     ("post", "/api/v1/messages/{message_id}/edit"): {"message": "changed"},
+    ("put", "/api/v1/messages/{message_id}/feedback"): {"rating": 1},
     ("patch", "/api/v1/conversations/{conversation_id}"): {"title": "changed"},
     ("patch", "/api/v1/api-keys/{key_id}"): {"name": "changed"},
     ("post", "/v1/conversations/{conversation_id}"): {"metadata": {"changed": "yes"}},
@@ -95,6 +96,7 @@ def things(person: Person, resources: Resources) -> Things:
     receiver = person.post("/v1/webhook_endpoints", json=endpoint).json["id"]
     made = person.start(f"a {SECRET} of mine")
     Hand(resources, made["generation"]["id"]).run(SECRET)
+    assert person.post(f"/api/v1/conversations/{made['conversation']['id']}/share").status_code == 201
     answer = person.post("/v1/responses", json={"input": SECRET, "background": True, "model": "offline"})
     assert answer.status_code == 200, answer.text
     Hand(resources, _uuid(answer.json["id"])).run(SECRET)

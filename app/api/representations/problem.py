@@ -20,5 +20,5 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError]
-    limit: str | None = Field(description="The variable of the limit that was reached, where the limit is a setting")
+    limit: str | None = Field(None, description="The variable of the limit that was reached; absent for other refusals")
     request_id: str | None

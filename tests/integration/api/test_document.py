@@ -38,7 +38,7 @@ CHECKED = [
 ]
 # Examples of each operation and mode. A route asks who somebody is before it reads anything else: that a missing and
 # an invented token are refused is probed, with two more requests, for the first examples only.
-EXAMPLES = 8
+EXAMPLES = 5
 PROBED = 3
 # A valid request to these waits for an answer, and no worker runs here. tests/clients has valid requests to them.
 UNENDING = {("post", "/v1/responses"), ("post", "/v1/chat/completions"), ("post", "/api/chat")}

@@ -270,4 +270,6 @@ def test_a_message_is_accepted_and_answered_in_one_transaction(process: WebProce
     finally:
         event.remove(process.resources.database.engine, "before_cursor_execute", look)
     assert len(begun) == 1, begun
-    assert made == alice.get(f"/api/v1/generations/{made['id']}").json
+    read = alice.get(f"/api/v1/generations/{made['id']}").json
+    assert made == {**read, "waiting": None}
+    assert read["waiting"]["reason"] == "queue", "a reading of one generation says what it waits for"
