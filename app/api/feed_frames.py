@@ -136,7 +136,16 @@ def _as_begun(message: messages.Message) -> messages.Message:
     if message.generation_id is None:
         return message
     return replace(
-        message, status="queued", content="", reasoning="", tools=[], usage=None, last_updated=message.created_at
+        message,
+        status="queued",
+        content="",
+        reasoning="",
+        tools=[],
+        usage=None,
+        finish_reason=None,
+        error=None,
+        feedback=None,
+        last_updated=message.created_at,
     )
 
 

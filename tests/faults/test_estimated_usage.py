@@ -57,7 +57,7 @@ def message(**behaviour: Any) -> str:
 
 
 def ask(stack: Stack, model: str = "fake", parameters: dict[str, Any] | None = None, **behaviour: Any) -> str:
-    return stack.start(message(**behaviour), model=model, parameters=parameters).generation.id
+    return stack.start(message(**behaviour), model=model, parameters=parameters or {}).generation.id
 
 
 def spoken(stack: Stack, generation: str, events: int = 3) -> None:
