@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from app.config import WorkerSettings
 from app.upstream_settings import UpstreamSettings
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = (ROOT / "docs" / "settings.md").read_text()
 FIXED = re.compile(r"^\| `([a-z_.]+):([A-Z_]+)` \| ([0-9.]+) \| ([^|]+) \|$", re.MULTILINE)
-CONSTANTS = {f"{m}:{n}": float(v) for m, n, v, _ in FIXED.findall((ROOT / "docs" / "settings.md").read_text())}
+CONSTANTS = {f"{m}:{n}": float(v) for m, n, v, _ in FIXED.findall(DOCUMENT)}
 # The table of fixed times and amounts lists every constant of these rooms with such a name.
 NAMED = re.compile(r"^([A-Z][A-Z_]*_(?:SECONDS|MS|AT_ONCE|DAYS)) = ", re.MULTILINE)
 ROOMS = ("app/services", "app/eventlog")
 ROW = re.compile(r"^\| `([A-Z_<>]+)` \|([^|]*)\| ([^|]+) \|$", re.MULTILINE)
-ROWS = {name: default.strip() for name, default, _ in ROW.findall((ROOT / "docs" / "settings.md").read_text())}
+ROWS = {name: default.strip() for name, default, _ in ROW.findall(DOCUMENT)}
 # Variables that `make run` and gunicorn read before settings exist.
 OF_THE_PROCESSES = {
     "PORT",
@@ -33,6 +35,11 @@ OF_THE_PROCESSES = {
 OF_UPSTREAMS = {f"UPSTREAM_<NAME>_{field.upper()}": found for field, found in UpstreamSettings.model_fields.items()}
 # Settings that `make run` and the catalogue of models fill in.
 FILLED_IN = {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "JWT_SECRET", "DEFAULT_MODEL"}
+
+
+def test_no_name_has_two_rows():
+    rows = Counter([f"{m}:{n}" for m, n, *_ in FIXED.findall(DOCUMENT)] + [name for name, *_ in ROW.findall(DOCUMENT)])
+    assert [name for name, count in rows.items() if count > 1] == []
 
 
 def test_every_setting_is_in_the_table_and_every_row_is_a_setting():
