@@ -42,7 +42,7 @@ async ({tokens}) => {
     token: () => tokens[Math.min(asked++, tokens.length - 1)],
     times: {minDelay: 20, maxDelay: 60},
   });
-  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 15000));
+  const late = new Promise((resolve) => setTimeout(() => resolve({reason: 'late'}), 60000));
   const {reason} = await Promise.race([reader.finished, late]);
   reader.stop();
   return {reason, text: reader.transcript.text};
@@ -102,7 +102,7 @@ def test_a_feed_goes_on_with_the_token_that_came_meanwhile(
     module_page: Page, scripted: ScriptedServer, refused: Answer
 ) -> None:
     scripted.play(refused, stream(HELLO, frame("message.new", 5), end="open"))
-    told = module_page.evaluate(FEED, {"tokens": ["old", "new"], "seconds": 15})
+    told = module_page.evaluate(FEED, {"tokens": ["old", "new"], "seconds": 60})
     assert (told["heard"], told["out"]) == (["message.new"], [])
     assert tokens(scripted) == ["old", "new"]
 
@@ -189,11 +189,11 @@ async () => {
   const {SharedConnection} = await import('/static/shared_connection.js');
   const given = {url: '', token: () => 'secret', name: 'held', onEvent: () => {}, onMissed: () => {}};
   const connection = new SharedConnection(given);
-  // Minutes of the page are seconds of this test.
+  // Ten seconds of the page are one of this test.
   const later = globalThis.setTimeout;
-  globalThis.setTimeout = (run, ms = 0, ...rest) => later(run, ms / 60, ...rest);
+  globalThis.setTimeout = (run, ms = 0, ...rest) => later(run, ms / 10, ...rest);
   const reader = connection.follow('g1', {});
-  const late = new Promise((resolve) => later(() => resolve({reason: 'late'}), 25000));
+  const late = new Promise((resolve) => later(() => resolve({reason: 'late'}), 60000));
   const {reason} = await Promise.race([reader.finished, late]);
   connection.close();
   return {reason, text: reader.transcript.text};

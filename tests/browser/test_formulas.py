@@ -21,31 +21,28 @@ OFFER = """
   document.head.append(meta);
 }
 """
-# Resolves when nothing is drawn any more: the views have the nodes that each test compares.
 GROWN = """
 async (texts) => {
   const {MarkdownView} = await import('/static/markdown.js');
-  const settled = async (root) => {
-    for (let seen = '', quiet = 0; quiet < 3; seen = root.innerHTML) {
-      await new Promise((done) => setTimeout(done, 20));
-      quiet = root.innerHTML === seen ? quiet + 1 : 0;
-    }
-    return root.innerHTML;
+  // Formulas are drawn in the order of their texts, so a new one is the last.
+  const settled = async (number) => {
+    const last = document.createElement('div');
+    new MarkdownView(last).show(`$z_{${number}}$`);
+    while (!last.querySelector('.drawn')) await new Promise((done) => setTimeout(done, 20));
   };
   // The library is loaded with the first formula.
-  const first = document.createElement('div');
-  new MarkdownView(first).show('$z$');
-  while (!first.querySelector('.drawn')) await new Promise((done) => setTimeout(done, 20));
+  await settled(-1);
   const different = [];
   let drawn = 0;
-  for (const text of texts) {
+  for (const [number, text] of texts.entries()) {
     const [grown, whole] = [document.createElement('div'), document.createElement('div')];
     const view = new MarkdownView(grown);
     for (let at = 1; at < text.length; at += 3) view.show(text.slice(0, at), {live: true});
     view.show(text);
     new MarkdownView(whole).show(text);
-    drawn += (await settled(whole), whole.querySelectorAll('.formula.drawn .katex-mathml').length);
-    if (await settled(grown) !== whole.innerHTML) different.push([text, grown.innerHTML, whole.innerHTML]);
+    await settled(number);
+    drawn += whole.querySelectorAll('.formula.drawn .katex-mathml').length;
+    if (grown.innerHTML !== whole.innerHTML) different.push([text, grown.innerHTML, whole.innerHTML]);
   }
   return {different, drawn};
 }

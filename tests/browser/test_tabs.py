@@ -156,7 +156,7 @@ async () => {
   const {reader, ids} = read(connection);
   await until(() => ids.length || reader.cursor !== '0-0');
   connection.begin(4);
-  const {reason, transcript} = await Promise.race([reader.finished, pause(30_000).then(() => ({reason: 'late'}))]);
+  const {reason, transcript} = await Promise.race([reader.finished, pause(60_000).then(() => ({reason: 'late'}))]);
   connection.close();
   return {reason, ids, text: transcript?.text};
 }

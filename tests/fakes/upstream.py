@@ -75,6 +75,7 @@ class Behaviour:
     corrected: str | None = None  # in the place of `text` when messages follow the one with this behaviour
     # before the first token
     header_delay: float = 0.0  # seconds until the status line
+    held: bool = False  # while the server's defaults have it: calls that are not refused get no status line
     first_delay: float = 0.0  # seconds between headers and first token
     status: int | None = None  # refuse with this status
     retry_after: float | str | None = None
@@ -608,6 +609,8 @@ class Server:
             call.status = wish.status
             self._end(call, "refused")
             return _told_refusal(request, wish)
+        while self.defaults.held:
+            await asyncio.sleep(0.02)
         if not call.body.get("stream"):
             return await self._document(call, wish)
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
@@ -709,7 +712,7 @@ class Server:
         return web.json_response({})
 
     async def _say_no_more(self, request: web.Request) -> web.Response:
-        self.defaults = replace(self.defaults, text=None, tokens=ENOUGH, rate=0)
+        self.defaults = replace(self.defaults, text=None, tokens=ENOUGH, rate=0, held=False)
         for call in self.calls:
             call.enough = call.enough or call.end is None
         return web.json_response({})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.fakes.upstream import ENOUGH, TOKEN, FakeUpstream
 
@@ -30,3 +32,17 @@ def test_what_is_said_comes_to_its_end_in_order_when_it_is_enough() -> None:
         upstream.wait_until(lambda: upstream.calls[0].end == "finished")
         with urllib.request.urlopen(ask(upstream, "/v1/chat/completions", QUESTION), timeout=30) as answer:
             assert len(TOKEN.findall(answer.read().decode())) == ENOUGH, "who asks now is answered shortly"
+
+
+def test_a_held_call_goes_on_when_the_defaults_change() -> None:
+    def answer() -> str:
+        with urllib.request.urlopen(ask(upstream, "/v1/chat/completions", QUESTION), timeout=60) as said:
+            return str(said.read().decode())
+
+    with FakeUpstream({"tokens": 3, "rate": 0, "held": True}) as upstream, ThreadPoolExecutor(1) as pool:
+        said = pool.submit(answer)
+        upstream.wait_until(lambda: upstream.calls)
+        released = time.time()
+        urllib.request.urlopen(ask(upstream, "/fake/defaults", {}, "PUT"), timeout=30).close()
+        assert len(TOKEN.findall(said.result(60))) == 3
+        assert (upstream.calls[0].first_token_at or 0) >= released

@@ -112,7 +112,7 @@ def test_an_answer_without_text_or_with_calls_is_not_continued(alice: Person, re
 
 
 def test_a_refusal_names_its_limit(make_app: Any):
-    app = make_app(max_queued_per_user=1, ratelimit_generations="2/minute")
+    app = make_app(max_queued_per_user=1, ratelimit_generations="2/hour")
     eve = Person(app.test_client(), "eve")
     eve.start()
     full = eve.post("/api/v1/generations", json={"message": "two"})

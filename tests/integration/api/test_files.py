@@ -162,7 +162,7 @@ def test_pages_have_all_files_newest_first(alice: Person) -> None:
 
 
 def test_limits_are_named(make_app: Any) -> None:
-    app = make_app(max_file_bytes=2000, file_bytes_per_user=3000, max_files_per_user=3, ratelimit_uploads="6/minute")
+    app = make_app(max_file_bytes=2000, file_bytes_per_user=3000, max_files_per_user=3, ratelimit_uploads="6/hour")
     person = Person(app.test_client(), "full")
     large = upload(person, b"x" * 2001)
     assert (large.status_code, large.json["errors"][0]["field"]) == (413, "file")
