@@ -162,11 +162,12 @@ GIVE_UP = """
 async ({call}) => {
   localStorage.setItem('unbroken.session', 's1');
   const api = await import('/static/api.js');
+  const {importConversations} = await import('/static/conversations_api.js');
   const calls = {
     read: () => api.models(),
     cancel: () => api.cancel('g1'),
     export: () => api.exportConversation('c1', 'md'),
-    import: () => api.importConversation({}),
+    import: () => importConversations({}),
   };
   const late = new Promise((resolve) => setTimeout(() => resolve('late'), 25000));
   return Promise.race([late, calls[call]().then(() => 'answered', ({status}) => status)]);
