@@ -75,6 +75,16 @@ def test_tabs_share_one_feed_and_the_next_one_reads_on(visit: Visit, site: Site)
     expect(other.get_by_role("link", name="For the one that is left")).to_be_visible()
 
 
+def test_the_tabs_of_a_session_share_though_one_began_with_the_name_of_an_older_one(visit: Visit) -> None:
+    alice = visit()
+    name = f"unbroken.tabs.{alice.stored()['unbroken.session']} "
+    alice.page.evaluate("localStorage.setItem('unbroken.session', 'older')")
+    alice.page.reload()
+    alice.until(
+        lambda: alice.stored().get("unbroken.leader", "").startswith(name), "the page leads the tabs of its session"
+    )
+
+
 def test_who_else_has_the_conversation_open_is_said_quietly(visit: Visit, site: Site) -> None:
     alice = visit(signed_in=False)
     conversation = site.finished(alice.name, "Hello")["conversation"]["id"]

@@ -91,8 +91,8 @@ def test_a_list_older_than_the_events_that_came_meanwhile_gets_them_again(
     assert told["heard"] == ["a5", "b6", "b6"]
 
 
-def test_a_refusal_ends_it_and_a_full_server_is_asked_later(module_page: Page, scripted: ScriptedServer) -> None:
-    assert follow(module_page, scripted, status(404), state="stopped")["states"] == ["stopped"]
+def test_a_refusal_and_a_full_server_are_pauses(module_page: Page, scripted: ScriptedServer) -> None:
+    assert follow(module_page, scripted, status(404), state="waiting")["states"] == ["waiting"]
     assert len(scripted.asked) == 1
     told = follow(module_page, scripted, status(429, Retry_After="1"), stream(HELLO, end="open"))
     assert told["states"] == ["waiting", "live"]

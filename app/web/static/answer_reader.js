@@ -11,7 +11,7 @@ import { json, open, Pauses, refusal, TIMES as SHARED_TIMES } from './reconnecti
 import { compare, isBehind, Transcript } from './transcript.js';
 
 const TIMES = Object.freeze({
-  poll: 10_000, // milliseconds for a poll and its reply
+  poll: 10_000, // milliseconds until the reply to a poll begins, and for each silence in it
   silence: 20_000, // without an event, before a poll makes sure that nothing is missing
   queued: 3_000, // between two polls for the position in the queue
   apart: 2_000, // between two polls while the shared connection is not open
@@ -38,6 +38,7 @@ export class AnswerReader {
   #stash = null; // pieces that arrive during a poll
   #isComplete = false; // the last event was applied
   #isWanted = false; // another poll is wanted
+  #isHeld = false; // a poll has failed, and its pause goes on whatever the shared connection brings
   #holes = 0; // in a row that a poll did not fill
   #checkedAt = performance.now(); // time of the last event or poll
   #position = null; // in the queue, as it was shown
@@ -75,6 +76,7 @@ export class AnswerReader {
 
   retryNow() {
     this.#source.retryNow();
+    this.#pauses.wake();
     this.check();
   }
 
@@ -88,7 +90,7 @@ export class AnswerReader {
   /** Poll soon: something may be missing. */
   check() {
     this.#isWanted = true;
-    this.#pauses.wake();
+    this.#wake();
   }
 
   /** The answer has ended; its last event is on its way, unless it was lost. */
@@ -99,10 +101,15 @@ export class AnswerReader {
   /** The state of the shared connection has changed. */
   sourceChanged() {
     this.#report();
-    this.#pauses.wake();
+    this.#wake();
+  }
+
+  #wake() {
+    if (!this.#isHeld) this.#pauses.wake();
   }
 
   async #run() {
+    globalThis.addEventListener?.('online', this.#pauses.wake, { signal: this.#stop.signal });
     this.#report();
     let outcome = {};
     while (!this.#isOver(outcome)) {
@@ -113,7 +120,7 @@ export class AnswerReader {
     while (this.#isComplete && !this.#isStopped && !(await this.#isVerified())) {
       outcome = await this.#attempt(() => this.#replace());
       if (outcome.end) break;
-      await this.#pauses.sleep(this.#pauses.delay(outcome), this.#stop.signal);
+      await this.#hold(outcome);
     }
     return this.#end(outcome);
   }
@@ -220,7 +227,7 @@ export class AnswerReader {
   async #rest(outcome) {
     const { signal } = this.#stop;
     if (outcome.wait !== 0) {
-      await this.#pauses.sleep(this.#pauses.delay(outcome), signal);
+      await this.#hold(outcome);
       return;
     }
     if (this.#isWanted) {
@@ -233,6 +240,13 @@ export class AnswerReader {
       wasLive = this.#source.live;
       await this.#pauses.sleep(this.#untilPoll(), signal);
     } while (!this.#isWanted && !this.#isOver({}) && this.#source.live && !(wasLive && this.#untilPoll() < 1));
+  }
+
+  // The pause after a failed poll. Only the network and the user end it.
+  async #hold(outcome) {
+    this.#isHeld = true;
+    await this.#pauses.sleep(this.#pauses.delay(outcome), this.#stop.signal);
+    this.#isHeld = false;
   }
 
   #untilPoll() {
@@ -252,7 +266,8 @@ export class AnswerReader {
 
   #report() {
     const { live, state } = this.#source;
-    const fails = state.name === 'stopped' || state.status === 429 || state.attempt >= FAILURES_BEFORE_POLLING;
+    const isRefused = state.name === 'stopped' || (state.status >= 400 && state.status < 500);
+    const fails = isRefused || state.attempt >= FAILURES_BEFORE_POLLING;
     if (live) this.#show({ name: 'live' });
     else if (fails && this.#isPolled) this.#show({ name: 'polling' });
     else if (state.name !== 'stopped') this.#show(state);

@@ -7,7 +7,8 @@
  *       onEvent: (name, event, id) => { … },       // id: the event's number, or null
  *       onBytes: () => { … },                      // something has arrived, perhaps a heartbeat only
  *       onState: (state) => { … },                 // {name: connecting | live | waiting | offline | stopped}
- *       onRefused: (status) => { … },              // returns whether another address is worth an attempt
+ *       onRefused: ({status, problem}) => { … },   // returns whether another address is worth an attempt
+ *       onKept: () => { … },                       // after `refresh`: there is no new connection, the old one stays
  *       onSignedOut: (token) => { … },
  *     });
  *     feed.start();
@@ -59,12 +60,14 @@ export class Feed {
     this.#isOpening = true;
     const next = await this.#open().catch(() => null);
     this.#isOpening = false;
-    if (!next) return;
-    if (!next.response.ok || this.#current !== before) next.abort();
-    else {
+    const isStill = this.#current === before;
+    if (isStill && next?.response.ok) {
       this.#next = next;
       before.abort();
+      return;
     }
+    next?.abort();
+    if (isStill) this.#options.onKept?.();
   }
 
   #open() {
@@ -106,9 +109,11 @@ export class Feed {
   }
 
   async #refused(connection) {
-    const outcome = await refusal(connection, this.#options.token);
-    if (outcome.end === 'refused' && this.#options.onRefused?.(outcome.status)) return {};
-    return this.#signedOut(outcome, connection);
+    const { end, ...outcome } = await refusal(connection, this.#options.token);
+    if (end !== 'refused') return this.#signedOut({ end, ...outcome }, connection);
+    if (this.#options.onRefused?.(outcome)) return {};
+    // A proxy may let the feed through later, and a feed has no end.
+    return { ...outcome, wait: TIMES.longestWait };
   }
 
   #signedOut(outcome, { used }) {

@@ -4,7 +4,10 @@
 const PICTURES = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/avif']);
 // Types that models take as images, and types beside text of which a model gets the text or the bytes.
 const SEEN = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
-const READ = /^(?:text\/.*|application\/(?:pdf|json|xml|x-ndjson|yaml|vnd\.openxmlformats-officedocument\..*))$/;
+const READ = /^(?:text\/.*|application\/(?:pdf|json|xml|x-ndjson|yaml))$/;
+// The office files whose text is read for every model.
+const OFFICE =
+  /^application\/vnd\.(?:openxmlformats-officedocument\.|oasis\.opendocument\.(?:text|spreadsheet|presentation)$)/;
 const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
 
 /** Whether a file of this type is shown as a picture. */
@@ -19,11 +22,9 @@ export function whyNot(mediaType, { images }, isKnown) {
     if (!images) return 'images';
     return SEEN.has(mediaType) ? null : 'kind';
   }
-  return isKnown && !READ.test(mediaType ?? '') ? 'kind' : null;
+  const isRead = READ.test(mediaType ?? '') || OFFICE.test(mediaType ?? '');
+  return isKnown && !isRead ? 'kind' : null;
 }
-
-// The office files whose text is read for every model.
-const OFFICE = /^application\/vnd\.openxmlformats-officedocument\./;
 
 /** Whether the model gets the text of a file in place of the file. Plain text is text anyway. */
 export const isReadAsText = (mediaType, { files }) =>

@@ -21,6 +21,12 @@ export class NumberedEvents {
     return later.map(([, event]) => event);
   }
 
+  /** Forget all numbers, until `begin`: the server counts from a lower one. */
+  forget() {
+    this.#newest = null;
+    this.#recent = [];
+  }
+
   /** Take event `number`. Returns {isNew, follows}: `follows` is false when events before it are missing. */
   take(number, event) {
     if (this.#recent.push([number, event]) > RECENT) this.#recent.shift();

@@ -6,7 +6,7 @@
 export const TIMES = Object.freeze({
   firstByte: 20_000, // milliseconds; the server sends at once, so a longer silence is a proxy that holds streams back
   silence: 45_000, // three heartbeats
-  body: 20_000, // the rest of a reply that is no stream
+  body: 20_000, // a silence in a reply that is no stream
   minDelay: 500,
   maxDelay: 30_000,
   longestWait: 120_000, // for a longer Retry-After an answer's reader ends; a feed waits this long
@@ -126,13 +126,16 @@ async function currentToken(token, signal) {
   }
 }
 
-/** The JSON of a response that is no stream; it has `limit` milliseconds to arrive. */
-export async function json({ response, abort }, limit = TIMES.body) {
-  const timer = setTimeout(abort, bounded(limit));
-  try {
-    return await response.json();
-  } finally {
-    clearTimeout(timer);
+/** The JSON of a response that is no stream. A slow line gets its time: `silence` milliseconds without a byte end it. */
+export async function json({ response, abort }, silence = TIMES.body) {
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  let text = '';
+  for (;;) {
+    const watchdog = setTimeout(abort, bounded(silence));
+    const { done, value } = await reader.read().finally(() => clearTimeout(watchdog));
+    if (done) return JSON.parse(text + decoder.decode());
+    text += decoder.decode(value, { stream: true });
   }
 }
 

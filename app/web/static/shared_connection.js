@@ -73,7 +73,9 @@ export class SharedConnection {
   begin(number) {
     const isFirst = this.#numbers.newest === null;
     for (const event of this.#numbers.begin(number)) this.#options.onEvent(event);
-    if (isFirst) this.#election?.stand();
+    if (!isFirst) return;
+    this.#feed?.retryNow();
+    this.#election?.stand();
   }
 
   /** Read an answer. Returns a reader as `follow` of stream.js does. `alone`: the feed does not carry this answer. */
@@ -178,7 +180,8 @@ export class SharedConnection {
     this.#options.onMissed();
   }
 
-  #onNews({ state, id, event, isMissed, presence }) {
+  #onNews({ state, id, event, isMissed, isReset, presence }) {
+    if (isReset) this.#numbers.forget();
     if (state) this.#show(state);
     if (event) this.#apply(id, event);
     if (isMissed) this.#options.onMissed();
@@ -206,7 +209,8 @@ export class SharedConnection {
       onEvent: (name, event, id) => this.#receive(name, event, id),
       onBytes: () => this.#election?.alive(),
       onState: (state) => this.#show(state),
-      onRefused: (status) => status === 400 && this.#answers.refuse(),
+      onRefused: (refusal) => this.#onRefused(refusal),
+      onKept: () => this.#presence.keepNamed(),
       onSignedOut: this.#options.onSignedOut,
     });
     this.#feed.start();
@@ -223,7 +227,17 @@ export class SharedConnection {
     const after = this.#answers.positions();
     const shown = this.#presence.name();
     const rest = `${after && `&after=${after}`}${shown && `&presence=${shown}`}`;
-    return `${this.url}/feed?from_seq=${this.#numbers.newest}&generations=live${rest}`;
+    return `${this.url}/feed?from_seq=${this.#numbers.newest ?? ''}&generations=live${rest}`;
+  }
+
+  // Returns whether the address is another one now.
+  #onRefused({ status, problem }) {
+    const isAhead = problem?.errors?.some(({ field }) => field === 'from_seq');
+    if (!isAhead) return status === 400 && this.#answers.refuse();
+    // The server was restored from a backup. The next `begin` has a number that it has reached.
+    this.#numbers.forget();
+    this.#missed({ isReset: true });
+    return this.#numbers.newest !== null;
   }
 
   // The conversations that the tabs show are part of the address.
@@ -248,8 +262,8 @@ export class SharedConnection {
     this.#show({ name: 'stopped', reason: 'another user' });
   }
 
-  #missed() {
-    this.#election.post({ isMissed: true });
+  #missed({ isReset = false } = {}) {
+    this.#election.post({ isMissed: true, isReset });
     this.#options.onMissed();
   }
 

@@ -6,6 +6,7 @@
 
 const NOTE = 10_000; // milliseconds between two notes of a tab to the leader
 const FORGOTTEN = 30_000; // after its last note, a tab is forgotten
+const AGAIN = 10_000; // after a connection that did not come, before another one is wanted
 const MOST = 50; // conversations that a request names
 
 export class SharedPresence {
@@ -15,6 +16,8 @@ export class SharedPresence {
   #counts = new Map(); // conversation → connections
   #notedAt = -Infinity;
   #named = ''; // the conversations that the connection names
+  #before = null; // {named, counts} of the connection before
+  #failedAt = -Infinity;
 
   /** The conversations of all tabs, as the feed's `presence` takes them. */
   get wanted() {
@@ -24,16 +27,24 @@ export class SharedPresence {
     return [...all].sort().slice(0, MOST).join(',');
   }
 
-  /** Whether the connection names other conversations than the tabs show. */
+  /** Whether another connection is wanted: this one names other conversations than the tabs show. */
   get isStale() {
-    return this.wanted !== this.#named;
+    return this.wanted !== this.#named && performance.now() - this.#failedAt >= AGAIN;
   }
 
   /** The conversations for a new connection. What is known about others gets old from now on. */
   name() {
+    this.#before = { named: this.#named, counts: this.#counts };
     this.#named = this.wanted;
     this.#counts = new Map(Object.entries(this.counts));
     return this.#named;
+  }
+
+  /** The connection that `name` was for did not come: the one before it is kept. */
+  keepNamed() {
+    this.#named = this.#before.named;
+    this.#counts = new Map([...this.#before.counts, ...this.#counts]);
+    this.#failedAt = performance.now();
   }
 
   /** Another tab has told what it shows. */

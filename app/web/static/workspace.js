@@ -211,6 +211,8 @@ export class Workspace {
       return;
     }
     session.signIn(me);
+    // The server may have another session of this user than the browser remembered.
+    this.feed.rename(sharedName());
     endInTime(me.sign_in.expires_at);
     this.limits = me.limits ?? {};
     this.#account.show(me);

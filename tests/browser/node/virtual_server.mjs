@@ -81,7 +81,9 @@ export class Server {
     const events = known.slice(begin).map(({ at, ...event }) => event);
     const status = known.at(-1)?.type === 'done' ? 'completed' : known.length ? 'running' : 'queued';
     const body = { id, status, events, queue_position: null, content: '' };
-    return { ok: true, status: 200, headers: new Headers(), json: async () => body };
+    const pieces = [{ done: false, value: encoder.encode(JSON.stringify(body)) }, { done: true }];
+    const reader = { read: async () => pieces.shift() };
+    return { ok: true, status: 200, headers: new Headers(), body: { getReader: () => reader } };
   }
 
   #stream(tab, query, signal) {
