@@ -187,6 +187,10 @@ def test_a_temporary_chat_leaves_no_trace_on_the_page(visit: Visit, site: Site) 
     expect(page.get_by_role("heading", name="Temporary chat")).to_be_visible()
     expect(page).to_have_title("Chat · Unbroken")
     look(alice, "temporary")
+    # The shared connection carries no temporary conversation: each answer has a stream of its own.
+    with page.expect_request(re.compile(r"/generations/[^/]+/stream")):
+        alice.send("go on")
+    alice.is_answered()
     site.finished(alice.name, "In the list")
     expect(row(alice, "In the list")).to_be_visible()
     expect(row(alice, "between us")).to_have_count(0)

@@ -8,7 +8,7 @@ import { randomId } from './random_and_hash.js';
 import { json, open, Pauses, refusal, TIMES } from './reconnecting_stream.js';
 import { Transcript } from './transcript.js';
 
-/** Like `begin` of stream.js; `connection` is the SharedConnection. */
+/** Like `begin` of stream.js; `connection` is the SharedConnection. `alone`: the feed does not carry this answer. */
 export function startAnswer(connection, options) {
   return new AnswerStart(connection, options);
 }
@@ -19,13 +19,15 @@ class AnswerStart {
   #connection;
   #options;
   #body;
+  #alone;
   #stop = new AbortController();
   #pauses = new Pauses();
   #reader = null;
 
-  constructor(connection, { body, ...options }) {
+  constructor(connection, { body, alone = false, ...options }) {
     this.#connection = connection;
     this.#options = options;
+    this.#alone = alone;
     this.#body = { client_msg_id: randomId(), ...body };
     this.finished = this.#run();
   }
@@ -56,8 +58,8 @@ class AnswerStart {
     if (outcome.event) {
       const { onEvent, onState } = this.#options;
       onEvent?.(outcome.event);
-      const alone = this.#body.temporary === true; // the feed has no temporary conversations
-      this.#reader = this.#connection.follow(outcome.event.generation_id, { alone, onEvent, onState });
+      const options = { alone: this.#alone, onEvent, onState };
+      this.#reader = this.#connection.follow(outcome.event.generation_id, options);
       if (this.#isStopped) this.#reader.stop();
       return this.#reader.finished;
     }

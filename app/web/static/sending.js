@@ -88,6 +88,7 @@ export class Sending {
     this.#chat.scrollToEnd();
     const reader = startAnswer(this.#chat.connection, {
       body,
+      alone: this.#chat.temporary || body.temporary, // the feed has no temporary conversations
       onState: (state) => this.#chat.onState(answer, state),
       onEvent: (event) => {
         if (event.type === 'open') this.#acknowledged(body, question, answer, event);
