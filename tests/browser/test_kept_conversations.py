@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Site, Visitor
 from tests.browser.looks import look
@@ -105,3 +105,29 @@ def test_conversations_of_chat_gpt_come_in_from_their_archive(visit: Visit, tmp_
     dialog.get_by_role("button", name="Close").click()
     row(alice, "Rivers").get_by_role("link").click()
     expect(alice.answer).to_contain_text("All about Rivers.")
+
+
+def test_an_import_that_breaks_off_shows_what_came_in_before(visit: Visit, tmp_path: Path) -> None:
+    alice = visit()
+    first = {
+        "conversations": [{"id": "c1", "title": "Lake"}, {"id": "c2", "title": "Sea"}],
+        "messages": 4,
+        "skipped": [],
+    }
+    parts = [lambda route: route.fulfill(json=first), lambda route: route.fulfill(status=503, json={"title": "Busy"})]
+    sent: list[Route] = []
+
+    def answer(route: Route) -> None:
+        sent.append(route)
+        parts[len(sent) - 1](route)
+
+    alice.page.route("**/api/v1/conversations/import", answer)
+    many = tmp_path / "conversations.json"
+    many.write_text(chat_gpt(*(f"Trip {number}" for number in range(501))))
+    account(alice, "Import conversations")
+    choose_file(alice, many)
+    dialog = alice.page.get_by_role("dialog", name="Import")
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    expect(dialog.get_by_text("2 conversations with 4 messages came in.")).to_be_visible()
+    look(alice, "import-broken-off")
+    assert len(sent) == 2

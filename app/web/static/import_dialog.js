@@ -29,7 +29,10 @@ export async function importDialog() {
       if (came.length === 1 && whole.skipped.length === 0) dialog.close('');
       else close.focus();
     } catch (problem) {
-      body.replaceChildren(h('p', { class: 'problem', role: 'alert' }, problem.message), dropZone(take));
+      const { message, cameIn } = problem;
+      if (cameIn) came = [...came, ...cameIn.conversations];
+      const parts = [h('p', { class: 'problem', role: 'alert' }, message), cameIn && summary(cameIn), dropZone(take)];
+      body.replaceChildren(...parts.filter(Boolean));
     }
   };
   body.append(dropZone(take));

@@ -18,14 +18,17 @@ export async function exportsIn(file) {
 
 /**
  * Import what `exportsIn` has returned. `onProgress(part)` gets a number from 0 to 1. Resolves to {conversations,
- * messages, skipped: [{title, reason}]}.
+ * messages, skipped: [{title, reason}]}. A Problem that ends it has the same of the parts before it, as `cameIn`.
  */
 export async function importAll(found, onProgress) {
   const parts = found.flatMap(partsOf);
   const whole = { conversations: [], messages: 0, skipped: [] };
   for (const [n, part] of parts.entries()) {
     onProgress(n / parts.length);
-    add(whole, await importConversations(part));
+    const reply = await importConversations(part).catch((problem) => {
+      throw Object.assign(problem, { cameIn: n ? whole : null });
+    });
+    add(whole, reply);
   }
   return whole;
 }
