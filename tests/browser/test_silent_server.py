@@ -30,7 +30,8 @@ HURRY = """
 CALL_ALL = """
 async (calls) => {
   localStorage.setItem('unbroken.session', 's1');
-  const api = {...(await import('/static/api.js')), ...(await import('/static/account_api.js'))};
+  const modules = ['api.js', 'account_api.js', 'conversations_api.js'];
+  const api = Object.assign({}, ...(await Promise.all(modules.map((name) => import(`/static/${name}`)))));
   const outcome = (call) => call.then(() => 'answered', ({status, message}) => status ?? message);
   const results = Object.entries(calls).map(async ([name, given]) => {
     const late = seconds(40).then(() => 'late');
@@ -40,7 +41,10 @@ async (calls) => {
 }
 """
 FUNCTIONS = """
-async () => Object.keys({...(await import('/static/api.js')), ...(await import('/static/account_api.js'))})
+async () => {
+  const modules = ['api.js', 'account_api.js', 'conversations_api.js'];
+  return (await Promise.all(modules.map((name) => import(`/static/${name}`)))).flatMap(Object.keys);
+}
 """
 CALLS: dict[str, list[Any]] = {
     "me": [],
@@ -55,9 +59,17 @@ CALLS: dict[str, list[Any]] = {
     "remove": ["c1"],
     "cancel": ["g1"],
     "regenerate": ["m1", {}],
+    "goOn": ["m1", {}],
     "edit": ["m1", {}],
+    "fileContent": ["f1"],
+    "fileAbout": ["f1"],
     "exportConversation": ["c1", "md"],
-    "importConversation": [{}],
+    "importConversations": [{}],
+    "markSeen": ["c1"],
+    "shareOf": ["c1"],
+    "share": ["c1", None],
+    "endShare": ["c1"],
+    "rate": ["m1", 1, None],
     "sessions": [],
     "endSession": ["s2"],
     "endSessions": [],
@@ -69,7 +81,9 @@ CALLS: dict[str, list[Any]] = {
     "signOut": [],
 }
 # Their replies have no body to wait for.
-BODILESS = {"remove", "endSession", "endSessions", "endKey"}
+BODILESS = {"remove", "endSession", "endSessions", "endKey", "markSeen", "endShare", "rate"}
+# It makes an address and no request.
+ADDRESS = "contentPath"
 
 
 def silent(handler: Handler) -> None:
@@ -96,7 +110,7 @@ def test_each_function_of_the_api_module_ends(
     module_page: Page, scripted: ScriptedServer, answer: Answer, outcome: int
 ) -> None:
     scripted.play(answer)
-    assert {*module_page.evaluate(FUNCTIONS)} == CALLS.keys()
+    assert {*module_page.evaluate(FUNCTIONS)} == {*CALLS, ADDRESS}
     module_page.evaluate(HURRY)
     outcomes = module_page.evaluate(CALL_ALL, CALLS)
     # A browser opens six connections to a server; the other requests wait for one.
@@ -168,10 +182,12 @@ def test_a_token_function_that_never_returns_is_given_up(
 
 
 def test_only_these_modules_make_requests() -> None:
-    # The tests above cover two of them; the form of a sign-in link makes one request, with a limit of its own.
+    # The tests above cover two of them. The form of a sign-in link makes one request, and the upload of a file is
+    # watched, each with a limit of its own.
     request = re.compile(r"(?<![.#\w])fetch\(|XMLHttpRequest|EventSource\(|sendBeacon|WebSocket")
     ours = (name for name in ASSETS if name.endswith(".js") and not name.startswith("packages/"))
     assert [name for name in ours if request.search(ASSETS[name].body.decode())] == [
+        "file_transfer.js",
         "link_form.js",
         "reconnecting_stream.js",
         "requests.js",
