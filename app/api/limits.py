@@ -195,7 +195,7 @@ def exports() -> None:
 
 
 def uploads() -> None:
-    """Uploads of files, or of parts of them."""
+    """Uploads of files."""
 
 
 def sign_ins() -> None:

@@ -67,6 +67,16 @@ def test_an_upload_that_the_server_has_given_up_begins_anew(module_page: Page, s
     assert scripted.asked[-1].path == "/api/v1/uploads/upload_2/complete"
 
 
+def test_a_server_without_parts_is_asked_for_them_once(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(status(404, {"title": "Not found"}))
+    # The refusal of the whole file is final.
+    assert sent(module_page, PART + 1)["states"] == ["waiting", "sending", "failed"]
+    assert [asked.path for asked in scripted.asked] == ["/api/v1/uploads", "/api/v1/files"]
+    scripted.play(status(200, STORED))
+    assert sent(module_page, PART + 1)["states"] == ["waiting", "sending", "ready"]
+    assert [asked.path for asked in scripted.asked] == ["/api/v1/files"]
+
+
 def test_a_refusal_ends_the_attempts_and_is_said(module_page: Page, scripted: ScriptedServer) -> None:
     scripted.play(status(422, {"title": "Unreadable", "detail": "This file is not what it says."}))
     outcome = sent(module_page, 10)

@@ -42,13 +42,7 @@ export const exportConversation = (id, format) =>
   send('GET', `/conversations/${part(id)}/export?format=${format}`, { accept: '*/*', take: 'blob', limit: LONG_LIMIT });
 /** The address of a file's bytes; the browser sends the cookie of its session. */
 export const contentPath = (id) => `/api/v1/files/${part(id)}/content`;
-/** The bytes of a file, or of a small picture of it. */
-export const fileContent = (id, { thumbnail = false, signal } = {}) =>
-  send('GET', `/files/${part(id)}/content${query({ variant: thumbnail ? 'thumbnail' : null })}`, {
-    signal,
-    accept: '*/*',
-    take: 'blob',
-    limit: LONG_LIMIT,
-  });
+/** The bytes of a file. */
+export const fileContent = (id, { signal } = {}) =>
+  send('GET', `/files/${part(id)}/content`, { signal, accept: '*/*', take: 'blob', limit: LONG_LIMIT });
 export const fileAbout = (id) => read(`/files/${part(id)}`);
-export const deleteFile = (id) => send('DELETE', `/files/${part(id)}`);

@@ -2,7 +2,7 @@
 
 import { h, icon, iconButton } from './dom.js';
 import { isPicture, kindText, sizeText } from './file_words.js';
-import { thumbnailOf } from './pictures.js';
+import { pictureOf } from './pictures.js';
 
 /** The sign of a file, with its kind in capitals. */
 export const fileSign = (about) =>
@@ -73,7 +73,7 @@ export class AttachmentChip {
     const { about, preview } = this.#upload;
     this.#sign.replaceChildren(fileSign(about));
     if (!isPicture(about.media_type)) return;
-    const address = preview ?? (await thumbnailOf(about.file_id).catch(() => null));
+    const address = preview ?? (await pictureOf(about.file_id).catch(() => null));
     if (!address) return;
     const image = h('img', { src: address });
     image.alt = '';

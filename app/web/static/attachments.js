@@ -1,6 +1,5 @@
 /** The attachments of a message that is being written: their uploads, their limits, and what keeps them from being sent. */
 
-import { deleteFile } from './api.js';
 import { AttachmentChip } from './attachment_chip.js';
 import { announce, h } from './dom.js';
 import { bytesAsTheyAre, isReadAsText, namesText, sizeText, whyNot } from './file_words.js';
@@ -69,6 +68,7 @@ export class Attachments {
   /** Attach files that the server has, described as in messages; with `check` it may have deleted them. */
   put(files, { check = false } = {}) {
     for (const about of files) {
+      if (this.#has(about.file_id)) continue;
       const upload = Upload.stored(about);
       this.#append(upload);
       if (check) upload.check().then(() => this.#changed());
@@ -94,14 +94,16 @@ export class Attachments {
     if (this.#note.textContent !== (objection ?? '')) this.#note.textContent = objection ?? '';
   }
 
-  /** Remove an attachment. A file that no message has is deleted from the server. */
+  /**
+   * Remove an attachment. The server keeps its file, which may be the file of an earlier message: equal bytes under an
+   * equal name are one file. The sweep of the server deletes what no message has.
+   */
   remove(upload) {
     const at = this.#items.findIndex((item) => item.upload === upload);
     const [{ chip }] = this.#items.splice(at, 1);
     const focused = chip.node.contains(document.activeElement);
     chip.node.remove();
     upload.cancel();
-    if (upload.isNew && upload.about.file_id) deleteFile(upload.about.file_id).catch(() => {});
     announce(`Removed ${upload.name}`);
     this.#changed();
     // The focus stays in the list while there is something in it.
@@ -129,6 +131,11 @@ export class Attachments {
     return size > most ? `These files have ${sizeText(size)} together. A message can have ${sizeText(most)}.` : null;
   }
 
+  // Whether the list has this file, in another upload than `besides`.
+  #has(id, besides = null) {
+    return this.#uploads.some((upload) => upload !== besides && upload.about.file_id === id);
+  }
+
   get #uploads() {
     return this.#items.map(({ upload }) => upload);
   }
@@ -141,6 +148,11 @@ export class Attachments {
       chip.draw();
       if (upload.state === state) return;
       state = upload.state;
+      if (state === 'ready' && this.#has(upload.about.file_id, upload)) {
+        this.remove(upload);
+        announce(`${upload.name} is attached already`);
+        return;
+      }
       if (state === 'failed') announce(`${upload.name}: ${upload.problem}`);
       else if (state === 'ready' && this.onTheirWay === 0) announce('Uploaded');
       this.#changed();

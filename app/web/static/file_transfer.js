@@ -12,6 +12,8 @@ const SILENCE = 60_000; // milliseconds without progress, after which a request 
 const API = '/api/v1';
 const UPLOADS = '/uploads';
 
+let takesParts = true; // the server, until it has shown that it does not
+
 export class FileTransfer {
   #file;
   #upload = null; // the id of an upload in parts
@@ -23,19 +25,23 @@ export class FileTransfer {
 
   /**
    * Send the file, or the rest of it. `onSent(bytes)` reports progress. Returns the server's description of the file.
-   * Throws Problem; after one that passes, another call goes on from there.
+   * Throws Problem; after one that passes, another call goes on from there. `isLost` of a problem: the server has lost the
+   * parts, and another call begins anew.
    */
   async send({ signal, onSent }) {
-    if (this.#file.size <= PART) return this.#sendWhole(signal, onSent);
+    if (this.#file.size <= PART || !takesParts) return this.#sendWhole(signal, onSent);
     try {
       return await this.#sendParts(signal, onSent);
     } catch (problem) {
-      // A server without uploads in parts takes the file as a whole.
-      if (problem.status === 404 && this.#upload === null) return this.#sendWhole(signal, onSent);
-      // The server keeps an upload for a time only. Without it the file is sent from its beginning.
-      if (problem.status === 404) [this.#upload, this.#parts] = [null, []];
-      throw problem;
+      if (problem.status !== 404) throw problem;
+      if (this.#upload !== null) {
+        // The server keeps an upload for a time only.
+        [this.#upload, this.#parts] = [null, []];
+        throw Object.assign(problem, { isLost: true });
+      }
     }
+    takesParts = false;
+    return this.#sendWhole(signal, onSent);
   }
 
   #sendWhole(signal, onSent) {

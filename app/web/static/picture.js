@@ -1,7 +1,7 @@
 /** One picture in a message: a button with a small picture that opens the gallery. */
 
 import { h, icon } from './dom.js';
-import { thumbnailOf, whenNear } from './pictures.js';
+import { pictureOf, whenNear } from './pictures.js';
 
 const TALLEST = 320; // pixels of a picture that stands alone
 
@@ -10,7 +10,7 @@ export function pictureButton(about) {
   const node = frameFor({ name: about.filename, ...about });
   const load = async () => {
     try {
-      show(node, await thumbnailOf(about.file_id), about.filename);
+      show(node, await pictureOf(about.file_id), about.filename);
     } catch (problem) {
       if (problem.status === 404) fail(node, 'This picture was deleted.');
       else fail(node, problem.message, load);

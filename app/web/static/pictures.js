@@ -6,22 +6,24 @@
 import { fileContent } from './api.js';
 import { Turns } from './turns.js';
 
-const KEPT = { thumbnail: 200, full: 8 }; // pictures; an <img> that has been drawn needs its address no more
+const KEPT = 20; // pictures, each in its full size; an <img> that has been drawn needs its address no more
 const AT_ONCE = 4; // requests; a browser opens six connections to a host over HTTP/1.1
 const NEAR = '600px'; // outside the window, where pictures begin to load
 
-const kept = { thumbnail: new Map(), full: new Map() }; // id → promise of an address
+const kept = new Map(); // id → address, the one that was used last at the end
+const loading = new Map(); // id → promise of an address
 const turns = new Turns(AT_ONCE);
 
-/** The address of a small picture of a file. Throws api.Problem. */
-export const thumbnailOf = (id) => addressOf(id, 'thumbnail');
+/** The address of the picture in a file. Throws api.Problem. */
+export async function pictureOf(id) {
+  const address = kept.get(id) ?? (await load(id));
+  keep(id, address);
+  return address;
+}
 
-/** The address of a picture in its full size. Throws api.Problem. */
-export const pictureOf = (id) => addressOf(id, 'full');
-
-/** Use the address of a local file for the small picture of the file that it has become. */
+/** Use the address of a local file for the file of the server that it has become. */
 export function adopt(id, address) {
-  keep('thumbnail', id, Promise.resolve(address));
+  keep(id, address);
 }
 
 /** Call `load` once, when `node` comes near the window. */
@@ -43,22 +45,25 @@ const observer = new IntersectionObserver(
   { rootMargin: NEAR, scrollMargin: NEAR },
 );
 
-function addressOf(id, size) {
-  const known = kept[size].get(id);
-  if (known) return known;
-  const loading = turns.run(async () =>
-    URL.createObjectURL(await fileContent(id, { thumbnail: size === 'thumbnail' })),
-  );
-  keep(size, id, loading);
-  // A failure is not kept: another attempt may succeed.
-  loading.catch(() => kept[size].delete(id));
-  return loading;
+function load(id) {
+  if (!loading.has(id)) {
+    const address = turns.run(async () => URL.createObjectURL(await fileContent(id)));
+    // A failure is not kept: another attempt may succeed.
+    loading.set(
+      id,
+      address.finally(() => loading.delete(id)),
+    );
+  }
+  return loading.get(id);
 }
 
-function keep(size, id, address) {
-  kept[size].set(id, address);
-  if (kept[size].size <= KEPT[size]) return;
-  const [[oldest, gone]] = kept[size];
-  kept[size].delete(oldest);
-  gone.then(URL.revokeObjectURL, () => {});
+function keep(id, address) {
+  const before = kept.get(id);
+  if (before && before !== address) URL.revokeObjectURL(before);
+  kept.delete(id);
+  kept.set(id, address);
+  if (kept.size <= KEPT) return;
+  const [[oldest, gone]] = kept;
+  kept.delete(oldest);
+  URL.revokeObjectURL(gone);
 }

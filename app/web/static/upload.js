@@ -49,11 +49,6 @@ export class Upload {
     this.state = state;
   }
 
-  /** Whether it was sent from here and no message has it yet. */
-  get isNew() {
-    return this.#file !== null;
-  }
-
   /** The file as messages describe theirs. */
   get about() {
     return this.#about;
@@ -153,7 +148,7 @@ export class Upload {
   }
 }
 
-const passes = ({ status }) => status === 0 || status === 404 || status === 408 || status === 429 || status >= 500;
+const passes = ({ status, isLost }) => isLost || status === 0 || status === 408 || status === 429 || status >= 500;
 
 function wordsFor(problem, { bytes }) {
   if (problem.status === 413) return `Larger than the server takes (${sizeText(bytes)})`;
