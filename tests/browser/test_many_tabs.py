@@ -138,7 +138,7 @@ def test_each_tab_streams_whatever_becomes_of_the_one_that_reads_and_stop_works_
     for page in tabs.open:
         page.get_by_role("button", name="Stop the answer").click()
     for page in tabs.open:
-        expect(page.get_by_text("Stopped. The text so far is kept.")).to_be_visible()
+        expect(page.get_by_role("article").get_by_text("Stopped. The text so far is kept.")).to_be_visible()
     for page in tabs.open:
         conversation = page.url.rpartition("/")[2]
         kept = NUMBERED.findall(site.messages(conversation, tabs.visitor.name)[-1]["content"])

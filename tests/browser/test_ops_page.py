@@ -173,12 +173,12 @@ def test_a_dead_webhook_delivery_is_sent_again_for_a_reason(visit: Visit, site: 
     expect(row.get_by_text("attempts exhausted")).to_be_visible()
     row.get_by_role("button", name=re.compile("^Replay")).click()
     olga.give_reason("The receiver is back", "Send it again")
-    expect(page.get_by_role("main").get_by_text("No delivery is dead.")).to_be_visible()
-    page.get_by_role("combobox", name="State").select_option("waiting")
-    expect(olga.row("https://receiver.invalid").get_by_text("waiting", exact=True)).to_be_visible()
     assert "secret=1" not in page.content()
     olga.go("/ops/audit")
     expect(olga.row("The receiver is back")).to_be_visible()
+    with owner(site.stack.settings.database_url) as cursor:
+        cursor.execute("SELECT attempts FROM webhook_deliveries WHERE event_id = 'evt_1'")
+        assert cursor.fetchone()[0] < 10, "its attempts begin anew, and a worker may have made the first"
 
 
 def test_a_user_is_found_and_blocked_for_a_reason(visit: Visit, site: Site) -> None:
