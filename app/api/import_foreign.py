@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import structlog
+
 from app.api import json_body
 from app.api.bodies import BodyKind
 from app.api.errors import InvalidFields
@@ -17,6 +19,7 @@ from app.domain.other_exports import chatgpt, librechat
 from app.domain.other_exports.message_tree import KeptConversation, KeptMessage, UnreadableExport, line_of
 from app.services.import_export import ImportConversation, ImportedMessage
 
+_log = structlog.get_logger()
 _ARRAY = re.compile(rb"[ \t\r\n]*\[")
 # Names of fields that only one of the exports has.
 _OURS = frozenset({"format", "version", "conversation"})
@@ -61,6 +64,9 @@ class ForeignExport:
             return Foreign(title, _command(kept, self.settings), source=kept.source)
         except UnreadableExport as error:
             return Foreign(title, None, str(error))
+        except Exception as error:  # an export of any form must not end an import that has stored other conversations
+            _log.error("conversation not read", action="import", error=type(error).__name__)
+            return Foreign(title, None, "It has a form that is not known.")
 
 
 def read(data: bytes, settings: Settings) -> ImportBody | ForeignExport:

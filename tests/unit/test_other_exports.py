@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from app.api.split_body import elements, names
 from app.config import Settings
 from app.domain.errors import MalformedInput
 from app.domain.other_exports import chatgpt, librechat
-from app.domain.other_exports.message_tree import KeptConversation, UnreadableExport
+from app.domain.other_exports.message_tree import KeptConversation, Node, UnreadableExport, ordered
 
 SETTINGS = Settings(database_url="postgresql://a:b@c/d", redis_url="redis://c", jwt_secret="x" * 32)
 BEGUN = 1_700_000_000.0
@@ -77,6 +79,43 @@ def test_branches_stay_and_the_current_one_is_the_newest() -> None:
     assert newest.messages[-1].content == "a2"
 
 
+def test_reasoning_before_several_answers_is_kept_once_and_with_the_newest() -> None:
+    """A copy for each answer would make gigabytes of an export of a few megabytes."""
+
+    def thoughts(text: str, parent: str) -> dict[str, Any]:
+        content = {"content_type": "thoughts", "thoughts": [{"content": text}]}
+        return node("assistant", "", parent, content=content)
+
+    mapping = {"q": node("user", "q", None), "t": thoughts("long", "q")}
+    for n in range(3):
+        mapping |= {f"t{n}": thoughts(f"t{n}", "t"), f"a{n}": node("assistant", f"a{n}", f"t{n}")}
+    kept = chatgpt.read(conversation(mapping, current_node="a1"))
+    assert [(one.content, one.reasoning) for one in kept.messages] == [
+        ("q", ""), ("a0", "t0"), ("a2", "t2"), ("a1", "long\n\nt1"),
+    ]  # fmt: skip
+
+
+class Counted(str):
+    """A text that counts the characters of the texts that were made of it by addition."""
+
+    made = 0
+
+    def __add__(self, other: str) -> Counted:
+        Counted.made += len(self) + len(other)
+        return Counted(str.__add__(self, other))
+
+    def __radd__(self, other: str) -> Counted:
+        return Counted(other) + self
+
+
+def test_an_answer_of_many_steps_is_not_copied_at_each_step() -> None:
+    steps = {str(n): Node(str(n - 1), "assistant", Counted("x"), "r") for n in range(1, 1000)}
+    _, answer = ordered({"0": Node(None, "user", "q"), **steps}, None, datetime.now(UTC))
+    assert answer.content == "\n\n".join(["x"] * 999)
+    assert answer.reasoning == "\n\n".join(["r"] * 999)
+    assert Counted.made <= len(answer.content)
+
+
 def test_a_long_chain_and_a_circle_end() -> None:
     chain = {str(n): node("user" if n % 2 else "assistant", f"m{n}", str(n - 1) if n else None) for n in range(5000)}
     assert len(chatgpt.read(conversation(chain)).messages) == 5000
@@ -111,6 +150,9 @@ def test_texts_and_times_can_be_stored() -> None:
     )
     assert (kept.messages[0].content, kept.title) == ("ab?", "two lines")
     assert all(message.created_at.year >= 2026 for message in kept.messages)
+    for at in (10**310, -(10**310), float("inf"), True, "1"):
+        [message] = chatgpt.read(conversation({"q": node("user", "x", None, at=at)})).messages  # type: ignore[arg-type]
+        assert message.created_at.timestamp() == BEGUN, at
 
 
 FLAT = {
@@ -185,3 +227,14 @@ def test_a_part_that_cannot_be_read_is_left_out_with_the_reason() -> None:
     assert [title for title, _ in reasons] == ["E", None, None, None]
     assert [str(reason).partition(" ")[0] for _, reason in reasons] == ["It", "The", "It", "It"]
     assert "MAX_IMPORT_CONVERSATION_BYTES" in str(reasons[3][1])
+
+
+def test_a_conversation_of_an_unknown_form_is_left_out_and_the_others_are_read() -> None:
+    parts = {"content_type": "multimodal_text", "parts": [{"content_type": ["unhashable"]}]}
+    broken = conversation({"q": node("user", "", None, content=parts)}, title="broken")
+    whole = conversation({"q": node("user", "x", None)}, title="whole")
+    found = read(json.dumps([whole, broken, whole]).encode(), SETTINGS)
+    assert isinstance(found, ForeignExport)
+    assert [(one.title, one.reason) for one in found] == [
+        ("whole", None), ("broken", "It has a form that is not known."), ("whole", None),
+    ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,8 @@ class UnreadableExport(Exception):
 class Node:
     """A message under an id of the other program. ``role`` None: it is not shown, and its followers follow its parent.
 
-    The ``reasoning`` of a message that is not shown belongs to the answer that follows. ``at``: seconds since 1970.
+    The ``reasoning`` of a message that is not shown belongs to the answer that follows, the newest of several.
+    ``at``: seconds since 1970.
     """
 
     parent: str | None
@@ -65,24 +65,42 @@ class KeptConversation:
 class _Place:
     """A place in the walk. ``after``: the number of the kept message before it; ``thoughts``: reasoning since then.
 
-    ``alone``: no message since then has a second follower.
+    No other place has these thoughts, so each text of an export is kept once. ``alone``: no message since then has a
+    second follower.
     """
 
     id: str
     after: int | None
-    thoughts: str
+    thoughts: list[str]
     alone: bool
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A message to keep, as the pieces that are joined once, at the end: an answer may have thousands of steps."""
+
+    parent: int | None
+    role: Literal["user", "assistant"]
+    content: list[str]
+    reasoning: list[str]
+    model: str | None
+    created_at: datetime
+
+    def joined(self) -> KeptMessage:
+        content, reasoning = "\n\n".join(self.content), "\n\n".join(self.reasoning)
+        return KeptMessage(self.parent, self.role, content, reasoning, self.model, self.created_at)
 
 
 def ordered(nodes: Mapping[str, Node], newest: str | None, begun: datetime) -> list[KeptMessage]:
     """The messages that are shown, each behind its parent. The branch with ``newest`` comes last, so it is the newest.
 
     Answers that follow each other without a branch between them are one answer: a program stores each step of one.
+    The messages together have the characters of the nodes and the blank lines between them, and no more.
     """
     followers = _followers(nodes, _way_to(nodes, newest))
-    kept: list[KeptMessage] = []
+    kept: list[_Draft] = []
     seen: set[str] = set()
-    places = [_Place(root, None, "", False) for root in reversed(followers.get(None, []))]
+    places = [_Place(root, None, [], False) for root in reversed(followers.get(None, []))]
     while places:
         place = places.pop()
         if place.id in seen:
@@ -91,27 +109,31 @@ def ordered(nodes: Mapping[str, Node], newest: str | None, begun: datetime) -> l
         after, thoughts = _keep(kept, nodes[place.id], place, begun)
         following = followers.get(place.id, [])
         alone = len(following) == 1 and (place.alone or after != place.after)
-        places += [_Place(one, after, thoughts, alone) for one in reversed(following)]
-    return kept
+        # The last one has the thoughts: it is on the branch with the newest message, if one of them is.
+        last = len(following) - 1
+        places += [_Place(following[n], after, thoughts if n == last else [], alone) for n in range(last, -1, -1)]
+    return [draft.joined() for draft in kept]
 
 
-def _keep(kept: list[KeptMessage], node: Node, place: _Place, begun: datetime) -> tuple[int | None, str]:
+def _keep(kept: list[_Draft], node: Node, place: _Place, begun: datetime) -> tuple[int | None, list[str]]:
     """Keep a message, if it is shown. Returns the number of the message that followers follow, and its thoughts."""
-    thoughts = "\n\n".join(filter(None, (place.thoughts, node.reasoning)))
+    thoughts = place.thoughts
+    if node.reasoning:
+        thoughts.append(node.reasoning)
     if node.role is None or not node.content.strip():
         return place.after, thoughts
     before = kept[place.after - 1] if place.after else None
     if node.role == "assistant" and before is not None and before.role == "assistant" and place.alone:
-        before.content += "\n\n" + node.content
-        before.reasoning = "\n\n".join(filter(None, (before.reasoning, thoughts)))
+        before.content.append(node.content)
+        before.reasoning += thoughts
         before.model = node.model or before.model
-        return place.after, ""
+        return place.after, []
     at = moment(node.at) or (before.created_at if before else begun)
     if node.role == "user":
-        kept.append(KeptMessage(place.after, "user", node.content, "", None, at))
+        kept.append(_Draft(place.after, "user", [node.content], [], None, at))
         return len(kept), thoughts
-    kept.append(KeptMessage(place.after, "assistant", node.content, thoughts, node.model, at))
-    return len(kept), ""
+    kept.append(_Draft(place.after, "assistant", [node.content], thoughts, node.model, at))
+    return len(kept), []
 
 
 def _followers(nodes: Mapping[str, Node], way: set[str]) -> dict[str | None, list[str]]:
@@ -132,8 +154,9 @@ def _way_to(nodes: Mapping[str, Node], id_: str | None) -> set[str]:
 
 def moment(seconds: Any) -> datetime | None:
     """A time in seconds since 1970; None for a value that is none, or that lies in the future."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
+    # Neither infinity nor a number that is none lies between them, and an integer of any length can be compared.
     if not 0 <= seconds <= datetime.now(UTC).timestamp():
         return None
     return _FIRST_TIME + timedelta(seconds=seconds)
