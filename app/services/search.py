@@ -47,7 +47,8 @@ class MessageSearch:
             hits = search.find(tx, wanted, wanted + ending, command.limit + 1, before) if wanted else []
             parts = parts_of(wanted)
             if parts and len(hits) <= command.limit:
-                hits = _merged(hits, search.find_parts(tx, parts, command.limit + 1, before))[: command.limit + 1]
+                with search.in_time(tx):
+                    hits = _merged(hits, search.find_parts(tx, parts, command.limit + 1, before))[: command.limit + 1]
         shown = hits[: command.limit]
         words = words_of(query.positive + ending, question.runs(query.positive))
         items = [Found(hit, _excerpt(hit.text, words, parts)) for hit in shown]

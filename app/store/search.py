@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+
+from psycopg2.errors import QueryCanceled
+from sqlalchemy.exc import DBAPIError
 
 from app.store.database import Tx, fetch, fetch_one, mine
 
@@ -15,6 +19,9 @@ SEARCHED_CHARS = 100_000
 _UNLIKELY = re.compile(r"[\\%_]")
 # Messages and titles, the newest ones, that are searched for parts of words: no index has them.
 PARTS_SEARCHED = 1000
+# Bytes of stored words of these messages, as PostgreSQL compresses them, and the time that it may take to read them.
+PARTS_BYTES = 16_000_000
+PARTS_MILLISECONDS = 2000
 _NEWEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 
@@ -76,11 +83,28 @@ def find(tx: Tx, query: str, begun: str, limit: int, before: tuple[datetime, str
     return [Hit(**row._mapping) for row in rows]
 
 
+@contextmanager
+def in_time(tx: Tx) -> Iterator[None]:
+    """A block with a search for parts. It ends without an error when a statement takes more than PARTS_MILLISECONDS.
+
+    The transaction goes on behind it, but without what the block has written.
+    """
+    tx.exec_driver_sql(f"SAVEPOINT parts; SET LOCAL statement_timeout = {PARTS_MILLISECONDS}")
+    try:
+        yield
+    except DBAPIError as error:
+        if not isinstance(error.orig, QueryCanceled):
+            raise
+    # It takes back the timeout, too.
+    tx.exec_driver_sql("ROLLBACK TO SAVEPOINT parts")
+
+
 def find_parts(tx: Tx, parts: Sequence[str], limit: int, before: tuple[datetime, str] | None) -> list[Hit]:
     """Up to ``limit`` hits whose words have all of ``parts`` in them, newest first, older than ``before`` (at, id).
 
     The stored words are read as text: they are in small letters and without accents, as ``parts`` are. The user's id is
-    a stored word, too. Only the newest PARTS_SEARCHED messages and titles are searched.
+    a stored word, too. Only the newest PARTS_SEARCHED messages and titles are searched, and of these messages as many
+    as have PARTS_BYTES of words.
     """
     at, item_id = before or _NEWEST
     rows = fetch(
@@ -94,9 +118,12 @@ def find_parts(tx: Tx, parts: Sequence[str], limit: int, before: tuple[datetime,
                 WHERE {mine("c.user_id")} AND c.listed AND c.title IS NOT NULL
                     AND (c.last_message_at, c.id) < (CAST(:at AS timestamptz), CAST(:id AS uuid))
                 ORDER BY c.last_message_at DESC, c.id DESC LIMIT :most
+            ), sized AS (
+                SELECT *, sum(pg_column_size(search)) OVER (ORDER BY at DESC, id DESC) AS bytes FROM newest
             ), found AS (
-                SELECT conversation_id, id AS message_id, id AS item_id, at FROM newest
-                WHERE replace(CAST(search AS text), CAST(user_id AS text), '') LIKE ALL (CAST(:patterns AS text[]))
+                SELECT conversation_id, id AS message_id, id AS item_id, at FROM sized
+                WHERE bytes <= :most_bytes
+                    AND replace(CAST(search AS text), CAST(user_id AS text), '') LIKE ALL (CAST(:patterns AS text[]))
                 UNION ALL
                 SELECT id, NULL, id, at FROM titles
                 WHERE replace(CAST(search AS text), CAST(user_id AS text), '') LIKE ALL (CAST(:patterns AS text[]))
@@ -109,6 +136,7 @@ def find_parts(tx: Tx, parts: Sequence[str], limit: int, before: tuple[datetime,
         at=at,
         id=item_id,
         most=PARTS_SEARCHED,
+        most_bytes=PARTS_BYTES,
         patterns=[f"%{_UNLIKELY.sub(_escaped, part)}%" for part in parts],
         limit=limit,
         chars=SEARCHED_CHARS,

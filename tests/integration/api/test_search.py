@@ -16,6 +16,7 @@ from app.domain.events import Token
 from app.domain.search_words import WIDE, Question, without_accents
 from app.store import search as search_store
 from app.store.database import fetch_one
+from app.store.search import Hit
 from app.wiring import Resources
 from tests.factories import add_conversation, add_message, owner
 
@@ -111,6 +112,36 @@ def test_parts_of_words_are_found_and_marked(alice: Person, bob: Person):
         assert found(q) == [], q
     [hit] = alice.get("/api/v1/search?q=kenhau").json["items"]
     assert [hit["snippet"][a:b] for a, b in hit["highlights"]] == ["kenhau"]
+
+
+def test_the_search_for_parts_reads_the_newest_words_up_to_a_bound(alice: Person, monkeypatch: pytest.MonkeyPatch):
+    for text in ("ein Krankenhaus", " ".join(f"wort{n}" for n in range(2000)), "ein Gasthaus"):
+        alice.start(text)
+    assert [hit["snippet"] for hit in search(alice, "haus")] == ["ein Gasthaus", "ein Krankenhaus"]
+    monkeypatch.setattr(search_store, "PARTS_BYTES", 1000)
+    assert [hit["snippet"] for hit in search(alice, "haus")] == ["ein Gasthaus"]
+    assert [hit["snippet"] for hit in search(alice, "krankenhaus")] == ["ein Krankenhaus"]
+
+
+def test_a_search_for_parts_ends_in_time_and_its_transaction_goes_on(
+    alice: Person, resources: Resources, module_database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    alice.start("Krankenhaus")
+    user = alice.get("/api/v1/me").json["id"]
+    hits: list[Hit] = []
+    with resources.database.user(user) as tx:
+        with owner(module_database_url) as cursor, monkeypatch.context() as patch:
+            patch.setattr(search_store, "PARTS_MILLISECONDS", 500)
+            # The search waits for this lock until its time is over.
+            cursor.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            with search_store.in_time(tx):
+                hits = search_store.find_parts(tx, ["haus"], 10, None)
+        assert hits == []
+        [hit] = search_store.find_parts(tx, ["haus"], 10, None)
+        row = fetch_one(tx, "SELECT current_setting('statement_timeout') AS timeout")
+    assert hit.text == "Krankenhaus"
+    assert row is not None
+    assert row.timeout == "5s"
 
 
 def test_nobody_finds_what_others_said(alice: Person, bob: Person, resources: Resources):
