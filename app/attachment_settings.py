@@ -16,4 +16,6 @@ class AttachmentSettings(BaseSettings):
     max_file_text_chars: int = Field(100_000, ge=100, le=10_000_000)
     max_file_text_pages: int = Field(500, ge=1)
     file_text_seconds: float = Field(15, ge=1, le=300)
+    prompt_text_seconds: float = Field(60, ge=1, le=3600)
     worker_file_bytes: int = Field(134_217_728, ge=1_048_576)
+    worker_file_wait_seconds: float = Field(300, ge=1, le=3600)

@@ -18,6 +18,7 @@ from app.domain.accepts import Accepts
 from app.domain.backoff import Backoff
 from app.domain.errors import NotFound, StoreDown
 from app.domain.single_line import single_line
+from app.files.errors import BytesMissing, FileTooLarge
 from worker.blocking import Blocking
 from worker.byte_room import ByteRoom
 from worker.file_texts.reader import FileText, FileTexts
@@ -33,23 +34,43 @@ BACKOFF = Backoff(first=0.1, longest=2.0, jitter=0.5)
 # The record of an attempt names so many files at most.
 MOST_NAMED = 20
 GONE = "it was deleted"
+# Errors that do not pass. A conversation goes on without such a file.
+LOST: dict[type[Exception], str] = {
+    NotFound: GONE,
+    BytesMissing: "its bytes are missing in the storage",
+    FileTooLarge: "it is larger than a file may be (MAX_FILE_BYTES)",
+}
 
 
 class FileSource(Protocol):
     """The storage of files."""
 
     def read(self, user_id: str, file_id: str, most: int) -> bytes:
-        """The bytes of a file of this user. Raises NotFound when it is gone, StoreDown."""
+        """The bytes of a file of this user. Raises NotFound when it is gone, BytesMissing, FileTooLarge, StoreDown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """The most bytes of one file, the most bytes and characters of the files of one prompt."""
+    """The most bytes of one file, and the most bytes and characters of the files of one prompt.
+
+    ``text_seconds``: the time in which texts of one prompt are read. ``wait_seconds``: the time that a prompt waits for
+    memory that other prompts hold.
+    """
 
     file_bytes: int
     prompt_bytes: int
     prompt_chars: int
+    text_seconds: float
+    wait_seconds: float
+
+
+@dataclass(slots=True)
+class _Texts:
+    """The characters and the seconds that are left for texts of one prompt."""
+
+    chars: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,8 @@ class PromptFiles:
     async def read(self, run: RunState, messages: Sequence[ChatMessage], accepts: Accepts) -> tuple[ChatMessage, ...]:
         """The messages with what is sent of their files. ``release`` gives the memory back.
 
-        Raises ProviderError while the storage is away, and the reason of an interruption.
+        Raises ProviderError while the storage is away or other prompts hold the memory, and the reason of an
+        interruption.
         """
         files = list(_newest_first(messages))
         if not files:
@@ -107,36 +129,51 @@ class PromptFiles:
         self._texts.close()
 
     async def _read_texts(self, run: RunState, files: Sequence[FilePart], sent: dict[str, _Sent]) -> None:
-        left = self._limits.prompt_chars
+        left = _Texts(self._limits.prompt_chars, self._limits.text_seconds)
         for file in files:
             if file.is_image:
                 sent[_key(file)] = _left_out(file, "this model takes no images of this kind")
-                continue
-            if left <= 0:
+            elif left.chars <= 0:
                 most = self._limits.prompt_chars
                 sent[_key(file)] = _left_out(file, f"the files before it have {most} characters (MAX_PROMPT_CHARS)")
-                continue
-            sent[_key(file)] = found = await self._text_of(run, file, left)
-            left -= len(found.part) if isinstance(found.part, str) else 0
+            elif left.seconds <= 0:
+                taken = f"took {self._limits.text_seconds:g} s (PROMPT_TEXT_SECONDS)"
+                sent[_key(file)] = _left_out(file, f"reading the files before it {taken}")
+            else:
+                sent[_key(file)] = found = await self._text_of(run, file, left)
+                left.chars -= len(found.part) if isinstance(found.part, str) else 0
 
-    async def _text_of(self, run: RunState, file: FilePart, most: int) -> _Sent:
-        with run.waiting():
-            taken = await self._room.take(file.size)
+    async def _text_of(self, run: RunState, file: FilePart, left: _Texts) -> _Sent:
+        taken = await self._take(run, file.size)
         try:
-            found = await self._do(run, partial(self._read_text, run.claimed.user_id, file))
-        except NotFound:
-            return _left_out(file, GONE)
+            found, seconds = await self._do(run, partial(self._read_text, run.claimed.user_id, file))
+        except tuple(LOST) as error:
+            return _left_out(file, _lost(error))
         finally:
             self._room.give(taken)
+        left.seconds -= seconds
         if found.trouble is not None:
             return _left_out(file, f"its text could not be read: {found.trouble}")
-        text, is_cut = found.text[:most], found.is_cut or len(found.text) > most
+        text, is_cut = found.text[: left.chars], found.is_cut or len(found.text) > left.chars
         end = f"Only the first {len(text)} characters" if is_cut else "End"
         shown = f"[Text of the file {_name(file)}:]\n\n{text}\n\n[{end} of the file {_name(file)}.]"
         return _Sent(shown, "text", {"characters": len(text), **({"is_cut": True} if is_cut else {})})
 
-    def _read_text(self, user_id: str, file: FilePart) -> FileText:
-        return self._texts.read(self._source.read(user_id, file.file_id, self._limits.file_bytes), file.media_type)
+    def _read_text(self, user_id: str, file: FilePart) -> tuple[FileText, float]:
+        """The text of a file, and the seconds that reading it took. The storage is not counted."""
+        data = self._source.read(user_id, file.file_id, self._limits.file_bytes)
+        began = monotonic()
+        return self._texts.read(data, file.media_type), monotonic() - began
+
+    async def _take(self, run: RunState, wanted: int) -> int:
+        """Take memory for files; the bytes that were taken. Raises ProviderError when others hold it for too long."""
+        try:
+            with run.waiting():
+                async with asyncio.timeout(self._limits.wait_seconds):
+                    return await self._room.take(wanted)
+        except TimeoutError:
+            message = "Other answers held the memory for files for too long (WORKER_FILE_BYTES)."
+            raise ProviderError("file_unavailable", message, retryable=False, charged=False) from None
 
     async def _read_bytes(self, run: RunState, files: Sequence[FilePart], sent: dict[str, _Sent]) -> None:
         left, chosen = self._limits.prompt_bytes, []
@@ -148,23 +185,24 @@ class PromptFiles:
                 continue
             chosen.append(file)
             left -= file.size
-        with run.waiting():
-            run.file_bytes += await self._room.take(self._limits.prompt_bytes - left)
+        run.file_bytes += await self._take(run, self._limits.prompt_bytes - left)
         for file in chosen:
             try:
                 data = await self._do(run, partial(self._source.read, run.claimed.user_id, file.file_id, file.size))
-            except NotFound:
-                sent[_key(file)] = _left_out(file, GONE)
+            except tuple(LOST) as error:
+                sent[_key(file)] = _left_out(file, _lost(error))
                 continue
             sent[_key(file)] = _Sent(replace(file, data=data), "bytes", {})
 
     async def _do(self, run: RunState, work: Callable[[], T]) -> T:
-        """Run a call in a thread, with the lease kept. Raises ProviderError while the storage is away."""
+        """Run a call in a thread, with the lease kept. Raises an error of LOST, or ProviderError without a storage."""
         began, failures = monotonic(), 0
         while True:
             try:
                 with run.waiting():
                     return await self._blocking.run_in(self._executor, run.claimed, work)
+            except BytesMissing:
+                raise
             except StoreDown:
                 if monotonic() - began > STORAGE_SECONDS:
                     message = "An attached file could not be read: its storage does not answer."
@@ -193,6 +231,10 @@ def _with(message: ChatMessage, sent: dict[str, _Sent]) -> ChatMessage:
 
 def _left_out(file: FilePart, reason: str) -> _Sent:
     return _Sent(f"[The file {_name(file)} is not here: {reason}.]", "nothing", {"reason": reason})
+
+
+def _lost(error: Exception) -> str:
+    return next(reason for kind, reason in LOST.items() if isinstance(error, kind))
 
 
 def _record(file: FilePart, sent: _Sent) -> dict[str, Any]:

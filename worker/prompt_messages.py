@@ -70,7 +70,13 @@ def prompt_messages_of(settings: WorkerSettings, resources: Resources, blocking:
         ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files"),
         blocking,
         ByteRoom(settings.worker_file_bytes),
-        FileLimits(settings.max_file_bytes, settings.max_prompt_file_bytes, settings.max_prompt_chars),
+        FileLimits(
+            settings.max_file_bytes,
+            settings.max_prompt_file_bytes,
+            settings.max_prompt_chars,
+            settings.prompt_text_seconds,
+            settings.worker_file_wait_seconds,
+        ),
     )
     kinds = {upstream.name: upstream.kind for upstream in settings.configured_upstreams}
     return PromptMessages(resources.history, blocking, files, kinds)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.domain.commands import StartGeneration
+from app.files.storage import key_of
 from app.services.files import NewFile
 from app.services.generation_start import Started
 from dev.valkey import Valkey
@@ -102,6 +103,15 @@ def test_each_model_receives_what_it_takes_of_a_file(stack: Stack, upstream: Fak
     offline = stack.finished(start(stack, image, model="offline-fast").generation.id)
     told = stack.transcript(offline.id).text
     assert f"**cat.png**, an image of {len(PNG)} bytes (image/png), SHA-256 `{sha256(PNG).hexdigest()[:12]}…`" in told
+
+    found = stack.resources.files.find(stack.user.id, plan)
+    stack.resources.settings.file_storage.delete(key_of(found.user_id, found.sha256))
+    third = start(stack, model="whole", conversation_id=first.conversation.id)
+    ended = stack.finished(third.generation.id)
+    assert ended.status == "completed", ended.error
+    earlier = str(sent(calls_of(upstream, third)[0], 0))
+    assert b64encode(PNG).decode() in earlier
+    assert "“plan.pdf” is not here: its bytes are missing" in earlier
     worker.kill()
 
 

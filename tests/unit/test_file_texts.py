@@ -12,7 +12,7 @@ from docx import Document
 from openpyxl import Workbook
 
 from app.domain import file_kinds
-from worker.file_texts import child
+from worker.file_texts import child, reader
 from worker.file_texts.reader import FileTexts
 
 
@@ -136,6 +136,21 @@ def test_a_program_that_takes_too_long_is_killed() -> None:
     assert "FILE_TEXT_SECONDS" in (found.trouble or "")
     texts.close()
     assert FileTexts(1000, 3, 60).read(pdf("x"), child.PDF).text == "x"
+
+
+def test_a_file_that_could_not_be_read_is_not_read_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = FileTexts(most_chars=1000, most_pages=3, seconds=0)
+    first = texts.read(pdf("x"), child.PDF)
+    assert first.trouble is not None
+    assert texts.read(pdf("x"), child.PDF) is first
+    # Troubles have no characters: their number is bounded.
+    monkeypatch.setattr(reader, "CACHED_FILES", 1)
+    other = texts.read(pdf("y"), child.PDF)
+    assert texts.read(pdf("y"), child.PDF) is other
+    assert texts.read(pdf("x"), child.PDF) is not first
+    # A busy machine may be the reason, so a trouble ends.
+    monkeypatch.setattr(reader, "TROUBLE_SECONDS", 0.0)
+    assert texts.read(pdf("z"), child.PDF) is not texts.read(pdf("z"), child.PDF)
 
 
 def test_the_lists_of_readable_kinds_agree() -> None:

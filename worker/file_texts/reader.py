@@ -1,4 +1,4 @@
-"""Starts the program that reads the text of a file, and caches texts.
+"""Starts the program that reads the text of a file, and caches texts and, for some time, the reasons for none.
 
 A call blocks a thread for at most ``seconds``; the program is killed then.
 """
@@ -10,8 +10,10 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 import orjson
 
@@ -23,6 +25,9 @@ MEMORY_BYTES = 1_073_741_824
 UNPACKED_BYTES = 268_435_456
 # Characters of cached texts in this process. A conversation sends its files with each message.
 CACHED_CHARS = 16_000_000
+CACHED_FILES = 1000
+# Seconds for which a file that could not be read is not read again. The machine may have been busy only.
+TROUBLE_SECONDS = 600.0
 _PROGRAM = Path(child.__file__)
 
 
@@ -43,7 +48,8 @@ class FileTexts:
         self._most_pages = most_pages
         self._seconds = seconds
         self._lock = Lock()
-        self._cached: OrderedDict[tuple[bytes, str], FileText] = OrderedDict()
+        # With the times until which they count, by the monotonic clock.
+        self._cached: OrderedDict[tuple[bytes, str], tuple[FileText, float]] = OrderedDict()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._is_closed = False
 
@@ -53,12 +59,12 @@ class FileTexts:
             return self._plain(data)
         key = (sha256(data).digest(), media_type)
         with self._lock:
-            if key in self._cached:
+            known, until = self._cached.get(key, (None, 0.0))
+            if known is not None and monotonic() < until:
                 self._cached.move_to_end(key)
-                return self._cached[key]
+                return known
         found = self._run(data, media_type)
-        if found.trouble is None:
-            self._keep(key, found)
+        self._keep(key, found)
         return found
 
     def close(self) -> None:
@@ -106,7 +112,13 @@ class FileTexts:
                 self._children.discard(running)
 
     def _keep(self, key: tuple[bytes, str], found: FileText) -> None:
+        until = inf if found.trouble is None else monotonic() + TROUBLE_SECONDS
         with self._lock:
-            self._cached[key] = found
-            while sum(len(text.text) for text in self._cached.values()) > CACHED_CHARS:
+            self._cached[key] = (found, until)
+            self._cached.move_to_end(key)
+            while self._is_full():
                 self._cached.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        chars = sum(len(found.text) for found, _ in self._cached.values())
+        return len(self._cached) > CACHED_FILES or chars > CACHED_CHARS

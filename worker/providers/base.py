@@ -170,7 +170,7 @@ class ProviderError(Exception):
     ``upstream_rate_limited``, ``upstream_quota``, ``upstream_unavailable`` (5xx), ``upstream_unauthorized``,
     ``upstream_rejected`` (our request is at fault), ``context_length``, ``upstream_encoding`` (compressed in a way that
     cannot be read), ``upstream_run_gone`` (see RunKeeper), ``answer_too_large`` (:class:`AnswerTooLarge`),
-    ``file_unavailable`` (the storage of a file that the prompt needs does not answer).
+    ``file_unavailable`` (the storage of a file that the prompt needs does not answer, or the memory for it is taken).
 
     ``message`` can be shown to users: it never contains a credential. ``retry_after`` is in seconds. ``usage`` is
     what had been counted until then, when the upstream counts as it goes. ``charged`` is whether the upstream may count
