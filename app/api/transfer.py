@@ -74,7 +74,7 @@ def export_conversation(caller: Caller, path: ConversationPath, query: ExportQue
         export = transfer.export_branch(caller.user, path.conversation_id, query.branch)
         return _attachment(_markdown(export), _MARKDOWN, f"conversation-{path.conversation_id}.md")
     export = transfer.export(caller.user, path.conversation_id)
-    files = ExportedFiles(web().resources.files, caller.user.id, web().settings.max_file_bytes)
+    files = ExportedFiles(web().resources.files, caller.user.id, web().settings.file_bytes_per_user)
     return _attachment(_json(export, files), "application/json", f"conversation-{path.conversation_id}.json")
 
 
@@ -131,13 +131,13 @@ def _attachment(parts: Iterator[bytes], content_type: str, name: str) -> Respons
 
 
 def _json(export: Export, files: ExportedFiles) -> Iterator[bytes]:
-    """The whole document, one message in each part."""
+    """The whole document. A message without files is one piece."""
     numbers = {place.id: number for number, place in enumerate(export.places, 1)}
     head = {"format": FORMAT, "version": VERSION, "conversation": _conversation(export.conversation)}
     yield _dump(head)[:-1] + b',"messages":['
     for n, message in enumerate(export.messages):
         parent = numbers[message.parent_id] if message.parent_id else None
-        yield (b",\n" if n else b"\n") + _dump(_message(message, parent, files))
+        yield from _message(message, parent, files, b",\n" if n else b"\n")
     yield b"\n]}\n"
 
 
@@ -149,13 +149,18 @@ def _conversation(found: conversations.Conversation) -> dict[str, Any]:
     return shown | {name: value for name in optional if (value := getattr(found, name))}
 
 
-def _message(said: Message, parent: int | None, files: ExportedFiles) -> dict[str, Any]:
-    """All fields of a message. Optional fields that are empty are left out."""
+def _message(said: Message, parent: int | None, files: ExportedFiles, opening: bytes) -> Iterator[bytes]:
+    """All fields of a message as JSON, in pieces behind ``opening``. Optional fields that are empty are left out."""
     needed = ("role", "status", "content", "created_at")
     optional = ("reasoning", "tools", "model", "client_msg_id", "usage", "metadata", "feedback")
     shown = {"parent": parent, **{name: getattr(said, name) for name in needed}}
     shown |= {name: value for name in optional if (value := getattr(said, name))}
-    return {**shown, "items": files.items(said.items)} if said.items else shown
+    if not said.items:
+        yield opening + _dump(shown)
+        return
+    yield opening + _dump(shown)[:-1] + b',"items":'
+    yield from files.items(said.items)
+    yield b"}"
 
 
 def _dump(value: dict[str, Any]) -> bytes:

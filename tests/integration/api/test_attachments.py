@@ -13,6 +13,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app.api.aisdk import bodies
+from app.files.storage import key_of
 from app.store.database import fetch
 from app.wiring import Resources
 from tests import made_files as made
@@ -246,6 +247,36 @@ def test_an_exported_conversation_carries_its_files(alice: Person, bob: Person) 
     assert first["messages"][0] == second["messages"][0]
     read = bob.get(f"/api/v1/conversations/{imported.json['id']}/export?format=md").text
     assert "> File: cat.png" in read
+
+
+def test_a_file_without_bytes_does_not_end_an_export(alice: Person, resources: Resources) -> None:
+    lost, kept = upload(alice, b"lost", "lost.txt"), upload(alice)
+    asked = post(alice, attachments=[lost, kept]).json
+    found = resources.files.find(alice.get("/api/v1/me").json["id"], lost)
+    resources.settings.file_storage.delete(key_of(found.user_id, found.sha256))
+    document = json.loads(alice.get(f"/api/v1/conversations/{asked['conversation']['id']}/export").data)
+    assert document["messages"][0]["items"][0]["content"][1:] == [
+        {"type": "input_file", "filename": "lost.txt"},
+        {"type": "input_image", "filename": "cat.png", "detail": "auto", "image_url": URL},
+    ]
+
+
+def test_an_export_is_sent_in_small_pieces_and_repeats_files_within_bounds(make_app: Callable[..., Any]) -> None:
+    """A message may name a file many times on ``/v1``; each is a part of its own."""
+    size = 700_001
+    person = Person(make_app(file_bytes_per_user=2 * size).test_client(), "alice")
+    part = {"type": "input_file", "file_id": upload(person, b"x" * size, "a.txt")}
+    made_of = items_of(person, [{"type": "input_text", "text": "Look"}, *[part] * 4])
+    assert made_of.status_code == 200, made_of.text
+    conversation = UUID(made_of.json["id"].removeprefix("conv_"))
+    exported = person.get(f"/api/v1/conversations/{conversation}/export")
+    pieces = list(exported.iter_encoded())
+    assert max(map(len, pieces)) < size // 4
+    [item] = json.loads(b"".join(pieces))["messages"][0]["items"]
+    url = f"data:text/plain;base64,{b64encode(b'x' * size).decode()}"
+    whole = {"type": "input_file", "filename": "a.txt", "file_data": url}
+    # Once, and two repeats.
+    assert item["content"][1:] == [whole] * 3 + [{"type": "input_file", "filename": "a.txt"}]
 
 
 def test_another_users_file_is_not_imported(alice: Person, bob: Person) -> None:
