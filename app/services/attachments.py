@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,6 +39,10 @@ class OwnFiles(Protocol):
         """The files with these ids, none of which is removed before ``tx`` ends. Raises InvalidInput."""
         ...
 
+    def hold(self, tx: Tx, user_id: str, file_ids: Sequence[str]) -> Collection[str]:
+        """The ids of those that the user has, none of which is removed before ``tx`` ends."""
+        ...
+
 
 class Attachments:
     """The files of new messages, ``most_bytes`` in one request at most (MAX_PROMPT_FILE_BYTES)."""
@@ -48,14 +52,28 @@ class Attachments:
         self._most_bytes = most_bytes
 
     def place(self, tx: Tx, user: User, command: Command, default_model: DefaultModel) -> Placement:
-        """See ``placement.place``; the message has the files that the command attaches. Raises InvalidInput."""
+        """See ``placement.place``; the message has the files that the command attaches. Raises InvalidInput.
+
+        None of the files that new messages name is removed before ``tx`` ends. An edit may keep files that are gone.
+        """
         found = place(tx, command, default_model)
+        if isinstance(command, StartGeneration):
+            self._hold(tx, user, found.said)
         if not isinstance(command, (StartGeneration, EditMessage)) or not command.attachments:
             return found
         files = self._files.check_all(tx, user.id, command.attachments, "attachments")
         parts = [message_files.part_of(file) for file in files]
         said = Said("user", command.message, message_files.items_with(command.message, parts))
         return replace(found, said=(*found.said[:-1], said))
+
+    def _hold(self, tx: Tx, user: User, said: Iterable[Said]) -> None:
+        """Hold the files that messages name since the request was read. Raises FileRefused."""
+        files = [part for one in said for part in message_files.in_items(one.items)]
+        named = [file["file_id"] for file in files if file.get("file_id")]
+        held = self._files.hold(tx, user.id, named) if named else ()
+        for index, file in enumerate(files):
+            if file.get("file_id") and file["file_id"] not in held:
+                raise FileRefused(index, file, "there is no such file")
 
     def check(self, said: Iterable[Said], accepts: Callable[[], Accepts], model: str) -> None:
         """Refuse files that the model does not take, and more bytes than a request may have. Raises FileRefused."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -118,6 +118,10 @@ class Files:
             if one in file_ids[:n]:
                 raise InvalidInput(f"{field}[{n}]: is given twice", f"{field}[{n}]")
         return [found[one] for one in file_ids]
+
+    def hold(self, tx: Tx, user_id: str, file_ids: Sequence[str]) -> Collection[str]:
+        """The ids of those that the user has. None of them is removed before ``tx`` ends."""
+        return files.hold_all(tx, user_id, file_ids).keys()
 
     def open(self, file: File) -> Iterator[bytes]:
         """The bytes of a file in pieces."""
