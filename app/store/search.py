@@ -20,7 +20,7 @@ _UNLIKELY = re.compile(r"[\\%_]")
 # Messages and titles, the newest ones, that are searched for parts of words: no index has them.
 PARTS_SEARCHED = 1000
 # Bytes of stored words of these messages, as PostgreSQL compresses them, and the time that it may take to read them.
-PARTS_BYTES = 16_000_000
+PARTS_BYTES = 8_000_000
 PARTS_MILLISECONDS = 2000
 _NEWEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
