@@ -18,6 +18,7 @@ class FileSettings(BaseSettings):
     aws_secret_access_key: SecretStr | None = None
     aws_session_token: SecretStr | None = None
     max_file_bytes: int = Field(33_554_432, ge=1024, le=1_073_741_824)
+    max_uploads_at_once: int = Field(8, ge=1)
     max_image_pixels: int = Field(50_000_000, ge=1, le=1_000_000_000)
     max_unpacked_bytes: int = Field(268_435_456, ge=1024)
     file_bytes_per_user: int = Field(1_073_741_824, ge=1024)

@@ -110,6 +110,25 @@ def overlapping() -> bytes:
     return data[:at] + directory * 50 + data[end : end + 8] + counts + data[end + 16 :]
 
 
+def naming_few_parts() -> bytes:
+    """An archive whose end names two entries; its directory has 10,002."""
+    data = docx()
+    at, end = data.index(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    directory = data[at:end] * 5001
+    return data[:at] + directory + data[end : end + 12] + struct.pack("<I", len(directory)) + data[end + 16 :]
+
+
+def in_64_bits() -> bytes:
+    """A document with a second end of 64 bits. Programs believe its numbers, not those of the first end."""
+    data = docx()
+    end = data.rindex(b"PK\x05\x06")
+    total, size, begin = struct.unpack("<HII", data[end + 10 : end + 20])
+    second = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, total, total, size, begin)
+    locator = b"PK\x06\x07" + struct.pack("<IQI", 0, end, 1)
+    covering = struct.pack("<I", size + len(second) + len(locator))
+    return data[:end] + second + locator + data[end : end + 12] + covering + data[end + 16 :]
+
+
 def unpacking_to_much() -> bytes:
     return docx({"word/media/a.bin": bytes(3_000_000)})
 
@@ -160,6 +179,8 @@ def _others() -> Iterator[Hostile]:
     yield Hostile("archive", "a.zip", archive({"a.txt": b"a"}), None, "archives")
     yield Hostile("document that unpacks to much", "a.docx", unpacking_to_much(), None, "MAX_UNPACKED_BYTES")
     yield Hostile("document with entries over each other", "a.docx", overlapping(), None, "over each other")
+    yield Hostile("document with more entries than it names", "a.docx", naming_few_parts(), None, "10000 parts")
+    yield Hostile("document in 64 bits", "a.docx", in_64_bits(), None, "64-bit")
     yield Hostile("document with a path to elsewhere", "a.docx", docx({"../../etc/passwd": b"x"}), None, "elsewhere")
     yield Hostile("document behind a page", "a.docx", PAGE + docx(), None, "not accepted")
     yield Hostile("document with something behind", "a.docx", docx() + PAGE, None, "behind its end")

@@ -18,6 +18,8 @@ _KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
 # In a scan 0xFF is followed by 0 or by the mark of a restart.
 _BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+# Any number of fill bytes may stand before a marker.
+_FILL = re.compile(rb"\xff+")
 _ORIENTATION = 0x0112
 _MOST_ENTRIES = 1000
 
@@ -62,8 +64,8 @@ def _segments(data: Data) -> Iterator[Segment]:
     while True:
         count += 1
         check_count(count)
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1
+        if fill := _FILL.match(data, at):
+            at = fill.end() - 1
         if len(data) < at + 2 or data[at] != 0xFF:
             raise cut_off("JPEG")
         marker = data[at + 1]

@@ -15,6 +15,9 @@ SIGNATURE = b"PK\x03\x04"
 _END = b"PK\x05\x06"
 _DIRECTORY = b"PK\x01\x02"
 _END_BYTES = 22
+# Names a second end whose numbers replace those of the first: archives of 4 GB and more have one.
+_LOCATOR = b"PK\x06\x07"
+_LOCATOR_BYTES = 20
 _LONGEST_COMMENT = 65_535
 _ENTRY_BYTES = 30
 MOST_ENTRIES = 10_000
@@ -66,7 +69,10 @@ def _check_end(data: Data) -> None:
     disk, first_disk, here, total, size, begin, comment = struct.unpack("<HHHHIIH", end[4:])
     if disk or first_disk or comment or here != total or begin + size != len(data) - _END_BYTES:
         raise Refused("the archive is damaged, or has something beside its entries")
-    if total > MOST_ENTRIES or size > MOST_DIRECTORY_BYTES:
+    if bytes(data[begin + size - _LOCATOR_BYTES : begin + size]).startswith(_LOCATOR):
+        raise Refused("the archive has the 64-bit form, which a document of this size does not need")
+    # The number in the end may be wrong, and each entry has the mark.
+    if size > MOST_DIRECTORY_BYTES or max(total, data[begin : begin + size].count(_DIRECTORY)) > MOST_ENTRIES:
         raise Refused(f"the document must have at most {MOST_ENTRIES} parts")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,55 @@ def test_the_position_leaves_a_jpeg_and_its_orientation_stays() -> None:
     assert b"Photoshop" not in kept
     turned = made.segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
     assert kept == made.jpeg(3, 2, turned)
+
+
+class Watched(bytes):
+    """Bytes that note the size of each range, or of each single byte, that is taken out of them."""
+
+    def __init__(self, *_: object) -> None:
+        self.taken: list[int] = []
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        self.taken.append(len(found) if isinstance(found, bytes) else 1)
+        return found
+
+
+def test_fill_bytes_of_a_jpeg_are_passed_over_at_once() -> None:
+    data = Watched(made.jpeg(3, 2, b"\xff" * 100_000))
+    assert inspect(data, "a.jpg", None, LIMITS).width == 3
+    assert len(data.taken) < 1000
+
+
+BORDER = 65_536
+
+
+def test_what_is_behind_an_image_is_searched_in_small_pieces() -> None:
+    data = Watched(made.png(end=b"<" * (10 * BORDER)))
+    assert inspect(data, "a.png", None, LIMITS).media_type == "image/png"
+    assert sum(data.taken) >= 10 * BORDER
+    assert max(data.taken) <= 2 * BORDER
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<SCRIPT>",
+        b"<html ",
+        b"<!DOCTYPE\n \thtml",
+        b"<?PHP",
+        b"<Svg\n",
+        b"<svg>",
+        b"<iframe",
+        b"JavaScript:",
+        b"%PDF-1",
+    ],
+)
+def test_a_page_behind_an_image_is_found_at_each_place(page: bytes) -> None:
+    for before in (0, BORDER - len(page), *range(BORDER - len(page) + 1, BORDER + 1), 3 * BORDER - 2):
+        with pytest.raises(Refused, match="hidden"):
+            look(made.png(end=b"." * before + page + b"." * 10))
+    look(made.png(end=page[1:] + b"."))
 
 
 def test_the_colours_of_a_jpeg_stay() -> None:
