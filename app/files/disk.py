@@ -18,6 +18,7 @@ from app.files.storage import Stored
 
 # A key has one slash. No part of it begins with a dot, as files do that are being written.
 _KEY = re.compile(r"[0-9a-f-]{1,64}/[0-9a-f]{64}(\.[a-z]{1,20})?")
+_FOLDER = re.compile(r"[0-9a-f-]{1,64}")
 _UNFINISHED = ".unfinished-"
 # Seconds after which a file that is being written belongs to a process that was killed.
 UNFINISHED_SECONDS = 3600.0
@@ -56,6 +57,10 @@ class DiskStorage:
 
         return pieces()
 
+    def has(self, key: str) -> bool:
+        with _errors():
+            return self._path(key).exists()
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         with _errors(), suppress(FileNotFoundError):
@@ -75,10 +80,11 @@ class DiskStorage:
         return found[:limit]
 
     def _folders(self, first: str) -> list[Path]:
-        """The folders of users from this name on, in order."""
+        """The folders of users from this name on, in order. Others, such as lost+found, may be closed to us."""
         if not self._folder.exists():
             return []
-        return sorted(path for path in self._folder.iterdir() if path.name >= first and path.is_dir())
+        named = (path for path in self._folder.iterdir() if path.name >= first and _FOLDER.fullmatch(path.name))
+        return sorted(path for path in named if path.is_dir())
 
     def _files(self, folder: Path) -> list[Stored]:
         """The files of a user, in order. What killed processes have left is removed."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Of one request, in seconds; and bytes that one request of a large upload has.
 REQUEST_SECONDS = 20
 CONNECT_SECONDS = 3
+# Of a removal or a look, which are not repeated here. The transaction that holds the key of a removal must outlast it.
+BRIEF_SECONDS = 3
 PART_BYTES = 5_242_880
 
 
@@ -59,7 +61,15 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         with _errors(), suppress(FileNotFoundError):
-            self._store.delete(key)
+            self._brief_store.delete(key)
+
+    def has(self, key: str) -> bool:
+        with _errors():
+            try:
+                self._brief_store.head(key)
+            except FileNotFoundError:
+                return False
+        return True
 
     def page(self, after: str, limit: int) -> list[Stored]:
         with _errors():
@@ -70,6 +80,13 @@ class S3Storage:
 
     @cached_property
     def _store(self) -> S3Store:
+        return self._connect(REQUEST_SECONDS, 2)
+
+    @cached_property
+    def _brief_store(self) -> S3Store:
+        return self._connect(BRIEF_SECONDS, 0)
+
+    def _connect(self, seconds: int, retries: int) -> S3Store:
         from obstore.store import S3Store
 
         bucket = self._bucket
@@ -80,11 +97,11 @@ class S3Storage:
             bucket.name,
             prefix=bucket.prefix or None,
             client_options={
-                "timeout": timedelta(seconds=REQUEST_SECONDS),
+                "timeout": timedelta(seconds=seconds),
                 "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
                 "allow_http": bool(bucket.endpoint and bucket.endpoint.startswith("http://")),
             },
-            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=REQUEST_SECONDS)},
+            retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=seconds)},
             **config,
         )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+# Other names in a folder or a bucket belong to somebody else.
+_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,11 @@ class Storage(Protocol):
     def open(self, key: str) -> Iterator[bytes]:
         """The bytes in pieces. Raises BytesMissing, before the first piece."""
 
+    def has(self, key: str) -> bool:
+        """True when the bytes are there."""
+
     def delete(self, key: str) -> None:
-        """Remove bytes, if they are there."""
+        """Remove bytes, if they are there. It ends, or fails, within a few seconds."""
 
     def page(self, after: str, limit: int) -> list[Stored]:
         """Up to ``limit`` entries behind the key ``after``, in order of their keys."""
@@ -35,3 +42,8 @@ class Storage(Protocol):
 def key_of(user_id: str, sha256: str) -> str:
     """The key of a user's bytes."""
     return f"{user_id}/{sha256}"
+
+
+def is_key(name: str) -> bool:
+    """True for a name that ``key_of`` makes."""
+    return _KEY.fullmatch(name) is not None

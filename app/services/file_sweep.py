@@ -7,7 +7,8 @@ from time import monotonic
 
 import structlog
 
-from app.files.storage import Storage
+from app.files.errors import StorageDown
+from app.files.storage import Storage, is_key
 from app.store import removed_files
 from app.store.database import Database
 from app.store.removed_files import Ages
@@ -39,9 +40,15 @@ class FileSweep:
         self._ages = Ages(PENDING_FILE_SECONDS, unused, kept)
         self._row_after, self._next_row_pass = "", monotonic()
         self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
+        self._removal_after = ""
+        self._refusal: StorageDown | None = None
 
     def sweep(self) -> None:
-        """Go on for some time. Raises DatabaseDown, StorageDown."""
+        """Go on for some time. Raises DatabaseDown, StorageDown.
+
+        Bytes that the storage does not remove are left to a later sweep. The refusal is raised behind all others.
+        """
+        self._refusal = None
         until = monotonic() + FILE_SWEEP_SECONDS
         removed = FILES_AT_ONCE
         while removed == FILES_AT_ONCE and monotonic() < until:
@@ -50,11 +57,14 @@ class FileSweep:
         self._remove_unused(until)
         self._remove_bytes(until)
         self._remove_unknown(until)
+        if self._refusal is not None:
+            raise self._refusal
 
     def begin_passes(self) -> None:
-        """Begin both passes with the next sweep."""
+        """Begin both passes, and the removal of noted bytes, with the next sweep."""
         self._row_after, self._next_row_pass = "", monotonic()
         self._key_after, self._next_key_pass = "", monotonic()
+        self._removal_after = ""
 
     def _remove_unused(self, until: float) -> None:
         """Go on with the pass over all rows."""
@@ -68,13 +78,24 @@ class FileSweep:
                 self._row_after = behind
 
     def _remove_bytes(self, until: float) -> None:
-        """Remove the bytes of removed rows. Keys that an upload holds are left to the next sweep."""
-        keys = [""]
-        while keys and monotonic() < until:
+        """Go on with the bytes of removed rows. Keys that an upload holds are left to a later sweep."""
+        while monotonic() < until:
             with self._database.system() as tx:
-                keys = removed_files.removals(tx, keys[-1], FILES_AT_ONCE)
+                keys = removed_files.removals(tx, self._removal_after, FILES_AT_ONCE)
+            if not keys:
+                self._removal_after = ""
+                return
             for key in keys:
-                self._remove_key(key)
+                if monotonic() >= until:
+                    return
+                self._removal_after = key
+                self._try_to_remove(key)
+
+    def _try_to_remove(self, key: str) -> None:
+        try:
+            self._remove_key(key)
+        except StorageDown as refusal:
+            self._refusal = refusal
 
     def _remove_key(self, key: str) -> None:
         """Remove the bytes of one key, unless a row has them. The lock keeps an upload from counting on them."""
@@ -92,9 +113,10 @@ class FileSweep:
         while self._next_key_pass <= monotonic() < until:
             page = self._storage.page(self._key_after, FILES_AT_ONCE)
             for stored in page:
-                if stored.at < newest:
-                    self._remove_key(stored.key)
+                if monotonic() >= until:
+                    return
+                self._key_after = stored.key
+                if stored.at < newest and is_key(stored.key):
+                    self._try_to_remove(stored.key)
             if len(page) < FILES_AT_ONCE:
                 self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
-            else:
-                self._key_after = page[-1].key

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.domain.errors import DatabaseDown, InvalidInput, NotFound, StoreDown, WrongState
 from app.domain.file_id import Purpose, file_id, is_file_id
 from app.files.data_url import decode
-from app.files.errors import FileTooLarge, Refused
+from app.files.errors import FileTooLarge, Refused, StorageDown
 from app.files.inspection import Content, inspect
 from app.files.limits import FileLimits
 from app.files.names import check_name
@@ -142,27 +142,40 @@ class Files:
                 raise NotFound
 
     def _keep(self, user_id: str, row: FileRow, source: Iterable[bytes]) -> File:
-        """Add the row, write the bytes, show the row. A crash in between leaves a row that a sweep removes."""
+        """Add the row, write the bytes, show the row. A crash in between leaves a row that a sweep removes.
+
+        Bytes that a ready row promises and the storage lacks are written again.
+        """
         key = key_of(user_id, row.sha256)
         with self._database.user(user_id) as tx:
             files.hold(tx, user_id, key)
-            if row.is_attachment and (found := files.use_again(tx, user_id, row)):
-                return found
-            self._check_room(tx, user_id, row.bytes)
-            is_there = files.has_bytes(tx, user_id, row.sha256)
-            files.add(tx, user_id, row)
+            found = files.use_again(tx, user_id, row) if row.is_attachment else None
+            is_known = found is not None or files.has_bytes(tx, user_id, row.sha256)
+            if found is None:
+                self._check_room(tx, user_id, row.bytes)
+                files.add(tx, user_id, row)
         try:
-            if not is_there:
+            if not (is_known and self._has(key)):
                 self._storage.put(key, source)
+            if found is not None:
+                return found
             with self._database.user(user_id) as tx:
                 ready = files.set_ready(tx, row.id)
         except StoreDown:
-            with suppress(DatabaseDown), self._database.user(user_id) as tx:
-                files.delete(tx, row.id)
+            if found is None:
+                with suppress(DatabaseDown), self._database.user(user_id) as tx:
+                    files.delete(tx, row.id)
             raise
         if ready is None:
             raise NotFound  # its user is being erased
         return ready
+
+    def _has(self, key: str) -> bool:
+        """False for bytes that the storage lacks: a late removal may take them. A silent storage counts as whole."""
+        try:
+            return self._storage.has(key)
+        except StorageDown:
+            return True
 
     def _check_room(self, tx: Tx, user_id: str, size: int) -> None:
         used, limits = files.used(tx, user_id), self._limits

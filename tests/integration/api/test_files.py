@@ -13,6 +13,7 @@ import pytest
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.test import TestResponse
 
+from app.api.bodies import FILE_FORM
 from app.api.web_process import EXTENSION, WebProcess
 from app.config import Settings
 from app.domain.errors import InvalidInput
@@ -208,6 +209,27 @@ def test_a_storage_that_does_not_answer_leaves_no_file(
     assert uploaded(alice, b"hello")["bytes"] == 5
 
 
+def test_bytes_that_the_storage_has_lost_are_written_with_the_next_upload(alice: Person, files: Files) -> None:
+    """A removal whose transaction was over has taken them."""
+    uploaded(alice, b"lost", "a.txt")
+    url = "data:text/plain;base64,bG9zdA=="
+    for again in (lambda: uploaded(alice, b"lost", "b.txt"), *[lambda: files.from_data_url(id_of(alice), url)] * 2):
+        stored(alice, b"lost").unlink()
+        again()
+        assert stored(alice, b"lost").read_bytes() == b"lost"
+
+
+def test_large_uploads_wait_for_their_turn(make_app: Any) -> None:
+    app = make_app(max_uploads_at_once=1)
+    person, process = Person(app.test_client(), "busy"), app.extensions[EXTENSION]
+    with process.place_for_body(FILE_FORM, None):
+        assert upload(person, b"small").status_code == 201
+        refused = upload(person, b"large" * 300_000)
+    assert (refused.status_code, "MAX_UPLOADS_AT_ONCE" in refused.text) == (429, True)
+    assert refused.headers["Retry-After"]
+    assert upload(person, b"large" * 300_000).status_code == 201
+
+
 # --- removal ---------------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +347,72 @@ def test_bytes_that_an_upload_counts_on_are_not_removed(
         assert stored(alice, b"both").exists()
     sweep()
     assert not stored(alice, b"both").exists()
+
+
+def test_bytes_that_cannot_be_removed_keep_no_others(
+    alice: Person, resources: Resources, sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage refuses the first key in both passes, and a name of somebody else lies beside the keys."""
+    contents = sorted((sha256(data).hexdigest(), data) for data in (b"stuck 1", b"stuck 2", b"stuck 3"))
+    first = contents[0][0]
+    for _, data in contents:
+        assert alice.delete(f"{FILES}/{uploaded(alice, data)['id']}").status_code == 204
+    remove = DiskStorage.delete
+
+    def refuse(storage: DiskStorage, key: str) -> None:
+        if key.endswith(first):
+            raise StorageDown
+        remove(storage, key)
+
+    monkeypatch.setattr(DiskStorage, "delete", refuse)
+    foreign = stored(alice, b"").parent / "0.txt"
+    foreign.write_text("of somebody else")
+    os.utime(foreign, (1, 1))
+    storage = DiskStorage(Path(FOLDER.name))
+    late = max((b"%d" % n for n in range(20)), key=lambda data: sha256(data).hexdigest())
+    storage.put(key_of(id_of(alice), sha256(late).hexdigest()), [late])
+    os.utime(stored(alice, late), (1, 1))
+    os.utime(stored(alice, contents[0][1]), (1, 1))
+    with pytest.raises(StorageDown):
+        sweep()
+    assert [stored(alice, data).exists() for _, data in contents] == [True, False, False]
+    assert not stored(alice, late).exists()
+    assert foreign.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(file_sweep, "FILE_SWEEP_SECONDS", 120.0)
+    sweep()
+    assert not stored(alice, contents[0][1]).exists()
+    foreign.unlink()
+
+
+def test_a_sweep_ends_behind_the_key_at_which_its_time_is_over(
+    alice: Person, resources: Resources, sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sweep goes on with the next key, though the first one takes all of the time again and again."""
+    contents = [b"slow %d" % n for n in range(3)]
+    sweep()
+    for data in contents:
+        assert alice.delete(f"{FILES}/{uploaded(alice, data)['id']}").status_code == 204
+    tried: list[str] = []
+    clock = [0.0]
+
+    def take_long(_: DiskStorage, key: str) -> None:
+        tried.append(key.partition("/")[2])
+        clock[0] += 1000
+        raise StorageDown
+
+    monkeypatch.setattr(file_sweep, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(DiskStorage, "delete", take_long)
+    resources.file_sweep.begin_passes()
+    for n in range(3):
+        with pytest.raises(StorageDown):
+            resources.file_sweep.sweep()
+        assert len(tried) == n + 1
+    assert tried == sorted(sha256(data).hexdigest() for data in contents)
+    monkeypatch.undo()
+    monkeypatch.setattr(file_sweep, "FILE_SWEEP_SECONDS", 120.0)
+    sweep()
+    assert not any(stored(alice, data).exists() for data in contents)
 
 
 def test_references_follow_the_items_of_a_message(
