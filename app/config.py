@@ -136,6 +136,7 @@ class Settings(
     request_header_seconds: float = Field(15, gt=0)
     request_body_seconds: float = Field(30, gt=0)
     response_stall_seconds: float = Field(60, gt=0)
+    max_unsent_bytes: int = Field(1_073_741_824, ge=1_048_576)
     token_quota_per_day: int | None = Field(None, ge=1)
     budget_tokens_per_day: int | None = Field(None, ge=1)
     budget_tokens_per_month: int | None = Field(None, ge=1)

@@ -66,6 +66,7 @@ def bounds(app: Flask, settings: Settings) -> ConnectionBounds:
         request_header_seconds=settings.request_header_seconds,
         request_body_seconds=settings.request_body_seconds,
         response_stall_seconds=settings.response_stall_seconds,
+        max_unsent_bytes=settings.max_unsent_bytes,
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
         largest_body=largest_body,

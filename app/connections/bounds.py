@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 # A body or an answer that keeps this pace may take longer than its deadline: large ones over slow lines.
 SLOWEST_BYTES_PER_SECOND = 16_384
+# Bytes of all answers of a process that their clients have not taken.
+MOST_UNSENT_BYTES = 1_073_741_824
 
 
 def _one_megabyte(method: str, path: str) -> int:
@@ -20,6 +22,7 @@ class ConnectionBounds:
     request_header_seconds: float = 15.0
     request_body_seconds: float = 30.0
     response_stall_seconds: float = 60.0
+    max_unsent_bytes: int = MOST_UNSENT_BYTES
     max_header_bytes: int = 65_536
     # Bytes that a request of any route may have.
     max_body_bytes: int = 1_048_576

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from app.connections.bounds import SLOWEST_BYTES_PER_SECOND
+from app.connections.bounds import MOST_UNSENT_BYTES, SLOWEST_BYTES_PER_SECOND
 from app.connections.spool import Spool
 from app.connections.watch import Timer, Watch
 
@@ -64,6 +64,16 @@ class Sending:
         self._started = self.since = monotonic()
         self._timer: Timer | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that the answer takes on the disk until all are sent."""
+        return self._spool.size
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken."""
+        return self._spool.size - self._sent
+
     def begin(self) -> None:
         """Send as soon as the socket has room."""
         self._spool.rewind()
@@ -117,11 +127,15 @@ class Sending:
 
 
 class Outbox:
-    """All answers that are being sent to slow readers, the oldest first."""
+    """All answers that are being sent to slow readers, the oldest first.
+
+    ``most_bytes``: above it, the answer with the most unsent bytes is broken, unless it is the only one.
+    """
 
     def __init__(self, watch: Watch, dropped: Callable[[Any], None]) -> None:
         self.watch = watch
         self.stall_seconds = 60.0
+        self.most_bytes = MOST_UNSENT_BYTES
         self.sendings: dict[Any, Sending] = {}
         self.dropped = dropped
 
@@ -129,6 +143,7 @@ class Outbox:
         """Send the rest of an answer; ``done`` is called when the client's socket has all of it."""
         sending = self.sendings[conn] = Sending(self, conn, spool, done)
         sending.begin()
+        self._make_room()
 
     def drop_oldest(self) -> bool:
         """Break the answer that has been here longest. False when there is none."""
@@ -136,3 +151,7 @@ class Outbox:
             sending.drop()
             return True
         return False
+
+    def _make_room(self) -> None:
+        while len(self.sendings) > 1 and sum(one.size for one in self.sendings.values()) > self.most_bytes:
+            max(self.sendings.values(), key=lambda one: one.unsent).drop()

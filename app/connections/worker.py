@@ -62,6 +62,7 @@ class ConnectionWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no t
         """Use these bounds from now on."""
         self.intake.bounds = bounds
         self.outbox.stall_seconds = bounds.response_stall_seconds
+        self.outbox.most_bytes = bounds.max_unsent_bytes
 
     # A connection's way
 
