@@ -203,9 +203,7 @@ class Problem:
         }
         if limit := getattr(self.cause, "limit", None):
             body["limit"] = limit
-        response = Response(orjson.dumps(body), self.kind.status, content_type=PROBLEM_JSON)
-        response.headers.extend(self.headers)
-        return response
+        return Response(orjson.dumps(body), self.kind.status, self.headers, content_type=PROBLEM_JSON)
 
 
 def kind_of(error: type[UnbrokenError]) -> Kind:
