@@ -200,9 +200,8 @@ class Problem:
             "detail": self.detail,
             "errors": self.errors,
             "request_id": g.get("request_id"),
+            **({"limit": limit} if (limit := getattr(self.cause, "limit", None)) else {}),
         }
-        if limit := getattr(self.cause, "limit", None):
-            body["limit"] = limit
         return Response(orjson.dumps(body), self.kind.status, self.headers, content_type=PROBLEM_JSON)
 
 
