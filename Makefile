@@ -70,7 +70,7 @@ clients: $(DEV) ## the SDKs of OpenAI and Vercel, EventSource and curl against a
 	@exec $(PYTHON) -m pytest tests/clients --numprocesses 4 --dist loadfile $(ARGS)
 
 operating: $(DEV) ## migrations, updates, runbooks, drains, Flower, RabbitMQ, metrics and traces [ARGS=]
-	@exec $(PYTHON) -m pytest tests/operating --numprocesses 4 --dist worksteal $(ARGS)
+	@exec $(PYTHON) -m pytest tests/operating --numprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(DEV) ## style, types, the direction of imports, the limits of `make measures`
 	@.venv/bin/ruff check .
