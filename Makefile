@@ -67,6 +67,7 @@ browser: $(DEV) $(PACKAGES) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
 clients: $(DEV) ## the SDKs of OpenAI and Vercel, EventSource and curl against a real instance [ARGS=]
+	@$(PYTHON) -m tests.clients.frameworks
 	@exec $(PYTHON) -m pytest tests/clients --numprocesses 4 --dist loadfile $(ARGS)
 
 operating: $(DEV) ## migrations, updates, runbooks, drains, Flower, RabbitMQ, metrics and traces [ARGS=]
