@@ -84,7 +84,7 @@ class ToolBody(Body):
 
 
 class FeedbackBody(Body):
-    """What the user thinks of an answer."""
+    """The user's rating of an answer."""
 
     rating: Rating
     comment: Annotated[Text, Field(max_length=2000)] | None = None

@@ -24,7 +24,7 @@ class ForPeople:
 
     @property
     def feedback(self) -> Feedback:
-        """What users think of answers."""
+        """The ratings that users give to answers."""
         return Feedback(self.database)
 
     @property

@@ -1,4 +1,4 @@
-"""What a user does with a conversation: share it, rate an answer, bring others in."""
+"""Actions on a conversation: share it, rate an answer, bring others in."""
 
 from __future__ import annotations
 

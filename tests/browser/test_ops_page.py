@@ -173,6 +173,7 @@ def test_a_dead_webhook_delivery_is_sent_again_for_a_reason(visit: Visit, site: 
     expect(row.get_by_text("attempts exhausted")).to_be_visible()
     row.get_by_role("button", name=re.compile("^Replay")).click()
     olga.give_reason("The receiver is back", "Send it again")
+    expect(page.get_by_role("main").get_by_text("No delivery is dead.")).to_be_visible()
     assert "secret=1" not in page.content()
     olga.go("/ops/audit")
     expect(olga.row("The receiver is back")).to_be_visible()

@@ -1,4 +1,4 @@
-"""What became of an answer, on the page: its end, what it waits for, who makes it, news from another conversation."""
+"""The fate of an answer, on the page: its end, what it waits for, who makes it, news from another conversation."""
 
 from __future__ import annotations
 

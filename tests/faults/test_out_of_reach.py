@@ -79,7 +79,7 @@ def ahead_of_postgresql(stack: Stack, database: TcpProxy) -> str:
 
 
 def has_noticed(worker: Worker) -> bool:
-    """Whether a worker knows that Redis is away: by its connection, or by a takeover that could not read the log."""
+    """True when a worker knows that Redis is away: by its connection, or by a takeover that could not read the log."""
     return any(sign in worker.log() for sign in ("out of reach", "does not reply", "connection to Redis failed"))
 
 

@@ -13,7 +13,7 @@ from app.store import conversations as rows
 
 @dataclass(slots=True)
 class Summary:
-    """What an import of another program's export has done so far. ``messages``: those of new conversations."""
+    """The progress of an import of another program's export. ``messages``: those of new conversations."""
 
     conversations: list[rows.Conversation] = field(default_factory=list)
     messages: int = 0

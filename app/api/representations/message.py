@@ -25,7 +25,7 @@ class Attachment(BaseModel):
 
 
 class AnswerFeedback(BaseModel):
-    """What the user thinks of an answer."""
+    """The user's rating of an answer, and a comment."""
 
     rating: Literal[1, -1]
     comment: str | None

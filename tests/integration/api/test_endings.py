@@ -1,4 +1,4 @@
-"""What became of an answer, as messages and generations show it: its end, the reason of a wait, its continuation."""
+"""The fate of an answer, as messages and generations show it: its end, the reason of a wait, its continuation."""
 
 from __future__ import annotations
 
