@@ -110,6 +110,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._play()
 
+    def do_PUT(self) -> None:
+        self._play()
+
     def do_PATCH(self) -> None:
         self._play()
 

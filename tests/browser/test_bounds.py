@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -230,3 +231,34 @@ def test_the_body_of_a_poll_and_of_a_refusal_has_a_limit(module_page: Page, scri
     scripted.play(half_refusal, stream(events(*FIRST, *REST)))
     told: Any = module_page.evaluate(READ.replace("maxDelay: 60", "maxDelay: 60, body: 500"), {"tokens": ["secret"]})
     assert told == {"reason": "done", "text": TEXT}
+
+
+LEAVE = """
+async ({stuck}) => {
+  if (stuck) {
+    const never = () => new Promise(() => {});
+    indexedDB.databases = never;
+    caches.keys = never;
+  }
+  const {leave} = await import('/static/leaving.js');
+  leave();
+}
+"""
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_signing_out_is_repeated_and_waits_for_no_store_of_the_browser(
+    module_page: Page, scripted: ScriptedServer, stuck: bool
+) -> None:
+    scripted.play(status(503), status(502), status(200, {"next": "/elsewhere"}))
+    module_page.evaluate(LEAVE, {"stuck": stuck})
+    module_page.wait_for_url("**/elsewhere")
+    # The browser may ask for an icon of the page, too.
+    assert [asked.method for asked in scripted.asked][:4] == ["POST"] * 3 + ["GET"]
+
+
+def test_a_page_leaves_though_nobody_could_end_the_session(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(status(503), status(503), status(503), status(200))
+    module_page.evaluate(LEAVE, {"stuck": False})
+    module_page.wait_for_url(re.compile("/$"))
+    assert [asked.path for asked in scripted.asked][:4] == ["/signout"] * 3 + ["/"]

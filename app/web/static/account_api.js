@@ -1,8 +1,9 @@
 /** The native API of an account: its sessions, keys, activity and data. */
 
-import { query, read, send } from './requests.js';
+import { persist, query, read, send } from './requests.js';
 
 const part = encodeURIComponent;
+const SIGN_OUT_LIMIT = 5_000; // milliseconds for one attempt: somebody waits at a machine that others use
 
 export const sessions = () => read('/sessions');
 export const endSession = (id) => send('DELETE', `/sessions/${part(id)}`);
@@ -19,4 +20,4 @@ export const activity = (cursor) => read(`/me/audit${query({ limit: 30, cursor }
 /** Begin the erasure of the account and everything in it. */
 export const erase = () => send('DELETE', '/me', { take: 'json' });
 /** End the session. The reply has the address `next`, where an identity provider ends its own session. */
-export const signOut = () => send('POST', '/signout', { prefix: '', take: 'json' });
+export const signOut = () => persist('POST', '/signout', { prefix: '', take: 'json', limit: SIGN_OUT_LIMIT });

@@ -53,11 +53,11 @@ async function attempt(
   return take ? response[take]() : undefined;
 }
 
-// A read has no effect, so it is repeated before a problem of the server is shown.
-export async function read(path, options) {
+/** Send a request that may be repeated: it is, before a problem of the server is shown. Options are those of `send`. */
+export async function persist(method, path, options) {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await send('GET', path, { ...options, take: 'json' });
+      return await send(method, path, options);
     } catch (error) {
       const passing = error instanceof Problem && (error.status === 0 || error.status >= 500);
       if (!passing || attempt >= RETRIES) throw error;
@@ -65,6 +65,8 @@ export async function read(path, options) {
     }
   }
 }
+
+export const read = (path, options) => persist('GET', path, { ...options, take: 'json' });
 
 export const query = (fields) => {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== '');

@@ -10,6 +10,7 @@
 const SESSION = 'unbroken.session';
 const USER = 'unbroken.user';
 const CHANNEL = 'unbroken';
+const WIPE_LIMIT = 2_000; // milliseconds that the browser gets for databases and caches before the page leaves
 
 const listeners = new Set();
 let shownFor = userId();
@@ -51,7 +52,7 @@ export function expire(ended) {
 /** Delete all data in all tabs, then load `address`: an empty page, or the sign-out of an identity provider. */
 export async function signOut(address = '/') {
   notifyTabs({ type: 'signed-out' });
-  await wipe();
+  await Promise.race([wipe(), new Promise((resolve) => setTimeout(resolve, WIPE_LIMIT))]);
   location.replace(address);
 }
 
