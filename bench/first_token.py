@@ -16,6 +16,7 @@ import redis
 from app.config import WorkerSettings
 from app.domain.commands import StartGeneration
 from app.services.admission import Admission
+from app.services.attachments import Attachments
 from app.services.generation_start import GenerationStarter
 from app.wiring import Resources, build
 from worker.process import WorkerProcess
@@ -70,6 +71,7 @@ def _silent(resources: Resources) -> GenerationStarter:
         resources.history,
         resources.generations.finish_or_leave,
         Admission(resources.settings.max_queued, resources.settings.max_queued_per_user, resources.budgets),
+        Attachments(resources.files, resources.settings.max_prompt_file_bytes),
     )
 
 

@@ -111,13 +111,10 @@ def cancel_not_stored() -> None:
 
     _rewrite(leases, "claim_to_cancel", ("cancel_at = coalesce(cancel_at, now()), ", ""))
 
-    def cancel(self: Any, user: Any, generation_id: str) -> Any:
-        """Acknowledge the cancel without storing it, as a process that dies right after its reply."""
-        with self._database.user(user.id) as tx:
-            leases.claim_to_cancel(tx, generation_id, self._lease)
-        return self.get(user, generation_id)
+    def leave(self: Generations, claimed: leases.Claimed) -> None:
+        """Do nothing, as a process that dies right after the commit of its claim."""
 
-    Generations.cancel = cancel  # type: ignore[method-assign]
+    Generations.finish_or_leave = leave  # type: ignore[method-assign]
 
 
 def breaker_stays_closed() -> None:
