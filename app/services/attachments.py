@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain import message_files
 from app.domain.accepts import Accepts
@@ -58,7 +58,7 @@ class Attachments:
         """
         found = place(tx, command, default_model)
         if isinstance(command, StartGeneration):
-            self._hold(tx, user, found.said)
+            self.hold(tx, user, found.said)
         if not isinstance(command, (StartGeneration, EditMessage)) or not command.attachments:
             return found
         files = self._files.check_all(tx, user.id, command.attachments, "attachments")
@@ -66,14 +66,25 @@ class Attachments:
         said = Said("user", command.message, message_files.items_with(command.message, parts))
         return replace(found, said=(*found.said[:-1], said))
 
-    def _hold(self, tx: Tx, user: User, said: Iterable[Said]) -> None:
-        """Hold the files that messages name since the request was read. Raises FileRefused."""
+    def hold(self, tx: Tx, user: User, said: Iterable[Said]) -> None:
+        """Keep the files that new messages name until ``tx`` ends, by which time the messages refer to them.
+
+        Raises FileRefused for a file that was removed since the request was read.
+        """
         files = [part for one in said for part in message_files.in_items(one.items)]
         named = [file["file_id"] for file in files if file.get("file_id")]
         held = self._files.hold(tx, user.id, named) if named else ()
         for index, file in enumerate(files):
             if file.get("file_id") and file["file_id"] not in held:
                 raise FileRefused(index, file, "there is no such file")
+
+    def hold_left(self, tx: Tx, user: User, items: Iterable[dict[str, Any] | None] | None) -> None:
+        """Keep the files that an imported message names until ``tx`` ends; those that are gone lose their id."""
+        files = [part for part in message_files.in_items(items) if part.get("file_id")]
+        held = self._files.hold(tx, user.id, [part["file_id"] for part in files]) if files else ()
+        for part in files:
+            if part["file_id"] not in held:
+                part["file_id"] = None
 
     def check(self, said: Iterable[Said], accepts: Callable[[], Accepts], model: str) -> None:
         """Refuse files that the model does not take, and more bytes than a request may have. Raises FileRefused."""

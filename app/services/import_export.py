@@ -14,6 +14,7 @@ import orjson
 
 from app.domain.commands import User
 from app.domain.errors import KeyReused, NotFound
+from app.services.attachments import Attachments
 from app.services.users import new_id
 from app.store import conversations, generations, imports, messages
 from app.store.conversations import Conversation
@@ -91,8 +92,9 @@ class _Survey:
 class ImportExport:
     """Exports and imports conversations. Raises NotFound for another user's id, as for one that does not exist."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, attachments: Attachments) -> None:
         self._database = database
+        self._attachments = attachments
 
     def export(self, user: User, conversation_id: str) -> Export:
         """The export of a whole conversation."""
@@ -150,10 +152,16 @@ class ImportExport:
             if key and (earlier := _earlier(tx, user, key, survey.hash)):
                 return earlier, False
             admit()
-            imports.add(tx, conversation, map(partial(_past, ids), count(), imported.messages()))
+            imports.add(tx, conversation, map(partial(_past, ids), count(), self._held(tx, user, imported)))
             added = conversations.get(tx, conversation.id)
         assert added, "added above"
         return added, True
+
+    def _held(self, tx: Tx, user: User, imported: ImportConversation) -> Iterator[ImportedMessage]:
+        """The messages, whose files stay until they are stored."""
+        for said in imported.messages():
+            self._attachments.hold_left(tx, user, said.items)
+            yield said
 
     def _outline(self, user: User, conversation_id: str) -> tuple[Conversation, list[Place]]:
         with self._database.user(user.id, ONE_MOMENT) as tx:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.commands import Said, User
 from app.domain.errors import ConversationBusy, NotFound
+from app.services.attachments import Attachments
 from app.services.conversations import Conversations
 from app.services.history import LONGEST
 from app.services.message_branch import Branch, append, preview_of
@@ -20,9 +21,10 @@ from app.store.messages import Message
 class OpenAIConversations:
     """The conversations of a user. Raises NotFound for another user's id, as for one that does not exist."""
 
-    def __init__(self, database: Database, conversations: Conversations) -> None:
+    def __init__(self, database: Database, conversations: Conversations, attachments: Attachments) -> None:
         self._database = database
         self._conversations = conversations
+        self._attachments = attachments
 
     def promise(self, user: User, metadata: dict[str, Any]) -> str:
         """Reserve an empty conversation; its id."""
@@ -63,7 +65,10 @@ class OpenAIConversations:
             return _message(tx, conversation_id, message_id)
 
     def add(self, user: User, conversation_id: str, said: Sequence[Said]) -> list[Message]:
-        """Append messages behind the newest one. Raises ConversationBusy while a generation is live."""
+        """Append messages behind the newest one.
+
+        Raises ConversationBusy while a generation is live, and FileRefused for a file that is gone.
+        """
         with self._database.user(user.id) as tx:
             ids = [new_id() for _ in said]
             promised = reserved_conversations.take(tx, conversation_id)
@@ -73,6 +78,7 @@ class OpenAIConversations:
                 raise NotFound("There is no such conversation.")
             if generations.live_in(tx, conversation_id):
                 raise ConversationBusy
+            self._attachments.hold(tx, user, said)
             return _append(tx, user, conversation_id, ids, said)
 
     def take_out(

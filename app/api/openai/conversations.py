@@ -39,11 +39,12 @@ _ITEMS = Answer(200, "Items", shapes.OpenAIItems)
 def create_openai_conversation(caller: Caller, body: ConversationBody) -> Response:
     """Create a conversation, empty or with items. The native API lists a conversation when it has a message."""
     process = web()
-    said = _said(process, caller.user, body.items) if body.items else ()
+    said, files = _said(process, caller.user, body.items) if body.items else ((), [])
     dialogues = process.resources.openai_conversations
     conversation_id = dialogues.promise(caller.user, dict(body.metadata or {}))
     if said:
-        dialogues.add(caller.user, conversation_id, said)
+        with file_intake.placed(files):
+            dialogues.add(caller.user, conversation_id, said)
     return respond(_conversation(process, caller.user, conversation_id))
 
 
@@ -96,8 +97,10 @@ def list_openai_items(caller: Caller, path: OpenAIConversationPath, query: PageQ
 def create_openai_items(caller: Caller, path: OpenAIConversationPath, body: ItemsBody) -> Response:
     """Add items. No answer is generated."""
     process = web()
-    said = _said(process, caller.user, body.items)
-    added = process.resources.openai_conversations.add(caller.user, ids.conversation_of(path.conversation_id), said)
+    said, files = _said(process, caller.user, body.items)
+    conversation_id = ids.conversation_of(path.conversation_id)
+    with file_intake.placed(files):
+        added = process.resources.openai_conversations.add(caller.user, conversation_id, said)
     return respond(delivery.page(list(delivery.shown(process, caller.user, added)), has_more=False))
 
 
@@ -137,13 +140,14 @@ def _conversation(process: WebProcess, user: User, conversation_id: str) -> dict
     return {"id": shown, "object": "conversation", "created_at": created, "metadata": metadata}
 
 
-def _said(process: WebProcess, user: User, given: list[Any]) -> tuple[Said, ...]:
+def _said(process: WebProcess, user: User, given: list[Any]) -> tuple[tuple[Said, ...], list[FoundFile]]:
+    """The items as messages, and the files in them, which are taken in."""
     files: list[FoundFile] = []
     parsed = items.parse(given, "items", files=files)
     if any(item["type"] == "item_reference" for item in parsed):
         raise InvalidFields([("items", "a reference cannot be added")])
     file_intake.take_in(process, user, files)
-    return items.said(parsed)
+    return items.said(parsed), files
 
 
 def _item(process: WebProcess, user: User, path: ItemPath) -> tuple[dict[str, Any], list[dict[str, Any]]]:

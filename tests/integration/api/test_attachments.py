@@ -13,10 +13,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app.api.aisdk import bodies
-from app.domain.commands import Said, StartGeneration, User
-from app.domain.message_files import items_with, part_of
 from app.files.storage import key_of
-from app.services.attachments import Attachments, FileRefused
 from app.store.database import fetch
 from app.wiring import Resources
 from tests import made_files as made
@@ -280,24 +277,6 @@ def test_an_export_is_sent_in_small_pieces_and_repeats_files_within_bounds(make_
     whole = {"type": "input_file", "filename": "a.txt", "file_data": url}
     # Once, and two repeats.
     assert item["content"][1:] == [whole] * 3 + [{"type": "input_file", "filename": "a.txt"}]
-
-
-def test_files_named_on_v1_are_held_until_their_message_is_stored(alice: Person, resources: Resources) -> None:
-    """A sweep may come between the look at a file and the transaction that refers to it."""
-    file_id = upload(alice)
-    user = User(alice.get("/api/v1/me").json["id"], alice.subject)
-    file = resources.files.find(user.id, file_id)
-    said = Said("user", "Look", items_with("Look", [part_of(file)]))
-    command = StartGeneration(message="Look", said=(said,))
-    attached = Attachments(resources.files, 1_000_000)
-    with resources.database.user(user.id) as tx:
-        attached.place(tx, user, command, lambda _: "offline-fast")
-        with resources.database.system() as sweep:
-            assert not fetch(sweep, "SELECT 1 FROM files WHERE id = :id FOR UPDATE SKIP LOCKED", id=file_id)
-    alice.delete(f"/api/v1/files/{file_id}")
-    with pytest.raises(FileRefused, match="there is no such file") as refusal:
-        resources.starter.start(user, command)
-    assert refusal.value.file_id == file_id
 
 
 def test_another_users_file_is_not_imported(alice: Person, bob: Person) -> None:
