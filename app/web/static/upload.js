@@ -105,6 +105,7 @@ export class Upload {
   /** Give it up. */
   cancel() {
     this.#stop.abort();
+    if (this.state !== 'ready') this.#transfer?.giveUp();
     onTheirWay.delete(this);
     if (this.preview && this.state !== 'ready') URL.revokeObjectURL(this.preview);
   }
@@ -152,7 +153,8 @@ const passes = ({ status, isLost }) => isLost || status === 0 || status === 408 
 
 function wordsFor(problem, { bytes }) {
   if (problem.status === 413) return `Larger than the server takes (${sizeText(bytes)})`;
-  if (problem.status === 409) return 'Your files leave no room for it. Delete conversations with files first.';
+  if (problem.body?.type === '/problems/no-room-for-files')
+    return 'Your files leave no room for it. Delete conversations with files first.';
   if (problem.status === 0) return 'The server cannot be reached';
   // A file that is not taken is named as a field of the request; here only the reason is of interest.
   return problem.body?.errors?.[0]?.detail ?? problem.message;
