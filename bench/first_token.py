@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import redis
 
-from app.broker.queue import Queue
 from app.config import WorkerSettings
 from app.domain.commands import StartGeneration
 from app.services.admission import Admission
@@ -26,13 +25,10 @@ MODEL = "offline-fast"
 PAUSE_SECONDS = 0.05
 
 
-class _Silence(Queue):
+class _Silence:
     """A queue that notifies no worker: the caller runs each generation itself."""
 
-    def __init__(self) -> None:
-        """Connect to nothing."""
-
-    def announce(self, generation_id: str) -> None:
+    def announce(self, generation_id: str, user_id: str, conversation_id: str) -> None:
         """Does nothing."""
 
 
@@ -70,7 +66,7 @@ def _once(generation_id: str, client: redis.Redis, namespace: str, ring: Callabl
 def _silent(resources: Resources) -> GenerationStarter:
     return GenerationStarter(
         resources.database,
-        _Silence(),
+        _Silence(),  # type: ignore[arg-type]
         resources.model_catalog,
         resources.history,
         resources.generations.finish_or_leave,

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -211,7 +210,7 @@ def administrator(server: Postgres) -> Any:
 
 def _measure(server: Postgres, corpus: Corpus) -> tuple[list[Figure], dict[str, str]]:
     resources = build(
-        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type,call-arg]
+        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type]
     )
     try:
         figures, plans = [], {}
@@ -255,13 +254,9 @@ def _requests(resources: Resources, corpus: Corpus) -> Iterator[tuple[str, Calla
         "unheard word": lambda: "xyzzy",
         "all but a word": lambda: f"-{corpus.words[0]}",
     }
-
-    def find(user: Callable[[], User], word: Callable[[], str]) -> object:
-        return search(user(), Search(word()))
-
     for who, user in {"anybody": anybody, "who has most": lambda: heavy}.items():
         for kind, word in kinds.items():
-            yield f"search, {kind}, {who}", partial(find, user, word)
+            yield f"search, {kind}, {who}", lambda user=user, word=word: search(user(), Search(word()))
 
 
 def time_it(name: str, ask: Callable[[], object]) -> Figure:

@@ -8,7 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from app.api.auth.caller import Caller
-from app.api.fields import ModelName, SystemPrompt
+from app.api.fields import ModelName, ParametersBody, SystemPrompt
 from app.api.json_response import respond
 from app.api.representations.preferences import Preferences
 from app.api.request_parsing import Body
@@ -27,6 +27,7 @@ class PreferencesBody(Body):
     language: Language | None = None
     model: ModelName | None = Field(None, description="Answers in conversations without a model of their own")
     system_prompt: SystemPrompt | None = Field(None, description="A new conversation begins with it")
+    parameters: ParametersBody | None = Field(None, description="A new conversation begins with them")
 
 
 @routes.route_for(
@@ -51,6 +52,9 @@ def get_preferences(caller: Caller) -> Response:
 def change_preferences(caller: Caller, body: PreferencesBody) -> Response:
     """Change your preferences. They are for the page, and for conversations that are begun over `/api/v1`."""
     given = body.model_dump(exclude_unset=True)
-    if not given.get("system_prompt", True):
-        given["system_prompt"] = None
+    if given.get("parameters"):
+        given["parameters"] = {name: value for name, value in given["parameters"].items() if value is not None}
+    for name in ("system_prompt", "parameters"):
+        if not given.get(name, True):
+            given[name] = None
     return respond(Preferences.of(web().resources.for_people.preferences.change(caller.user, given)))

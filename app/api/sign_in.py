@@ -20,18 +20,16 @@ from app.domain.session import SignIn, SignInMethod
 from app.domain.sign_in_code import CodeState
 from app.services.sessions import Begun
 from app.services.sign_in_links import PATH, CodeRefused
-from app.web import sign_in_link
+from app.web import languages, sign_in_link
 
 blueprint = Blueprint("sign_in", __name__)
 
 # The page asks the API for the user before it shows anything that it has kept.
 SIGNED_IN = "#signed-in"
 
-_UNKNOWN = "This link is not known here. Links are good for one day."
-_REFUSED: dict[CodeState, str] = {
-    "used": "This link was used before. Each link signs in once; have a new one printed.",
-    "expired": "This link has expired. Have a new one printed.",
-}
+# Keys of the page's texts (app/web/static/texts).
+_UNKNOWN = "link.unknown"
+_REFUSED: dict[CodeState, str] = {"used": "link.used_once", "expired": "link.expired"}
 
 
 @blueprint.get(f"{PATH}<code>")
@@ -44,9 +42,9 @@ def offer_link(code: str) -> Response:
         return sign_in_link.refuse(error.detail, 403)
     found = web().resources.sign_in_links.look(code)
     if found is None:
-        return sign_in_link.refuse(_UNKNOWN, 404)
+        return sign_in_link.explain(_UNKNOWN, 404)
     if found.state != "good":
-        return sign_in_link.refuse(_REFUSED[found.state], 410)
+        return sign_in_link.explain(_REFUSED[found.state], 410)
     return sign_in_link.offer(found.subject)
 
 
@@ -62,7 +60,7 @@ def use_link(code: str) -> ResponseReturnValue:
     except CodeRefused:
         found = links.look(code)
         problem = _REFUSED.get(found.state) if found else None
-        return sign_in_link.refuse(problem or _UNKNOWN, 410 if problem else 404)
+        return sign_in_link.explain(problem or _UNKNOWN, 410 if problem else 404)
     return enter(begun, "/")
 
 
@@ -82,6 +80,7 @@ def sign_out() -> ResponseReturnValue:
     path = sign_out_address(current_session()) or "/"
     response = respond({"next": path}) if _wants_json() else _redirect(path)
     site().forget(response)
+    languages.forget(response)
     # Drafts and other texts that the page keeps in the browser. Cookies of other programs on this host stay.
     response.headers["Clear-Site-Data"] = '"storage"'
     return response

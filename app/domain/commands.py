@@ -43,7 +43,8 @@ class Said:
 class Setup:
     """The settings that a new conversation of a person begins with.
 
-    ``system_prompt`` None: the one that the user prefers; empty: none. ``temporary``: no list shows the conversation,
+    ``system_prompt`` None: the one that the user prefers; empty: none. ``parameters`` that are left out are those that
+    the user prefers. ``temporary``: no list shows the conversation,
     and it is removed some time after its last message.
     """
 

@@ -74,6 +74,7 @@ def _new(tx: Tx, command: StartGeneration, default_model: DefaultModel) -> Place
         preferred = chosen.get("model")
         if setup.system_prompt is None:
             setup = replace(setup, system_prompt=chosen.get("system_prompt"))
+        setup = replace(setup, parameters={**chosen.get("parameters", {}), **setup.parameters})
     return Placement(
         conversation_id=new_id(),
         is_new=True,

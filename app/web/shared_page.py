@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Response, make_response, render_template
+from flask import Response, make_response, render_template, request
 
 from app.domain.share import Snapshot
-from app.web.views import HEADERS, MODULES, VERSION
+from app.web.languages import choose
+from app.web.views import HEADERS, VARIES, page_values
 
 _HEADERS = {
     **HEADERS,
@@ -25,8 +26,8 @@ def refuse() -> Response:
 
 
 def _page(status: int, snapshot: Snapshot | None) -> Response:
-    assets = f"/static/{VERSION}"
-    body = render_template("shared.html", assets=assets, modules=MODULES["shared"], snapshot=snapshot)
+    body = render_template("shared.html", **page_values(choose(request), "shared"), snapshot=snapshot)
     response = make_response(body, status)
     response.headers.update(_HEADERS)
+    response.vary.update(VARIES)
     return response

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Response, make_response, render_template
+from flask import Response, make_response, render_template, request
 
-from app.web.views import HEADERS, POLICY, VERSION
+from app.web.languages import choose
+from app.web.views import HEADERS, POLICY, VARIES, page_values
 
 _HEADERS = {
     **HEADERS,
@@ -21,12 +22,18 @@ def offer(subject: str) -> Response:
 
 
 def refuse(problem: str, status: int) -> Response:
-    """The page with the reason."""
+    """The page with the reason, in the words of the server."""
     return _page(status, problem=problem)
 
 
+def explain(key: str, status: int) -> Response:
+    """The page with the reason ``key`` of the catalogues, in the language of the request."""
+    return _page(status, problem=choose(request).text(key))
+
+
 def _page(status: int, **values: str) -> Response:
-    body = render_template("sign_in_link.html", assets=f"/static/{VERSION}", **values)
+    body = render_template("sign_in_link.html", **page_values(choose(request)), **values)
     response = make_response(body, status)
     response.headers.update(_HEADERS)
+    response.vary.update(VARIES)
     return response

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, current_app, make_response, render_template, request
 
+from app.web.languages import FALLBACK, LANGUAGES, Language, choose
+
 STATIC = Path(__file__).parent / "static"
 # Packages of npm, where `make` or the image's build could install them (dev/web_packages.py).
 PACKAGES = Path(__file__).parent / "packages"
@@ -49,6 +51,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+# What the language of a page depends on.
+VARIES = ("Accept-Language", "Cookie")
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 
@@ -119,6 +123,8 @@ def _later(names: list[str]) -> set[str]:
 
 # The module that each page begins with.
 MAIN = {"chat": "main.js", "ops": "ops/main.js", "shared": "shared.js"}
+# The texts of each language but English, which all pages load with their modules.
+CATALOGUES = {code: f"texts/{code}.js" for code in LANGUAGES if code != FALLBACK}
 # The browser requests the modules of a page at once, and not one after the other.
 MODULES = {name: _modules(main) for name, main in MAIN.items()}
 # Dialogs of the chat page are loaded when somebody opens them.
@@ -130,13 +136,15 @@ VERSION = hashlib.sha256("".join(asset.etag for asset in ASSETS.values()).encode
 @page.get("/")
 @page.get("/new")
 @page.get("/signin")
+@page.get("/settings")
+@page.get("/settings/<section>")
 @page.get("/c/<conversation>")
 # The name of a model may have slashes. They are escaped in the address and decoded here.
 @page.get("/m/<path:model>/new")
 @page.get("/m/<path:model>/c/<conversation>")
-def show(conversation: str | None = None, model: str | None = None) -> Response:
+def show(conversation: str | None = None, model: str | None = None, section: str | None = None) -> Response:
     """The shell. It has no data of a user; the API reports a conversation that does not exist."""
-    return _shell("chat")
+    return _shell("chat", choose(request))
 
 
 @page.get("/ops", strict_slashes=False)
@@ -149,7 +157,7 @@ def show(conversation: str | None = None, model: str | None = None) -> Response:
 @page.get("/ops/audit")
 def show_ops(name: str | None = None) -> Response:
     """The shell of the operators' page. It has no data; the API refuses a person without the role."""
-    return _shell("ops")
+    return _shell("ops", LANGUAGES[FALLBACK])
 
 
 @page.get("/static/<path:name>")
@@ -173,20 +181,34 @@ def asset(name: str) -> Response:
 
 def render_not_found() -> Response:
     """The shell with status 404, for an address that neither page has."""
-    return _shell("ops" if request.path.startswith("/ops/") else "chat", 404)
+    if request.path.startswith("/ops/"):
+        return _shell("ops", LANGUAGES[FALLBACK], 404)
+    return _shell("chat", choose(request), 404)
 
 
-def _shell(name: str, status: int = 200) -> Response:
+def page_values(language: Language, name: str | None = None) -> dict[str, object]:
+    """The values that every template takes. ``name``: the page whose modules are loaded; None for a page without."""
+    return {
+        "assets": f"/static/{VERSION}",
+        "modules": MODULES[name] if name else [],
+        "language": language,
+        "t": language.text,
+        "catalogue": CATALOGUES.get(language.code),
+    }
+
+
+def _shell(name: str, language: Language, status: int = 200) -> Response:
     body = render_template(
         f"{name}.html",
-        assets=f"/static/{VERSION}",
-        modules=MODULES[name],
+        **page_values(language, name),
+        languages=" ".join(LANGUAGES),
         formulas=FORMULAS,
         sign_in=current_app.config[SIGN_IN],
         operators_page="closed" if request.headers.get(OPERATORS_PAGE) == "closed" else "open",
     )
     response = make_response(body, status)
     response.headers["Cache-Control"] = REVALIDATE
+    response.vary.update(VARIES)
     if status == 200:
         response.add_etag()
         response.make_conditional(request)

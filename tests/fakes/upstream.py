@@ -775,8 +775,7 @@ class FakeUpstream(ThreadedServer):
 
     @property
     def calls(self) -> list[Call]:
-        calls: list[Call] = self.server.calls
-        return calls
+        return self.server.calls
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.representations.conversation import ConversationParameters
 from app.api.representations.fields import Json
 
 
@@ -16,6 +17,7 @@ class Preferences(BaseModel):
     language: str | None = Field(description="Of the page, as BCP 47 has it", examples=["de", "pt-BR"])
     model: str | None = Field(description="Answers in conversations without a model of their own")
     system_prompt: str | None = Field(description="A new conversation begins with it")
+    parameters: ConversationParameters | None = Field(description="A new conversation begins with them")
 
     @staticmethod
     def of(chosen: dict[str, Any]) -> Json:

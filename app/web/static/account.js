@@ -3,6 +3,7 @@
 import { h, icon } from './dom.js';
 import { openMenu, shortcutsDialog } from './overlay.js';
 import { leave } from './leaving.js';
+import { t } from './texts.js';
 import { themeChoices } from './theme_choice.js';
 
 const OPERATORS = ['operator', 'support', 'admin'];
@@ -19,12 +20,17 @@ export class Account {
   #account = null;
 
   /**
-   * `models()` returns the models. `onArchived()` and `onImport()` are called for these entries of the menu;
+   * `models()` returns the models. `onArchived()`, `onImport()` and `onSettings()` are called for these entries of the menu;
    * `tabNames()` is the entry for the names in titles of tabs.
    */
-  constructor({ models, onArchived, onImport, tabNames }) {
-    this.#handlers = { models, onArchived, onImport, tabNames };
+  constructor({ models, onArchived, onImport, onSettings, tabNames }) {
+    this.#handlers = { models, onArchived, onImport, onSettings, tabNames };
     this.show(null);
+  }
+
+  /** The reply of GET /me; null before it is there. */
+  get about() {
+    return this.#account;
   }
 
   /** Show an account, the reply of GET /me; null before it is there. */
@@ -32,23 +38,24 @@ export class Account {
     this.#account = account;
     const name = account?.email ?? account?.subject ?? '';
     const face = h('span', { class: 'face', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '');
-    const purpose = h('span', { class: 'sr-only' }, 'Account and settings');
-    this.node.replaceChildren(face, h('span', { class: 'who' }, name), purpose, icon('more'));
+    const purpose = h('span', { class: 'sr-only' }, t('account.purpose'));
+    this.node.replaceChildren(face, h('span', { class: 'who', dir: 'auto' }, name), purpose, icon('more'));
   }
 
   #open() {
     openMenu(this.node, [
       ...themeChoices(),
       this.#handlers.tabNames(),
+      { label: t('settings.name'), icon: 'sliders', action: () => this.#handlers.onSettings() },
       null,
-      { label: 'Archived conversations', icon: 'archive', action: () => this.#handlers.onArchived() },
-      { label: 'Usage', icon: 'chart', action: () => this.#showUsage() },
-      { label: 'Import conversations', icon: 'upload', action: () => this.#handlers.onImport() },
-      { label: 'Account', icon: 'key', action: () => this.#showAccount() },
-      { label: 'Keyboard shortcuts', icon: 'keyboard', action: shortcutsDialog },
+      { label: t('account.archived'), icon: 'archive', action: () => this.#handlers.onArchived() },
+      { label: t('account.usage'), icon: 'chart', action: () => this.#showUsage() },
+      { label: t('account.import'), icon: 'upload', action: () => this.#handlers.onImport() },
+      { label: t('account.account'), icon: 'key', action: () => this.#showAccount() },
+      { label: t('account.shortcuts'), icon: 'keyboard', action: shortcutsDialog },
       ...this.#operatorsPage(),
       null,
-      { label: 'Sign out', icon: 'out', action: leave },
+      { label: t('account.sign_out'), icon: 'out', action: leave },
     ]);
   }
 
@@ -56,7 +63,7 @@ export class Account {
   #operatorsPage() {
     const mayLook = OPERATORS.includes(this.#account?.role);
     if (!mayLook || document.querySelector('meta[name="operators-page"]')?.content !== 'open') return [];
-    return [{ label: 'Operators’ page', icon: 'pulse', action: () => location.assign('/ops') }];
+    return [{ label: t('account.operators'), icon: 'pulse', action: () => location.assign('/ops') }];
   }
 
   // Dialogs that few open are loaded when they are opened.

@@ -5,36 +5,37 @@ import { actionButton } from './account_parts.js';
 import { h } from './dom.js';
 import { promptDialog } from './overlay.js';
 import { signOut } from './session.js';
+import { t } from './texts.js';
 
-const WORD = 'erase';
+const WORD = t('data.word');
 
-/** The page. */
-export function dataPage() {
+/** The page. With `onImport()` it also has the way to import conversations. */
+export function dataPage(_, { onImport = null } = {}) {
   const erase = async () => {
     const typed = await promptDialog({
-      title: 'Erase your account?',
-      label: `Type ${WORD} to confirm`,
+      title: t('data.confirm_title'),
+      label: t('data.confirm_label', { word: WORD }),
       value: '',
-      action: 'Erase everything',
+      action: t('data.confirm_action'),
     });
     if (typed === null) return;
-    if (typed.trim().toLowerCase() !== WORD) throw new Error(`Nothing was erased: the word is “${WORD}”.`);
+    if (typed.trim().toLowerCase() !== WORD) throw new Error(t('data.not_erased', { word: WORD }));
     await api.erase();
     await signOut();
   };
   return h(
     'div',
     { class: 'own-data' },
-    h('h3', {}, 'Download'),
-    h('p', {}, 'One archive with all of your conversations, your usage, and what is kept about your account.'),
-    h('a', { class: 'primary', href: '/api/v1/me/export', download: '' }, 'Download everything'),
-    h('h3', {}, 'Erase'),
-    h(
-      'p',
-      {},
-      'Your conversations, keys, sessions and usage are deleted for good, and you are signed out. Nobody can bring them back. ',
-      `You are asked to type “${WORD}” first.`,
-    ),
-    actionButton('Erase my account', erase, { class: 'danger' }),
+    onImport && [
+      h('h3', {}, t('data.import_title')),
+      h('p', {}, t('data.import_about')),
+      h('button', { type: 'button', class: 'primary', onclick: onImport }, t('account.import')),
+    ],
+    h('h3', {}, t('data.download_title')),
+    h('p', {}, t('data.download_about')),
+    h('a', { class: 'primary', href: '/api/v1/me/export', download: '' }, t('data.download')),
+    h('h3', {}, t('data.erase_title')),
+    h('p', {}, t('data.erase_about', { word: WORD })),
+    actionButton(t('data.erase'), erase, { class: 'danger' }),
   );
 }

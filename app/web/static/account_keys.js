@@ -4,33 +4,30 @@ import * as api from './account_api.js';
 import { actionButton, date, fill, row, time } from './account_parts.js';
 import { announce, copyButton, h } from './dom.js';
 import { confirmDialog } from './overlay.js';
+import { parts, t } from './texts.js';
 
 const DAY = 86_400_000;
 const ENDS = [
-  ['In 30 days', 30],
-  ['In 90 days', 90],
-  ['In a year', 365],
-  ['Never', null],
+  [t('keys.days_30'), 30],
+  [t('keys.days_90'), 90],
+  [t('keys.days_365'), 365],
+  [t('keys.never'), null],
 ];
 // The roles whose users may give a key the scope admin.
 const OPERATORS = ['admin', 'operator'];
 const SCOPES = [
-  ['generate', 'Send messages and change conversations'],
-  ['read', 'Read conversations and answers'],
-  ['admin', 'Routes of operators'],
+  ['generate', t('keys.scope_generate')],
+  ['read', t('keys.scope_read')],
+  ['admin', t('keys.scope_admin')],
 ];
 
 /** The page. `account`: the reply of GET /me. */
 export function keysPage({ role }) {
-  const list = h('ul', { class: 'owned-list', 'aria-label': 'API keys' });
+  const list = h('ul', { class: 'owned-list', 'aria-label': t('keys.name') });
   const made = h('div', { class: 'made' });
   const reload = () => fill(list, () => rows(reload));
-  const intro = h(
-    'p',
-    {},
-    'A program uses a key in the place of a token: ',
-    h('code', {}, 'Authorization: Bearer unb_…'),
-  );
+  const header = h('code', { dir: 'ltr' }, 'Authorization: Bearer unb_…');
+  const intro = h('p', {}, parts('keys.about', { header }));
   reload();
   return h(
     'div',
@@ -40,7 +37,7 @@ export function keysPage({ role }) {
     newKey(OPERATORS.includes(role), (key) => {
       made.replaceChildren(...shownOnce(key));
       made.querySelector('button').focus();
-      announce('The key is made. It is shown once.');
+      announce(t('keys.made'));
       reload();
     }),
     list,
@@ -49,21 +46,21 @@ export function keysPage({ role }) {
 
 async function rows(reload) {
   const items = (await api.keys()).items.filter((key) => !key.ended_at);
-  if (!items.length) return [h('li', { class: 'nothing' }, 'There is no key yet.')];
+  if (!items.length) return [h('li', { class: 'nothing' }, t('keys.none'))];
   return items.map((key) => {
     const end = async () => {
-      const text = 'Programs that use it are refused from now on, and their streams end.';
-      if (!(await confirmDialog({ title: `End the key “${key.name}”?`, text, action: 'End key' }))) return;
+      const text = t('keys.end_about');
+      if (!(await confirmDialog({ title: t('keys.end_title', { name: key.name }), text, action: t('keys.end_action') }))) return;
       await api.endKey(key.id);
       reload();
     };
     const facts = [
       key.hint,
       key.scopes.join(', '),
-      `last used ${time(key.last_used_at, 'never')}`,
-      `ends ${date(key.expires_at, 'never')}`,
+      t('keys.last_used', { time: time(key.last_used_at, t('keys.never_used')) }),
+      t('keys.ends_at', { date: date(key.expires_at, t('keys.never_ends')) }),
     ];
-    return row(key.name, facts, actionButton('End', end, { 'aria-label': `End the key ${key.name}` }));
+    return row(key.name, facts, actionButton(t('common.end'), end, { 'aria-label': t('keys.end', { name: key.name }) }));
   });
 }
 
@@ -73,7 +70,7 @@ function newKey(isOperator, onMade) {
     required: true,
     maxlength: '100',
     autocomplete: 'off',
-    placeholder: 'My program',
+    placeholder: t('keys.placeholder'),
   });
   const ends = h(
     'select',
@@ -85,7 +82,7 @@ function newKey(isOperator, onMade) {
     return h('label', { class: 'scope' }, box, label);
   });
   const problem = h('p', { class: 'problem', role: 'alert', hidden: true });
-  const button = h('button', { type: 'submit', class: 'primary' }, 'Make a key');
+  const button = h('button', { type: 'submit', class: 'primary' }, t('keys.make'));
   const submit = async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -113,8 +110,8 @@ function newKey(isOperator, onMade) {
   return h(
     'form',
     { class: 'new-key', onsubmit: submit },
-    h('div', { class: 'fields' }, field('Name', 'key-name', name), field('Ends', 'key-ends', ends)),
-    h('fieldset', {}, h('legend', {}, 'It may'), scopes),
+    h('div', { class: 'fields' }, field(t('keys.label'), 'key-name', name), field(t('keys.ends'), 'key-ends', ends)),
+    h('fieldset', {}, h('legend', {}, t('keys.scopes')), scopes),
     problem,
     button,
   );
@@ -128,16 +125,22 @@ function shownOnce({ key, name }) {
   const curl = `curl ${address}/v1/chat/completions \\\n  -H "Authorization: Bearer ${key}" \\\n  -H "Content-Type: application/json" \\\n  -d '{"model": "offline", "messages": [{"role": "user", "content": "Hello"}]}'`;
   const python = `from openai import OpenAI\n\nclient = OpenAI(base_url="${address}/v1", api_key="${key}")\nprint(client.responses.create(model="offline", input="Hello").output_text)`;
   return [
-    h('p', {}, h('strong', {}, `The key “${name}”`), ' is shown once. Keep it in a safe place.'),
-    snippet('key', key),
-    h('details', {}, h('summary', {}, 'Try it'), snippet('curl command', curl), snippet('Python program', python)),
+    h('p', {}, parts('keys.shown_once', { key: h('strong', {}, t('keys.named', { name })) })),
+    snippet(t('keys.text'), t('keys.copy_text'), key),
+    h(
+      'details',
+      {},
+      h('summary', {}, t('keys.try')),
+      snippet(t('keys.curl'), t('keys.copy_curl'), curl),
+      snippet(t('keys.python'), t('keys.copy_python'), python),
+    ),
   ];
 }
 
-const snippet = (what, text) =>
+const snippet = (what, copy, text) =>
   h(
     'div',
     { class: 'command' },
-    h('pre', { tabindex: '0', 'aria-label': what }, text),
-    copyButton(`Copy the ${what}`, () => text),
+    h('pre', { dir: 'ltr', tabindex: '0', 'aria-label': what }, text),
+    copyButton(copy, () => text),
   );

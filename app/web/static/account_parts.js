@@ -1,9 +1,10 @@
 /** The parts that the pages of the account share: loading, rows, times. */
 
 import { h } from './dom.js';
+import { facts as inOneLine, locale, t } from './texts.js';
 
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
+const moment = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
+const day = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
 
 /** A time for reading, or `otherwise` for none. */
 export const time = (text, otherwise) => (text ? moment.format(new Date(text)) : otherwise);
@@ -18,7 +19,7 @@ export async function fill(body, load) {
   try {
     body.replaceChildren(...(await load()));
   } catch (problem) {
-    const again = h('button', { type: 'button', class: 'link', onclick: () => fill(body, load) }, 'Try again');
+    const again = h('button', { type: 'button', class: 'link', onclick: () => fill(body, load) }, t('common.again'));
     body.replaceChildren(h('p', { class: 'nothing', role: 'alert' }, problem.message, ' ', again));
   }
   body.removeAttribute('aria-busy');
@@ -26,7 +27,7 @@ export async function fill(body, load) {
 
 /** A row of a list: a name, what is to be known about it, and a button. */
 export function row(name, facts, button = null) {
-  const words = h('div', {}, h('strong', {}, name), h('small', {}, facts.filter(Boolean).join(' · ')));
+  const words = h('div', {}, h('strong', {}, name), h('small', {}, inOneLine(facts)));
   return h('li', { class: 'owned' }, words, button);
 }
 

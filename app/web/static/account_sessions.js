@@ -5,6 +5,7 @@ import { actionButton, fill, row, time } from './account_parts.js';
 import { h } from './dom.js';
 import { confirmDialog } from './overlay.js';
 import { signOut } from './session.js';
+import { t } from './texts.js';
 
 const BROWSERS = [
   ['Edg/', 'Edge'],
@@ -16,17 +17,17 @@ const SYSTEMS = ['Android', 'iPhone', 'iPad', 'Windows', 'Mac OS', 'Linux'];
 
 /** The page. */
 export function sessionsPage() {
-  const list = h('ul', { class: 'owned-list', 'aria-label': 'Sessions' });
+  const list = h('ul', { class: 'owned-list', 'aria-label': t('sessions.name') });
   const reload = () => fill(list, () => rows(reload));
   reload();
   const everywhere = async () => {
     const text =
-      'All browsers are signed out, this one too, and all tokens that were issued until now end. API keys stay.';
-    if (!(await confirmDialog({ title: 'Sign out everywhere?', text, action: 'Sign out everywhere' }))) return;
+      t('sessions.everywhere_about');
+    if (!(await confirmDialog({ title: t('sessions.everywhere_title'), text, action: t('sessions.everywhere') }))) return;
     await api.endSessions();
     await signOut();
   };
-  return h('div', {}, list, actionButton('Sign out everywhere', everywhere, { class: 'danger' }));
+  return h('div', {}, list, actionButton(t('sessions.everywhere'), everywhere, { class: 'danger' }));
 }
 
 async function rows(reload) {
@@ -36,14 +37,19 @@ async function rows(reload) {
       await api.endSession(one.id);
       reload();
     };
-    const facts = [one.address, `last used ${time(one.seen_at)}`, `since ${time(one.created_at)}`];
-    const name = `${browser(one.user_agent ?? '')}${one.current ? ' (this browser)' : ''}`;
-    return row(name, facts, one.current ? null : actionButton('End', end, { 'aria-label': `End the session ${name}` }));
+    const facts = [
+      one.address,
+      t('keys.last_used', { time: time(one.seen_at) }),
+      t('sessions.since', { time: time(one.created_at) }),
+    ];
+    const agent = browser(one.user_agent ?? '');
+    const name = one.current ? t('sessions.current', { browser: agent }) : agent;
+    return row(name, facts, one.current ? null : actionButton(t('common.end'), end, { 'aria-label': t('sessions.end', { name }) }));
   });
 }
 
 function browser(agent) {
-  const name = BROWSERS.find(([mark]) => agent.includes(mark))?.[1] ?? 'Another program';
+  const name = BROWSERS.find(([mark]) => agent.includes(mark))?.[1] ?? t('sessions.other_program');
   const system = SYSTEMS.find((mark) => agent.includes(mark));
-  return system ? `${name} on ${system === 'Mac OS' ? 'macOS' : system}` : name;
+  return system ? t('sessions.on', { browser: name, system: system === 'Mac OS' ? 'macOS' : system }) : name;
 }

@@ -13,6 +13,7 @@ import { Reasoning } from './reasoning.js';
 import { NOTICES } from './sentences.js';
 import { SilenceWatch } from './silence_watch.js';
 import { Transcript } from './stream.js';
+import { facts, t } from './texts.js';
 import { ToolList } from './tools.js';
 import { WaitingLine } from './waiting_line.js';
 
@@ -71,8 +72,8 @@ export class Answer {
     this.#view = new MarkdownView(this.#body);
     this.node = h(
       'article',
-      { class: 'answer', 'aria-label': 'Answer' },
-      h('h2', { class: 'sr-only' }, 'Answer'),
+      { class: 'answer', 'aria-label': t('answer.name') },
+      h('h2', { class: 'sr-only' }, t('answer.name')),
       this.#notice.node,
       this.#reasoning.node,
       this.#tools.node,
@@ -224,10 +225,10 @@ export class Answer {
       return;
     }
     const { usage, at, model } = this.#meta;
-    const tokens = usage?.output_tokens ? `${usage.output_tokens.toLocaleString()} tokens` : '';
-    const words = [model && this.#labelOf(model), tokens].filter(Boolean).join(' · ');
+    const tokens = usage?.output_tokens ? t('usage.tokens', { count: usage.output_tokens }) : '';
+    const words = facts([model && this.#labelOf(model), tokens]);
     this.#footer.replaceChildren(
-      copyButton('Copy answer', () => this.text),
+      copyButton(t('answer.copy'), () => this.text),
       ...this.#repeats(),
       this.#feedback.node,
       this.#variants.node,
@@ -240,7 +241,7 @@ export class Answer {
   #repeats() {
     const { again, model } = this.#actions;
     const menu = { 'aria-haspopup': 'menu', 'aria-expanded': 'false', class: 'icon-button by-another' };
-    const other = model && iconButton('chevron', 'Let another model answer', () => model(other), menu);
-    return [again && iconButton('refresh', 'Answer again', () => again()), other].filter(Boolean);
+    const other = model && iconButton('chevron', t('answer.by_another'), () => model(other), menu);
+    return [again && iconButton('refresh', t('answer.again'), () => again()), other].filter(Boolean);
   }
 }

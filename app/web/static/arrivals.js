@@ -1,8 +1,9 @@
 /** Answers that end while the user looks at something else: counted in the title of the tab, and notified of. */
 
 import { Notifier } from './notifier.js';
+import { t } from './texts.js';
 
-const ENDED = { completed: 'The answer is finished', error: 'The answer failed' };
+const ENDED = { completed: t('arrival.completed'), error: t('arrival.error') };
 
 export class Arrivals {
   #unseen = new Set(); // ids of conversations

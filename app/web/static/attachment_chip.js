@@ -3,6 +3,7 @@
 import { h, icon, iconButton } from './dom.js';
 import { isPicture, kindText, sizeText } from './file_words.js';
 import { pictureOf } from './pictures.js';
+import { locale, t } from './texts.js';
 
 /** The sign of a file, with its kind in capitals. */
 export const fileSign = (about) =>
@@ -27,10 +28,10 @@ export class AttachmentChip {
     this.#upload = upload;
     this.#readsAsText = readsAsText;
     const { name } = upload;
-    this.#bar.setAttribute('aria-label', `${name} is sent`);
-    this.#again = iconButton('refresh', `Send ${name} again`, () => upload.retry());
-    this.#remove = iconButton('close', `Remove ${name}`, onRemove);
-    const text = onText && iconButton('text', `Put ${name} into the message as text`, onText);
+    this.#bar.setAttribute('aria-label', t('attachment.sending_name', { name }));
+    this.#again = iconButton('refresh', t('attachment.again', { name }), () => upload.retry());
+    this.#remove = iconButton('close', t('attachment.remove', { name }), onRemove);
+    const text = onText && iconButton('text', t('attachment.as_text', { name }), onText);
     const words = h(
       'span',
       { class: 'words' },
@@ -54,7 +55,8 @@ export class AttachmentChip {
     if (state === 'sending') this.#bar.value = about.bytes ? sent / about.bytes : 0;
     else this.#bar.removeAttribute('value');
     this.#again.hidden = !this.#upload.canRetry;
-    const label = `${moves ? 'Cancel' : 'Remove'} ${about.filename}`;
+    const file = { name: about.filename };
+    const label = moves ? t('attachment.cancel', file) : t('attachment.remove', file);
     for (const name of ['aria-label', 'title']) this.#remove.setAttribute(name, label);
   }
 
@@ -63,10 +65,11 @@ export class AttachmentChip {
     const size = sizeText(about.bytes);
     if (state === 'failed') return problem;
     if (state === 'paused')
-      return navigator.onLine ? 'Interrupted, goes on in a moment' : 'Goes on when you are online';
-    if (state === 'waiting') return `Waiting, ${size}`;
-    if (state === 'sending') return `${percent.format(about.bytes ? sent / about.bytes : 0)} of ${size}`;
-    return this.#readsAsText() ? `${size}, only its text is read` : size;
+      return navigator.onLine ? t('attachment.interrupted') : t('attachment.offline');
+    if (state === 'waiting') return t('attachment.waiting', { size });
+    if (state === 'sending')
+      return t('attachment.sending', { percent: percent.format(about.bytes ? sent / about.bytes : 0), size });
+    return this.#readsAsText() ? t('attachment.only_text', { size }) : size;
   }
 
   async #showSign() {
@@ -82,4 +85,4 @@ export class AttachmentChip {
   }
 }
 
-const percent = new Intl.NumberFormat(undefined, { style: 'percent' });
+const percent = new Intl.NumberFormat(locale, { style: 'percent' });

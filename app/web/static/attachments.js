@@ -3,6 +3,7 @@
 import { AttachmentChip } from './attachment_chip.js';
 import { announce, h } from './dom.js';
 import { bytesAsTheyAre, isReadAsText, namesText, sizeText, whyNot } from './file_words.js';
+import { t } from './texts.js';
 import { Upload } from './upload.js';
 
 // The server's own limits, until it has named them.
@@ -10,7 +11,7 @@ const USUAL = { attachments: 10, file_bytes: 33_554_432, prompt_file_bytes: 15_7
 const TEXT_BYTES = 400_000; // of a text file that can be put into the message
 
 export class Attachments {
-  #list = h('ul', { 'aria-label': 'Attachments' });
+  #list = h('ul', { 'aria-label': t('attachment.list') });
   #note = h('p', { class: 'note', role: 'status', hidden: true });
   node = h('div', { class: 'attachments', hidden: true }, this.#list, this.#note);
 
@@ -42,9 +43,8 @@ export class Attachments {
     const failed = this.#uploads.filter(({ state }) => state === 'failed');
     if (!failed.length) return this.#refusalOfModel();
     const names = failed.map(({ name }) => name);
-    if (failed.some(({ canRetry }) => canRetry))
-      return `Not uploaded: ${namesText(names)}. Try again, or remove ${itOrThem(names)}.`;
-    return `No longer on the server: ${namesText(names)}. Remove ${itOrThem(names)}.`;
+    const values = { names: namesText(names), count: names.length };
+    return failed.some(({ canRetry }) => canRetry) ? t('attachment.failed', values) : t('attachment.gone', values);
   }
 
   /** The files as messages describe theirs; those that are on their way are left out. */
@@ -59,7 +59,7 @@ export class Attachments {
     const fitting = files.filter(({ size }) => size > 0 && size <= largest);
     const taken = fitting.slice(0, Math.max(room, 0));
     for (const file of taken) this.#begin(file);
-    if (taken.length) announce(`Attached ${namesText(taken.map(({ name }) => name))}`);
+    if (taken.length) announce(t('attachment.attached', { names: namesText(taken.map(({ name }) => name)) }));
     const why = refusal({ files, fitting, room, most, largest });
     if (why) this.#box.onProblem(why);
     return taken.length;
@@ -104,7 +104,7 @@ export class Attachments {
     const focused = chip.node.contains(document.activeElement);
     chip.node.remove();
     upload.cancel();
-    announce(`Removed ${upload.name}`);
+    announce(t('attachment.removed', { name: upload.name }));
     this.#changed();
     // The focus stays in the list while there is something in it.
     const next = this.#list.children[Math.min(at, this.count - 1)]?.querySelector('button:last-of-type');
@@ -118,8 +118,9 @@ export class Attachments {
       refused[whyNot(about.media_type, accepts, state === 'ready')]?.push(name);
     const [reason, names] = refused.images.length ? ['images', refused.images] : ['kind', refused.kind];
     if (!names.length) return this.#tooMuch(accepts);
-    if (reason === 'kind') return `A model cannot read ${namesText(names)}. Remove ${itOrThem(names)}.`;
-    return `${accepts.label} cannot take images. Remove ${namesText(names)}, or choose another model.`;
+    const values = { names: namesText(names), count: names.length };
+    if (reason === 'kind') return t('attachment.not_read', values);
+    return t('attachment.no_images', { ...values, model: accepts.label });
   }
 
   #tooMuch(accepts) {
@@ -128,7 +129,7 @@ export class Attachments {
       this.#uploads.map(({ about }) => about),
       accepts,
     );
-    return size > most ? `These files have ${sizeText(size)} together. A message can have ${sizeText(most)}.` : null;
+    return size > most ? t('attachment.too_much', { size: sizeText(size), most: sizeText(most) }) : null;
   }
 
   // Whether the list has this file, in another upload than `besides`.
@@ -150,11 +151,11 @@ export class Attachments {
       state = upload.state;
       if (state === 'ready' && this.#has(upload.about.file_id, upload)) {
         this.remove(upload);
-        announce(`${upload.name} is attached already`);
+        announce(t('attachment.already', { name: upload.name }));
         return;
       }
       if (state === 'failed') announce(`${upload.name}: ${upload.problem}`);
-      else if (state === 'ready' && this.onTheirWay === 0) announce('Uploaded');
+      else if (state === 'ready' && this.onTheirWay === 0) announce(t('attachment.uploaded'));
       this.#changed();
     });
     this.#changed();
@@ -180,17 +181,15 @@ export class Attachments {
   }
 }
 
-const itOrThem = (names) => (names.length === 1 ? 'it' : 'them');
-
 function refusal({ files, fitting, room, most, largest }) {
   const empty = files.filter(({ size }) => size === 0);
   const large = files.filter(({ size }) => size > largest);
   const names = (some) => namesText(some.map(({ name }) => name));
   const sentences = [
-    large.length && `${names(large)}: larger than ${sizeText(largest)}, the most that can be uploaded.`,
-    empty.length && `${names(empty)}: nothing is in it.`,
+    large.length && t('attachment.too_large', { names: names(large), size: sizeText(largest) }),
+    empty.length && t('attachment.empty', { names: names(empty) }),
     fitting.length > room &&
-      `A message can have ${most} attachments; ${fitting.length - Math.max(room, 0)} were left out.`,
+      t('attachment.too_many', { most, left: fitting.length - Math.max(room, 0) }),
   ];
   return sentences.filter(Boolean).join(' ') || null;
 }

@@ -8,6 +8,7 @@ import { parseInline } from './inline.js';
 import { patchInline, renderInline } from './inline_view.js';
 import { paragraphNode, patchParagraph } from './paragraph.js';
 import { cells } from './table.js';
+import { t } from './texts.js';
 
 const MANY_ROWS = 150; // a longer table has columns of one width, because finding the best widths takes too long
 const GROUP = 50; // rows of a table that are laid out together
@@ -87,7 +88,7 @@ const RENDER = {
   details(block, drawing) {
     const body = h('div', {});
     reconcile(body, [], block.blocks, drawing);
-    const summary = block.summary === null ? ['Details'] : inline(block.summary, drawing);
+    const summary = block.summary === null ? [t('markdown.details')] : inline(block.summary, drawing);
     return h('details', { open: block.open }, h('summary', { dir: 'auto' }, summary), body);
   },
   list(block, drawing) {
@@ -109,7 +110,7 @@ const RENDER = {
     const head = block.head.map((cell, i) =>
       h('th', { scope: 'col', class: block.align[i], dir: 'auto' }, inline(cell, whole)),
     );
-    const attributes = { class: tableClass(block), tabindex: '0', role: 'region', 'aria-label': 'Table' };
+    const attributes = { class: tableClass(block), tabindex: '0', role: 'region', 'aria-label': t('markdown.table') };
     table.append(h('thead', {}, h('tr', {}, head)));
     reconcileRows(table, [], block.rows, drawing);
     return h('div', attributes, table);
@@ -187,7 +188,7 @@ function direct(node, { raw }) {
 const tableClass = ({ rows }) => (rows.length > MANY_ROWS ? 'table long' : 'table');
 
 const checkbox = (done) =>
-  h('input', { type: 'checkbox', disabled: true, checked: done, 'aria-label': done ? 'done' : 'to do' });
+  h('input', { type: 'checkbox', disabled: true, checked: done, 'aria-label': done ? t('markdown.done') : t('markdown.to_do') });
 
 // The first line of a table arrives before the line that makes it a table; it is drawn as a table from the start.
 function looksLikeTable(block) {

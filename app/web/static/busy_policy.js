@@ -3,6 +3,7 @@
 import { h, icon } from './dom.js';
 import { openMenu } from './overlay.js';
 import { userId } from './session.js';
+import { t } from './texts.js';
 
 const KEPT = 'unbroken.meanwhile';
 
@@ -10,27 +11,27 @@ const KEPT = 'unbroken.meanwhile';
 const POLICIES = [
   {
     name: 'enqueue',
-    label: 'Send after this answer',
-    note: 'Your message waits for its turn',
-    title: 'Send when the answer is finished (Enter)',
+    label: t('policy.wait'),
+    note: t('policy.wait_note'),
+    title: t('policy.wait_title'),
   },
   {
     name: 'interrupt',
-    label: 'Interrupt this answer',
-    note: 'The answer stops and its text is kept; your message comes next',
-    title: 'Stop the answer and send (Enter)',
+    label: t('policy.interrupt'),
+    note: t('policy.interrupt_note'),
+    title: t('policy.interrupt_title'),
   },
   {
     name: 'replace',
-    label: 'Replace this question',
-    note: 'The answer stops, and your message replaces your last one; both are kept',
-    title: 'Stop the answer and send instead of the last message (Enter)',
+    label: t('policy.replace'),
+    note: t('policy.replace_note'),
+    title: t('policy.replace_title'),
   },
   {
     name: 'reject',
-    label: 'Do not send yet',
-    note: 'Your message stays in the box until the answer is finished',
-    title: 'You can send when the answer is finished',
+    label: t('policy.reject'),
+    note: t('policy.reject_note'),
+    title: t('policy.reject_title'),
   },
 ];
 
@@ -54,9 +55,9 @@ export function busyPolicyPicker(onPick) {
   const open = () => {
     // The choice may have changed in another tab.
     label.textContent = chosen().label;
-    openMenu(button, choices(), { label: 'While an answer is being written' });
+    openMenu(button, choices(), { label: t('policy.menu') });
   };
-  const what = h('span', { class: 'sr-only' }, 'While an answer is being written: ');
+  const what = h('span', { class: 'sr-only' }, t('policy.name'));
   const button = h('button', { ...attributes, onclick: open }, what, label, icon('chevron'));
   return button;
 }

@@ -21,6 +21,7 @@ import { Presence } from './presence.js';
 import { newPath } from './router.js';
 import { Sending } from './sending.js';
 import { notifyTabs, proof } from './session.js';
+import { t } from './texts.js';
 import { Thread } from './thread.js';
 import { requestTitle } from './title_request.js';
 
@@ -293,7 +294,7 @@ export class Chat {
     answer.receive(event);
     if (event.type === 'title') this.#titled(event.title);
     if (event.type !== 'done' && event.type !== 'final') return;
-    announce(answer.ending?.says ?? 'Answer finished');
+    announce(answer.ending?.says ?? t('answer.finished'));
     this.#offer.answered(answer.age);
     this.#app.sidebar.touch(this.#id, { has_active_generation: false });
     this.#requestTitle(event.type === 'done' ? TITLE_PAUSES : []);

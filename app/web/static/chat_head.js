@@ -3,11 +3,10 @@
 import { h, icon } from './dom.js';
 import './list_signs.js';
 import { openMenu } from './overlay.js';
+import { t } from './texts.js';
 
-const TEMPORARY = 'Temporary chat';
-const BANNER =
-  'No list and no search shows this chat, it gets no title, and it is deleted a day after its last message. ' +
-  'Until then you can come back to it by its address.';
+const TEMPORARY = t('chat.temporary');
+const BANNER = t('chat.temporary_about');
 
 export class ChatHead {
   node;

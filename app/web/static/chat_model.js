@@ -5,6 +5,7 @@ import { announce, h } from './dom.js';
 import { ModelNote } from './model_note.js';
 import { modelPicker } from './models.js';
 import { conversationPath } from './router.js';
+import { t } from './texts.js';
 
 export class ChatModel {
   /** The button with the name. */
@@ -79,7 +80,7 @@ export class ChatModel {
     }
     this.use(chosen);
     this.#app.sidebar.touch(this.#id, { model: chosen });
-    announce(`${label} answers from now on`);
+    announce(t('model.answers_now', { label }));
   }
 
   #show() {

@@ -1,6 +1,7 @@
 /** A block of code with the name of its language, a copy button and colours, drawn line by line as it grows. */
 
 import { copyButton, h } from './dom.js';
+import { t } from './texts.js';
 
 const words = (text) => new Set(text.trim().split(/\s+/));
 
@@ -201,9 +202,9 @@ export class CodeView {
         'figcaption',
         {},
         h('span', {}, label),
-        copyButton('Copy code', () => this.#text),
+        copyButton(t('code.copy'), () => this.#text),
       ),
-      h('pre', { dir: 'ltr', tabindex: '0', role: 'region', 'aria-label': `Code, ${label}` }, this.#code),
+      h('pre', { dir: 'ltr', tabindex: '0', role: 'region', 'aria-label': t('code.name', { language: label }) }, this.#code),
     );
   }
 

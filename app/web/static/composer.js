@@ -5,6 +5,7 @@ import { Complaint } from './complaint.js';
 import { ComposerFiles } from './composer_files.js';
 import * as drafts from './drafts.js';
 import { h, icon } from './dom.js';
+import { parts, t } from './texts.js';
 
 const TALLEST = 260; // pixels; beyond it the text scrolls
 const touch = matchMedia('(hover: none) and (pointer: coarse)');
@@ -29,12 +30,10 @@ export class Composer {
   #hint = h(
     'p',
     { class: 'hint' },
-    h('kbd', {}, 'Enter'),
-    ' sends, ',
-    h('kbd', {}, 'Shift'),
-    ' ',
-    h('kbd', {}, 'Enter'),
-    ' is a new line',
+    parts('composer.hint', {
+      enter: h('kbd', {}, t('key.enter')),
+      shift: h('span', { dir: 'ltr' }, h('kbd', {}, t('key.shift')), ' ', h('kbd', {}, t('key.enter'))),
+    }),
   );
 
   /**
@@ -49,8 +48,8 @@ export class Composer {
     this.#text = h('textarea', {
       id: 'message',
       rows: '1',
-      placeholder: 'Write a message',
-      'aria-label': 'Message',
+      placeholder: t('composer.placeholder'),
+      'aria-label': t('composer.name'),
       autocomplete: 'off',
       enterkeyhint: touch.matches ? 'enter' : 'send',
       dir: 'auto',
@@ -62,7 +61,7 @@ export class Composer {
     this.#files = new ComposerFiles({ place, text: this.#text, limits, accepts, onChange, onProblem });
     this.#send = h(
       'button',
-      { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send (Enter)' },
+      { type: 'submit', class: 'send', 'aria-label': t('composer.send'), title: t('composer.send_title') },
       icon('send'),
     );
     this.#stop = h(
@@ -70,8 +69,8 @@ export class Composer {
       {
         type: 'button',
         class: 'stop',
-        'aria-label': 'Stop the answer',
-        title: 'Stop (Esc)',
+        'aria-label': t('composer.stop'),
+        title: t('composer.stop_title'),
         hidden: true,
         onclick: onStop,
       },
@@ -158,7 +157,7 @@ export class Composer {
     // The server counts code points, not UTF-16 units.
     const length = this.#text.value.length > this.#limit * 0.9 ? [...this.#text.value].length : 0;
     this.#count.hidden = length <= this.#limit * 0.9;
-    this.#count.textContent = `${length.toLocaleString()} of ${this.#limit.toLocaleString()} characters`;
+    this.#count.textContent = t('composer.length', { length, most: this.#limit });
     this.#count.classList.toggle('over', length > this.#limit);
     this.#send.disabled = empty || length > this.#limit || this.#files.objection !== null;
     this.#send.hidden = empty && this.#busy;
@@ -169,9 +168,9 @@ export class Composer {
   // A message that waits for uploads can still be held back.
   #showWait() {
     const { waits } = this.#files;
-    const title = this.#busy ? chosen().title : 'Send (Enter)';
-    this.#send.title = waits ? 'Do not send yet' : title;
-    this.#send.setAttribute('aria-label', waits ? 'Do not send yet' : 'Send');
+    const title = this.#busy ? chosen().title : t('composer.send_title');
+    this.#send.title = waits ? t('policy.reject') : title;
+    this.#send.setAttribute('aria-label', waits ? t('policy.reject') : t('composer.send'));
     if (this.#send.classList.toggle('waits', waits) !== this.#send.firstChild.matches('.icon-flow'))
       this.#send.replaceChildren(icon(waits ? 'flow' : 'send'));
   }

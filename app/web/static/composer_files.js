@@ -4,6 +4,7 @@ import { Attachments } from './attachments.js';
 import { announce, h } from './dom.js';
 import * as drafts from './drafts.js';
 import { attachButton, filesIn, LONG_PASTE, textFile } from './file_sources.js';
+import { t } from './texts.js';
 
 // Place → attachments. Uploads go on while the user looks at another conversation, and the box finds them again.
 const begun = new Map();
@@ -114,10 +115,7 @@ export class ComposerFiles {
     drafts.saveFiles(this.#place, this.#attachments.files);
     const left = this.#attachments.onTheirWay;
     this.#wait.hidden = !this.#then || left === 0;
-    const words =
-      left === 1
-        ? 'The message is sent when the upload is done.'
-        : `The message is sent when ${left} uploads are done.`;
+    const words = t('composer.waits', { count: left });
     if (!this.#wait.hidden && this.#wait.textContent !== words) this.#wait.textContent = words;
     const then = left === 0 ? this.#then : null;
     if (left === 0) this.#then = null;
@@ -149,6 +147,6 @@ export class ComposerFiles {
     this.#attachments.remove(upload);
     this.#text.focus();
     this.#text.dispatchEvent(new Event('input', { bubbles: true }));
-    announce(`${upload.name} is in the message as text`);
+    announce(t('composer.is_text', { name: upload.name }));
   }
 }

@@ -2,31 +2,33 @@
 
 import { announce, h } from './dom.js';
 import { explainRefusal } from './explanations.js';
+import { t } from './texts.js';
 
 const TEXTS = {
-  connecting: () => 'Connecting…',
-  live: () => 'Live',
-  polling: () => 'Polling',
-  waiting: (state, seconds) => `${waitingFor(state)} in ${seconds} s`,
-  offline: (_, seconds) => `Offline, trying again in ${seconds} s`,
+  connecting: () => t('connection.connecting'),
+  live: () => t('connection.live'),
+  polling: () => t('connection.polling'),
+  waiting: (state, seconds) => waitingFor(state, seconds),
+  offline: (_, seconds) => t('connection.offline', { seconds }),
 };
 const EXPLANATIONS = {
-  live: 'The answer arrives as it is written.',
-  polling: 'Streaming is not possible here, so the page loads new text every few moments. No text is lost.',
-  waiting: 'No text is lost: the server continues the answer.',
-  offline: 'No text is lost: the server continues the answer.',
+  live: t('connection.live_about'),
+  polling: t('connection.polling_about'),
+  waiting: t('connection.no_loss'),
+  offline: t('connection.no_loss'),
 };
 
 const ANNOUNCEMENTS = {
-  live: 'Connected again.',
-  polling: 'Polling.',
-  waiting: 'Connection lost, trying again.',
-  offline: 'Offline.',
+  live: t('connection.live_again'),
+  polling: t('connection.polling_now'),
+  waiting: t('connection.lost'),
+  offline: t('connection.offline_now'),
 };
 
-const waitingFor = ({ status, problem }) => {
-  if (status !== 429) return 'Reconnecting';
-  return explainRefusal(status, problem).own ? 'Your limit, trying again' : 'Busy, trying again';
+const waitingFor = ({ status, problem }, seconds) => {
+  if (status !== 429) return t('connection.reconnecting', { seconds });
+  const { own } = explainRefusal(status, problem);
+  return own ? t('connection.own_limit', { seconds }) : t('connection.busy', { seconds });
 };
 
 export class ConnectionChip {
@@ -36,7 +38,7 @@ export class ConnectionChip {
   #announced = null; // the problem that was announced
 
   constructor(onRetry) {
-    this.#retry = h('button', { type: 'button', class: 'link', hidden: true, onclick: onRetry }, 'Try now');
+    this.#retry = h('button', { type: 'button', class: 'link', hidden: true, onclick: onRetry }, t('connection.try_now'));
     this.node = h('div', { class: 'connection', hidden: true }, h('i', {}), this.#text, this.#retry);
   }
 

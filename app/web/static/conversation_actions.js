@@ -2,16 +2,15 @@
 
 import * as api from './api.js';
 import { announce } from './dom.js';
-import { importDialog } from './import_dialog.js';
 import './list_signs.js';
 import { confirmDialog, promptDialog } from './overlay.js';
 import { conversationPath, newPath } from './router.js';
 import * as session from './session.js';
-import { shareDialog } from './share_dialog.js';
-import { tagsDialog } from './tags_dialog.js';
+import { t } from './texts.js';
 import { toast } from './toast.js';
 import { save } from './transfer.js';
 
+// Dialogs are loaded when they are opened.
 export class ConversationActions {
   #app;
 
@@ -25,18 +24,18 @@ export class ConversationActions {
     const { archived, pinned, temporary } = conversation;
     const entry = (label, icon, action) => ({ label, icon, action: () => this.act(action, conversation) });
     const listed = [
-      entry(pinned ? 'Unpin' : 'Pin to the top', 'pin', 'pin'),
-      entry('Rename', 'pencil', 'rename'),
-      entry('Tags', 'tag', 'tags'),
-      entry('Share', 'share', 'share'),
-      entry(archived ? 'Restore' : 'Archive', 'archive', 'archive'),
+      entry(pinned ? t('actions.unpin') : t('actions.pin'), 'pin', 'pin'),
+      entry(t('actions.rename'), 'pencil', 'rename'),
+      entry(t('actions.tags'), 'tag', 'tags'),
+      entry(t('actions.share'), 'share', 'share'),
+      entry(archived ? t('actions.restore') : t('actions.archive'), 'archive', 'archive'),
     ];
     return [
       ...(temporary ? [] : listed),
-      entry('Save as Markdown', 'download', 'markdown'),
-      entry('Save as JSON', 'download', 'json'),
+      entry(t('actions.save_markdown'), 'download', 'markdown'),
+      entry(t('actions.save_json'), 'download', 'json'),
       null,
-      { ...entry('Delete', 'trash', 'delete'), danger: true },
+      { ...entry(t('actions.delete'), 'trash', 'delete'), danger: true },
     ];
   }
 
@@ -52,22 +51,24 @@ export class ConversationActions {
   #actions = {
     pin: async ({ id, pinned }) => {
       await this.#change(id, { pinned: !pinned });
-      announce(pinned ? 'Not pinned any more' : 'Pinned to the top');
+      announce(pinned ? t('actions.unpinned') : t('actions.pinned'));
     },
     rename: (conversation) => this.#rename(conversation),
     tags: async ({ id, title, tags = [] }) => {
+      const { tagsDialog } = await import('./tags_dialog.js');
       const chosen = await tagsDialog({ title, tags, known: this.#app.sidebar.tags });
       if (!chosen) return;
       await this.#change(id, { tags: chosen });
-      announce(chosen.length ? `Tags: ${chosen.join(', ')}` : 'No tags');
+      announce(chosen.length ? t('actions.tags_are', { tags: chosen.join(', ') }) : t('actions.no_tags'));
     },
-    share: (conversation) => {
+    share: async (conversation) => {
       const { chat } = this.#app;
+      const { shareDialog } = await import('./share_dialog.js');
       return shareDialog(conversation, chat?.id === conversation.id ? chat.lastShown : null);
     },
     archive: async ({ id, archived }) => {
       await this.#change(id, { archived: !archived });
-      announce(archived ? 'Restored' : 'Archived');
+      announce(archived ? t('actions.restored') : t('actions.archived'));
       if (!archived && this.#app.chat?.id === id) this.#app.router.go(newPath());
     },
     markdown: (conversation) => save(conversation, 'md'),
@@ -84,10 +85,10 @@ export class ConversationActions {
 
   async #rename({ id, title }) {
     const name = await promptDialog({
-      title: 'Rename',
-      label: 'Name of the conversation',
+      title: t('actions.rename'),
+      label: t('actions.rename_label'),
       value: title,
-      action: 'Rename',
+      action: t('actions.rename'),
     });
     if (!name || name === title) return;
     await this.#change(id, { title: name });
@@ -96,20 +97,21 @@ export class ConversationActions {
 
   async #delete({ id, title }) {
     const sure = await confirmDialog({
-      title: 'Delete this conversation?',
-      text: `“${title}” and all its messages will be deleted for ever. A running answer is stopped.`,
-      action: 'Delete',
+      title: t('actions.delete_title'),
+      text: t('actions.delete_about', { title }),
+      action: t('actions.delete'),
     });
     if (!sure) return;
     await api.remove(id);
     this.#app.sidebar.remove(id);
-    announce('Deleted');
+    announce(t('actions.deleted'));
     session.notifyTabs({ type: 'deleted', conversation: id });
     if (this.#app.chat?.id === id) this.#app.router.go(newPath(), { replace: true });
   }
 
   /** Let the user import conversations from a file. A single one is shown. */
   async import() {
+    const { importDialog } = await import('./import_dialog.js');
     const conversations = await importDialog();
     if (!conversations.length) return;
     await this.#app.sidebar.refresh();

@@ -2,6 +2,7 @@
 
 import { Row } from './conversation_row.js';
 import { h, place } from './dom.js';
+import { forward, t } from './texts.js';
 
 const RELEASES = ['pointerup', 'pointercancel'];
 const CLICK_DELAY = 80; // milliseconds; the click of a touch screen follows the release of the finger
@@ -12,7 +13,7 @@ const KEYS = { F2: 'rename', Delete: 'delete', Backspace: 'delete', p: 'pin', e:
 export class ConversationList {
   node = h('nav', {
     class: 'list',
-    'aria-label': 'Conversations',
+    'aria-label': t('list.name'),
     onkeydown: (event) => this.#key(event),
     onfocusin: () => this.#markReachable(),
     onpointerdown: () => this.#hold(),
@@ -133,8 +134,8 @@ export class ConversationList {
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
     const action = event.target === link && KEYS[event.key];
     if (to !== undefined) rows[Math.max(0, Math.min(to, rows.length - 1))].link.focus();
-    else if (event.key === 'ArrowRight') rows[at].focusMenu();
-    else if (event.key === 'ArrowLeft') link.focus();
+    else if (event.key === (forward > 0 ? 'ArrowRight' : 'ArrowLeft')) rows[at].focusMenu();
+    else if (event.key === (forward > 0 ? 'ArrowLeft' : 'ArrowRight')) link.focus();
     else if (action) this.#act(action, entry.id, entry.name);
     else return;
     event.preventDefault();

@@ -3,6 +3,7 @@
 import { h, icon, iconButton } from './dom.js';
 import { openMenu } from './overlay.js';
 import { marked } from './search.js';
+import { t } from './texts.js';
 
 export class Row {
   node;
@@ -13,7 +14,7 @@ export class Row {
   /** @param {(id: string, name: string) => object[]} actions the menu of a conversation, as `openMenu` takes it */
   constructor(actions) {
     const open = () => openMenu(this.#menu, actions(this.entry.id, this.entry.name));
-    this.#menu = iconButton('more', 'Actions', open, { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+    this.#menu = iconButton('more', t('list.actions'), open, { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
     const settle = () => this.node.classList.remove('fresh');
     this.node = h('li', { onanimationend: settle }, this.link, this.#menu);
   }
@@ -53,7 +54,7 @@ export class Row {
     const words = h('span', { class: 'name', dir: 'auto' }, hit && !inMessage ? marked(hit) : name);
     const second = inMessage ? snippetOf(hit) : this.#preview();
     this.link.replaceChildren(words, this.#side(), second ?? '');
-    const label = `Actions for ${name}`;
+    const label = t('list.actions_for', { name });
     this.#menu.setAttribute('aria-label', label);
     this.#menu.title = label;
   }
@@ -61,8 +62,8 @@ export class Row {
   // What stands behind the name: an answer that is being written, one that was not seen yet, the time.
   #side() {
     const { active, unread, time } = this.entry;
-    if (active) return sign('active', 'answering', 'An answer is being written', icon('flow'));
-    const dot = unread ? sign('dot', 'new answer', 'An answer has ended since you were here') : '';
+    if (active) return sign('active', t('list.active_short'), t('list.active'), icon('flow'));
+    const dot = unread ? sign('dot', t('list.unread_short'), t('list.unread')) : '';
     return h('span', { class: 'side' }, dot, h('time', {}, time ?? ''));
   }
 
@@ -75,7 +76,7 @@ export class Row {
 }
 
 function snippetOf(hit) {
-  const speaker = hit.role === 'user' ? h('span', { class: 'speaker' }, 'You: ') : '';
+  const speaker = hit.role === 'user' ? h('span', { class: 'speaker' }, t('list.you')) : '';
   return h('span', { class: 'snippet', dir: 'auto' }, speaker, marked(hit));
 }
 

@@ -1,6 +1,7 @@
 /** Pictures that an answer has in its text, as data URLs: their bytes become an address of this document. */
 
 import { localPicture } from './picture.js';
+import { t } from './texts.js';
 
 const NOTATION = /^data:(image\/(?:png|jpeg|gif|webp|avif));base64,([A-Za-z0-9+/]+={0,2})$/;
 const LONGEST = 16 * 1024 * 1024; // characters
@@ -11,7 +12,7 @@ const addresses = new Map();
 /** A picture for a data URL; null where it is none, is too long, or is of a type that is not drawn. */
 export function dataPicture(url, name) {
   const address = addresses.get(url) ?? made(url);
-  return address && localPicture(address, name || 'Picture');
+  return address && localPicture(address, name || t('picture.name'));
 }
 
 function made(url) {

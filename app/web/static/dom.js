@@ -1,5 +1,7 @@
 /** Elements made without HTML: a text is never parsed. */
 
+import { t } from './texts.js';
+
 /**
  * h('a', {href, class, onclick, 'aria-label'}, ...children). Handlers start with "on"; `false` and `null` leave an
  * attribute or child out; children may be nodes, strings, or lists of them.
@@ -158,7 +160,7 @@ export function copyButton(label, text) {
     await copyText(text());
     button.replaceChildren(icon('check'));
     button.classList.add('done');
-    announce('Copied');
+    announce(t('common.copied'));
     setTimeout(() => {
       button.replaceChildren(icon('copy'));
       button.classList.remove('done');

@@ -2,12 +2,13 @@
 
 import { h, icon } from './dom.js';
 import { folded } from './folded.js';
+import { t } from './texts.js';
 
 const LABELS = {
-  continue: 'Continue',
-  again: 'Try again',
-  model: 'Another model',
-  new: 'New chat',
+  continue: t('ending.continue'),
+  again: t('common.again'),
+  model: t('ending.model'),
+  new: t('common.new_chat'),
 };
 const SIGNS = { stopped: 'stop', failed: 'alert', held: 'alert', cut: 'cut' };
 

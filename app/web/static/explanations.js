@@ -1,6 +1,7 @@
 /** Errors and refusals, explained with the sentences of sentences.js: {says, advice, detail, code, offers, own}. */
 
 import { ANSWER_ERRORS, LIMITS, PROBLEMS, STATUSES, UNKNOWN_ERROR } from './sentences.js';
+import { t } from './texts.js';
 
 /** An answer's error ({code, message}). `detail`: the words of the server, for operators. */
 export function explainError(error) {
@@ -12,7 +13,7 @@ export function explainError(error) {
 export function explainRefusal(status, problem) {
   const type = problem?.type?.split('/').at(-1) ?? null;
   const fallback = STATUSES[status >= 500 ? 500 : status] ?? {
-    says: problem?.title ?? 'The request failed.',
+    says: problem?.title ?? t('problem.unknown'),
     advice: null,
   };
   const known = LIMITS[problem?.limit] ?? PROBLEMS[type] ?? (problem?.detail ? { says: null, advice: null } : fallback);

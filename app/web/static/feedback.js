@@ -3,15 +3,16 @@
 import { rate } from './conversations_api.js';
 import { announce, h, iconButton } from './dom.js';
 import './list_signs.js';
+import { t } from './texts.js';
 import { toast } from './toast.js';
 
 const LONGEST = 2000; // characters of a comment
 const touch = matchMedia('(pointer: coarse)');
-const QUESTIONS = { 1: 'What was good about it?', [-1]: 'What was wrong with it?' };
+const QUESTIONS = { 1: t('feedback.good_question'), [-1]: t('feedback.bad_question') };
 
 export class Feedback {
   /** The two buttons. */
-  node = h('span', { class: 'feedback', role: 'group', 'aria-label': 'Rate this answer' });
+  node = h('span', { class: 'feedback', role: 'group', 'aria-label': t('feedback.name') });
   /** The place of the form for a comment. */
   form = h('div', { class: 'comment', hidden: true });
   #id;
@@ -24,7 +25,7 @@ export class Feedback {
     this.#id = id;
     this.#rating = feedback?.rating ?? null;
     this.#comment = feedback?.comment ?? '';
-    this.#buttons = [this.#button(1, 'good', 'Good answer'), this.#button(-1, 'bad', 'Bad answer')];
+    this.#buttons = [this.#button(1, 'good', t('feedback.good')), this.#button(-1, 'bad', t('feedback.bad'))];
     this.node.append(...this.#buttons.map(({ button }) => button));
     this.#draw();
   }
@@ -37,7 +38,7 @@ export class Feedback {
     const taken = rating === this.#rating ? null : rating;
     if (!(await this.#save(taken, ''))) return;
     this.#close();
-    if (taken === null) announce('Rating taken back');
+    if (taken === null) announce(t('feedback.taken_back'));
     else this.#ask(taken);
   }
 
@@ -62,22 +63,22 @@ export class Feedback {
     const text = h('textarea', { rows: '2', maxlength: String(LONGEST), dir: 'auto', value: this.#comment });
     const send = async (event) => {
       event.preventDefault();
-      if (!text.value.trim() || (await this.#save(rating, text.value.trim()))) this.#close('Thank you');
+      if (!text.value.trim() || (await this.#save(rating, text.value.trim()))) this.#close(t('feedback.thanks'));
     };
     const form = h(
       'form',
       { onsubmit: send, onkeydown: (event) => event.key === 'Escape' && (event.stopPropagation(), this.#close()) },
-      h('label', {}, h('span', {}, QUESTIONS[rating], ' ', h('small', {}, 'If you like')), text),
+      h('label', {}, h('span', {}, QUESTIONS[rating], ' ', h('small', {}, t('feedback.optional'))), text),
       h(
         'div',
         { class: 'choices' },
-        h('button', { type: 'button', class: 'quiet', onclick: () => this.#close() }, 'Close'),
-        h('button', { type: 'submit', class: 'primary' }, 'Send'),
+        h('button', { type: 'button', class: 'quiet', onclick: () => this.#close() }, t('common.close')),
+        h('button', { type: 'submit', class: 'primary' }, t('composer.send')),
       ),
     );
     this.form.replaceChildren(form);
     this.form.hidden = false;
-    announce('Rated. You can add a comment.');
+    announce(t('feedback.rated'));
     // On a touch screen the focus would open the keyboard over the answer.
     if (!touch.matches) text.focus();
     form.scrollIntoView({ block: 'nearest' });

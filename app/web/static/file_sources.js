@@ -2,6 +2,7 @@
 
 import { h, icon, iconButton } from './dom.js';
 import { openMenu } from './overlay.js';
+import { t } from './texts.js';
 
 /** A pasted text with more characters becomes a file, so that the message stays readable. */
 export const LONG_PASTE = 8000;
@@ -21,26 +22,26 @@ export function filesIn(data) {
 
 /** A long text as a file. `number` tells several of them apart. */
 export function textFile(text, number = 1) {
-  return new File([text], `Pasted text${number > 1 ? ` ${number}` : ''}.txt`, { type: 'text/plain' });
+  return new File([text], `${t('attach.pasted_text')}${number > 1 ? ` ${number}` : ''}.txt`, { type: 'text/plain' });
 }
 
 // Each picture on the clipboard is called image.png.
 function named(file) {
   if (!/^image\.\w+$/.test(file.name)) return file;
   const time = new Date().toTimeString().slice(0, 8).replaceAll(':', '.');
-  return new File([file], `Pasted image ${time}.${file.name.split('.').pop()}`, { type: file.type });
+  return new File([file], `${t('attach.pasted_image')} ${time}.${file.name.split('.').pop()}`, { type: file.type });
 }
 
 /** The button that attaches files. With a touch screen it offers the camera, too. */
 export function attachButton(onFiles) {
-  const input = fileInput({ multiple: true, 'aria-label': 'Files to attach' }, onFiles);
-  const camera = fileInput({ accept: 'image/*', capture: 'environment', 'aria-label': 'Photo to attach' }, onFiles);
+  const input = fileInput({ multiple: true, 'aria-label': t('attach.files') }, onFiles);
+  const camera = fileInput({ accept: 'image/*', capture: 'environment', 'aria-label': t('attach.photo') }, onFiles);
   const choices = [
-    { label: 'Photos and files', icon: 'file', action: () => input.click() },
-    { label: 'Take a photo', icon: 'camera', action: () => camera.click() },
+    { label: t('attach.photos_and_files'), icon: 'file', action: () => input.click() },
+    { label: t('attach.camera'), icon: 'camera', action: () => camera.click() },
   ];
-  const open = () => (touch.matches ? openMenu(button, choices, { label: 'Attach' }) : input.click());
-  const button = iconButton('clip', 'Attach files', open, { class: 'icon-button attach' });
+  const open = () => (touch.matches ? openMenu(button, choices, { label: t('attach.menu') }) : input.click());
+  const button = iconButton('clip', t('attach.button'), open, { class: 'icon-button attach' });
   if (touch.matches) {
     button.setAttribute('aria-haspopup', 'menu');
     button.setAttribute('aria-expanded', 'false');
@@ -65,7 +66,7 @@ export function dropZone(node, { onFiles, onProblem, signal }) {
     'div',
     { class: 'drop-sign', hidden: true, 'aria-hidden': 'true' },
     icon('clip'),
-    'Drop files to attach them',
+    t('attach.drop'),
   );
   node.append(sign);
   let inside = 0; // elements of the node that the drag is over; it enters one before it leaves the other
@@ -84,7 +85,7 @@ export function dropZone(node, { onFiles, onProblem, signal }) {
     const items = [...dataTransfer.items].filter(({ kind }) => kind === 'file');
     const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
     const files = items.filter((item) => !folders.includes(item)).map((item) => item.getAsFile());
-    if (folders.length) onProblem('Folders cannot be attached. Choose the files in them.');
+    if (folders.length) onProblem(t('attach.folders'));
     if (files.length) onFiles(files);
   });
   // A file that misses the place would be opened by the browser, in place of this page.

@@ -1,5 +1,7 @@
 /** Facts about files in the words of a reader: sizes, kinds, and which ones are pictures. */
 
+import { locale, t } from './texts.js';
+
 // Types that every browser draws. An SVG is a document with scripts, so it stays a file.
 const PICTURES = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/avif']);
 // Types that models take as images, and types beside text of which a model gets the text or the bytes.
@@ -45,7 +47,7 @@ export function sizeText(bytes) {
   const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), UNITS.length - 1);
   const digits = power > 1 ? 1 : 0;
   const options = { style: 'unit', unit: UNITS[power], unitDisplay: power ? 'short' : 'long' };
-  return new Intl.NumberFormat(undefined, { ...options, maximumFractionDigits: digits }).format(bytes / 1000 ** power);
+  return new Intl.NumberFormat(locale, { ...options, maximumFractionDigits: digits }).format(bytes / 1000 ** power);
 }
 
 /** The kind of a file in a few capitals, for the sign of a file: `PDF`. */
@@ -57,9 +59,9 @@ export function kindText({ filename, media_type: mediaType }) {
       ?.split('/')[1]
       ?.replace(/[^A-Za-z0-9].*$/, '')
       .slice(0, 5) ??
-    'file'
+    t('file.kind')
   ).toUpperCase();
 }
 
 /** A few files or one, as a sentence names them: `photo.jpg`, `2 files`. */
-export const namesText = (names) => (names.length === 1 ? names[0] : `${names.length} files`);
+export const namesText = (names) => (names.length === 1 ? names[0] : t('file.count', { count: names.length }));

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import { explainRefusal } from './explanations.js';
 import { expire, proof } from './session.js';
+import { t } from './texts.js';
 
 const CANCEL_GRACE = 2500; // milliseconds in which the stream may report a cancel before its reply is shown
 
@@ -65,7 +66,7 @@ export class Following {
     if (answer.generationId) this.#cancel(answer);
     else if (this.#unwanted.has(answer)) this.stop(answer);
     else this.#unwanted.add(answer);
-    answer.wait('Stopping');
+    answer.wait(t('answer.stopping'));
   }
 
   /** Stop reading an answer. The answer itself goes on. */
@@ -95,7 +96,7 @@ export class Following {
       }, CANCEL_GRACE);
     } catch (problem) {
       answer.wait('');
-      this.#handlers.onProblem(`Not stopped: ${problem.message}`);
+      this.#handlers.onProblem(t('answer.not_stopped', { why: problem.message }));
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import { h, place } from './dom.js';
 import { normal } from './references.js';
+import { t } from './texts.js';
 
 /** The mark of a footnote. Its number is set when all marks stand in their places. */
 export function noteMark(label) {
@@ -18,7 +19,7 @@ export class Footnotes {
 
   constructor(root) {
     this.#root = root;
-    this.node = h('section', { class: 'footnotes', 'aria-label': 'Footnotes' }, this.#list);
+    this.node = h('section', { class: 'footnotes', 'aria-label': t('markdown.footnotes') }, this.#list);
     root.addEventListener('click', (event) => this.#follow(event.target.closest?.('[data-note], [data-back]')));
   }
 
@@ -49,7 +50,7 @@ export class Footnotes {
       const number = String(numbers.get(label));
       if (mark.textContent !== number) {
         mark.textContent = number;
-        mark.setAttribute('aria-label', `Footnote ${number}`);
+        mark.setAttribute('aria-label', t('markdown.footnote', { number }));
       }
     }
     const ordered = [...numbers.keys(), ...[...notes.keys()].filter((label) => !numbers.has(label))];
@@ -72,7 +73,7 @@ export class Footnotes {
 
 function noteNode(label) {
   const body = h('div', {});
-  const name = 'Back to the text';
+  const name = t('markdown.footnote_back');
   const back = h('button', { type: 'button', class: 'back', 'data-back': label, 'aria-label': name, title: name }, '↩');
   return { node: h('li', {}, body, back), body, back, block: null };
 }

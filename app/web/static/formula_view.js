@@ -7,6 +7,7 @@
 
 import { h } from './dom.js';
 import { withoutMarks } from './formula.js';
+import { t } from './texts.js';
 
 const AT_ONCE = 20; // milliseconds of a task; formulas beyond it are drawn in later tasks
 const MOST_KNOWN = 400; // drawn formulas that are kept, because a text that grows is drawn again and again
@@ -23,7 +24,7 @@ let spent = 0; // milliseconds of this task
 /** A node that shows the formula `source`. One that is `open` is not complete; `tex` is its source without marks. */
 export function formulaNode(tag, source, { open = false, tex = null } = {}) {
   const formula = tex === null ? withoutMarks(source) : { tex, display: true };
-  const block = tag === 'p' ? { tabindex: '0', role: 'group', 'aria-label': 'Formula' } : {};
+  const block = tag === 'p' ? { tabindex: '0', role: 'group', 'aria-label': t('markdown.formula') } : {};
   const node = h(tag, { class: formula.display ? 'formula display' : 'formula', dir: 'ltr', ...block }, source);
   if (!open && isOffered()) request(node, formula);
   return node;

@@ -4,6 +4,7 @@ import { contentPath } from './api.js';
 import { announce, h, icon, iconButton } from './dom.js';
 import { show } from './overlay.js';
 import { pictureOf } from './pictures.js';
+import { forward, t } from './texts.js';
 
 const SWIPE = 60; // pixels
 
@@ -29,12 +30,12 @@ class Gallery {
 
   constructor(pictures) {
     this.#pictures = pictures;
-    this.#back = iconButton('back', 'Previous picture', () => this.go(this.#at - 1), { class: 'icon-button turn' });
-    this.#next = iconButton('next', 'Next picture', () => this.go(this.#at + 1), { class: 'icon-button turn' });
-    const close = iconButton('close', 'Close', () => this.node.close(''), { autofocus: true });
+    this.#back = iconButton('back', t('gallery.previous'), () => this.go(this.#at - 1), { class: 'icon-button turn' });
+    this.#next = iconButton('next', t('gallery.next'), () => this.go(this.#at + 1), { class: 'icon-button turn' });
+    const close = iconButton('close', t('common.close'), () => this.node.close(''), { autofocus: true });
     this.node = h(
       'dialog',
-      { class: 'gallery', 'aria-label': 'Picture', onkeydown: (event) => this.#key(event) },
+      { class: 'gallery', 'aria-label': t('picture.name'), onkeydown: (event) => this.#key(event) },
       h('header', {}, this.#name, this.#count, this.#save, close),
       h('div', { class: 'turns' }, this.#back, this.#stage, this.#next),
     );
@@ -47,7 +48,7 @@ class Gallery {
     if (!picture) return;
     this.#at = at;
     this.#describe(picture, at);
-    this.#stage.replaceChildren(h('p', { role: 'status' }, 'Loading'));
+    this.#stage.replaceChildren(h('p', { role: 'status' }, t('common.loading')));
     const shown = await this.#image(picture);
     // The user may have gone on meanwhile.
     if (this.#at === at) this.#stage.replaceChildren(shown);
@@ -56,7 +57,7 @@ class Gallery {
   #describe({ name }, at) {
     const { length } = this.#pictures;
     this.#name.textContent = name;
-    this.#count.textContent = length > 1 ? `${at + 1} of ${length}` : '';
+    this.#count.textContent = length > 1 ? t('versions.place', { number: at + 1, count: length }) : '';
     for (const [button, there] of [
       [this.#back, at > 0],
       [this.#next, at < length - 1],
@@ -66,7 +67,7 @@ class Gallery {
       button.setAttribute('aria-disabled', String(!there));
     }
     this.#save.replaceWith((this.#save = saveLink(this.#pictures[at])));
-    if (this.node.open) announce(`${name}, ${at + 1} of ${length}`);
+    if (this.node.open) announce(t('gallery.place', { name, number: at + 1, count: length }));
   }
 
   async #image(picture) {
@@ -76,15 +77,14 @@ class Gallery {
       await image.decode();
       return image;
     } catch (problem) {
-      const why = problem.name === 'EncodingError' ? 'This browser cannot draw the picture.' : problem.message;
+      const why = problem.name === 'EncodingError' ? t('picture.not_drawn') : problem.message;
       return h('p', { role: 'alert' }, why);
     }
   }
 
   #key(event) {
-    const to = { ArrowLeft: this.#at - 1, ArrowRight: this.#at + 1, Home: 0, End: this.#pictures.length - 1 }[
-      event.key
-    ];
+    const turn = { ArrowLeft: -forward, ArrowRight: forward }[event.key];
+    const to = turn ? this.#at + turn : { Home: 0, End: this.#pictures.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     this.go(to);
@@ -99,13 +99,13 @@ class Gallery {
     this.#stage.addEventListener('pointerup', ({ clientX }) => {
       const way = from === null ? 0 : clientX - from;
       from = null;
-      if (Math.abs(way) > SWIPE) this.go(this.#at + (way < 0 ? 1 : -1));
+      if (Math.abs(way) > SWIPE) this.go(this.#at + (way < 0 ? forward : -forward));
     });
   }
 }
 
 function saveLink({ address, file_id: id, name }) {
-  const label = 'Save the picture';
+  const label = t('gallery.save');
   const attributes = { class: 'icon-button', href: address ?? contentPath(id), download: name };
   return h('a', { ...attributes, 'aria-label': label, title: label }, icon('download'));
 }

@@ -1,25 +1,26 @@
 /** Sections of the list of conversations, and the time of a row. */
 
 import { timeOf } from './listing.js';
+import { locale, t } from './texts.js';
 
 const DAY = 86_400_000; // milliseconds
 const AGES = [
-  [0, 'Today'],
-  [1, 'Yesterday'],
-  [7, 'This week'],
-  [30, 'This month'],
+  [0, t('list.today')],
+  [1, t('list.yesterday')],
+  [7, t('list.week')],
+  [30, t('list.month')],
 ];
-const EARLIER = 'Earlier';
+const EARLIER = t('list.earlier');
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
-const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
-const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
-const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'short' });
+const clock = new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit' });
+const weekday = new Intl.DateTimeFormat(locale, { weekday: 'short' });
+const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
+const date = new Intl.DateTimeFormat(locale, { dateStyle: 'short' });
 
 /** Conversations in sections, as [name, conversations]: the pinned ones first, the others by age. */
 export function grouped(items) {
   const today = midnight();
-  const groups = new Map([['Pinned', items.filter(({ pinned }) => pinned)]]);
+  const groups = new Map([[t('list.pinned'), items.filter(({ pinned }) => pinned)]]);
   for (const item of items) {
     if (item.pinned) continue;
     const age = (today - timeOf(item)) / DAY;

@@ -1,6 +1,7 @@
 /** Reads a file with conversations, and imports them in parts that the server takes. */
 
 import { importConversations } from './conversations_api.js';
+import { t } from './texts.js';
 import { isZip, textsOf } from './zip_file.js';
 
 const LARGEST_PART = 8 * 1024 * 1024; // characters of a request; the server's limit is 32 MB
@@ -12,7 +13,7 @@ const NAMES = /(?:^|\/)[^/]*conversations?[^/]*\.json$/i;
 export async function exportsIn(file) {
   if (!(await isZip(file))) return [parsed(await file.text())];
   const texts = await textsOf(file, NAMES, LARGEST_TEXT);
-  if (texts.length === 0) throw new Error('There is no conversations.json in this archive.');
+  if (texts.length === 0) throw new Error(t('import.no_conversations'));
   return texts.map(parsed);
 }
 
@@ -37,7 +38,7 @@ function parsed(text) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error('This file is not a conversation that was saved as JSON.');
+    throw new Error(t('import.not_json'));
   }
 }
 

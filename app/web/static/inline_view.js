@@ -4,6 +4,7 @@ import { dataPicture } from './data_picture.js';
 import { h } from './dom.js';
 import { noteMark } from './footnotes.js';
 import { formulaNode } from './formula_view.js';
+import { t } from './texts.js';
 
 /** The nodes of a tree. */
 export function renderInline(tree) {
@@ -50,7 +51,7 @@ const INLINE = {
   link: ({ href, children, image }) =>
     h(
       'a',
-      { href, target: '_blank', rel: 'noopener noreferrer nofollow', title: image ? `Image: ${href}` : href },
+      { href, target: '_blank', rel: 'noopener noreferrer nofollow', title: image ? t('markdown.image', { href }) : href },
       renderInline(children),
     ),
 };

@@ -1,28 +1,29 @@
 /** The form that takes a sign-in link: it signs in here, in this window, where opening the link would use another one. */
 
 import { h } from './dom.js';
+import { t } from './texts.js';
 
 const LIMIT = 15_000; // milliseconds for the answer of a server that may have frozen
 const LINK = /\/signin\/once\/([\w-]+)/;
 const REFUSED = {
-  404: 'This link is not known here. Links are good for one day.',
-  410: 'This link was used before, or it has expired. Have a new one printed.',
-  429: 'Too many attempts. Try again in a moment.',
+  404: t('link.unknown'),
+  410: t('link.used'),
+  429: t('link.too_many'),
 };
 
 /** The form; after the sign-in the page loads again. `isSignedIn()` resolves to whether the server knows this browser. */
 export function linkForm(isSignedIn) {
   const input = h('input', {
     type: 'text',
-    'aria-label': 'Sign-in link',
-    placeholder: 'Or paste the link here',
+    'aria-label': t('link.name'),
+    placeholder: t('link.placeholder'),
     autocomplete: 'off',
     spellcheck: 'false',
     inputmode: 'url',
     required: true,
   });
   const problem = h('p', { class: 'problem', role: 'alert', hidden: true });
-  const button = h('button', { type: 'submit', class: 'primary' }, 'Sign in');
+  const button = h('button', { type: 'submit', class: 'primary' }, t('sign_in.action'));
   const submit = async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -39,13 +40,13 @@ export function linkForm(isSignedIn) {
 // Resolves to the reason that nobody is signed in, or to null.
 async function signInWith(text, isSignedIn) {
   const code = LINK.exec(text)?.[1];
-  if (!code) return 'This is no sign-in link. A link has /signin/once/ in it.';
+  if (!code) return t('link.none');
   try {
     const signal = AbortSignal.timeout(LIMIT);
     const { ok, status } = await fetch(`/signin/once/${code}`, { method: 'POST', credentials: 'same-origin', signal });
-    if (!ok) return REFUSED[status] ?? 'The server has a problem. Try again in a moment.';
-    return (await isSignedIn()) ? null : 'This browser did not keep the sign-in.';
+    if (!ok) return REFUSED[status] ?? t('link.trouble');
+    return (await isSignedIn()) ? null : t('link.not_kept');
   } catch {
-    return 'The server cannot be reached. Try again in a moment.';
+    return t('link.unreachable');
   }
 }

@@ -4,13 +4,14 @@ import { announce, h, icon, iconButton } from './dom.js';
 import './list_signs.js';
 import { EVERYTHING } from './listing.js';
 import { openMenu } from './overlay.js';
+import { t } from './texts.js';
 
 export class ListFilter {
-  button = iconButton('filter', 'Filter conversations', () => this.#open(), {
+  button = iconButton('filter', t('filter.button'), () => this.#open(), {
     'aria-haspopup': 'menu',
     'aria-expanded': 'false',
   });
-  chips = h('div', { class: 'chips', role: 'group', 'aria-label': 'Filter', hidden: true });
+  chips = h('div', { class: 'chips', role: 'group', 'aria-label': t('filter.name'), hidden: true });
   #filter = EVERYTHING;
   #tags;
   #models;
@@ -36,20 +37,20 @@ export class ListFilter {
     const none = !archived && tag === null && model === null;
     const { items } = this.#models();
     const groups = [
-      [choice('All conversations', none, EVERYTHING), choice('Archived', archived, { archived: !archived })],
+      [choice(t('filter.all'), none, EVERYTHING), choice(t('actions.archived'), archived, { archived: !archived })],
       this.#tags().map((name) => choice(`#${name}`, name === tag, { tag: name === tag ? null : name })),
       items.length < 2
         ? []
         : items.map(({ name, label }) => choice(label, name === model, { model: name === model ? null : name })),
     ];
     const entries = groups.filter((group) => group.length).flatMap((group) => [null, ...group]);
-    openMenu(this.button, entries.slice(1), { label: 'Filter conversations' });
+    openMenu(this.button, entries.slice(1), { label: t('filter.button') });
   }
 
   #draw() {
     const { archived, tag, model } = this.#filter;
     const chips = [
-      archived && this.#chip('Archived', { archived: false }),
+      archived && this.#chip(t('actions.archived'), { archived: false }),
       tag !== null && this.#chip(`#${tag}`, { tag: null }),
       model !== null && this.#chip(this.#models().labelOf(model), { model: null }),
     ].filter(Boolean);
@@ -59,10 +60,10 @@ export class ListFilter {
   }
 
   #chip(words, parts) {
-    const label = `Remove the filter: ${words}`;
+    const label = t('filter.remove', { words });
     const remove = () => {
       this.set(parts);
-      announce('Filter removed');
+      announce(t('filter.removed'));
       (this.chips.querySelector('button') ?? this.button).focus();
     };
     const attributes = { type: 'button', class: 'chip', 'aria-label': label, title: label, onclick: remove };

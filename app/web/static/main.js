@@ -1,9 +1,11 @@
 /** The page: the sign-in view, or the workspace of the user who is signed in. */
 
 import { h } from './dom.js';
+import { followPreferences } from './preferences.js';
 import * as session from './session.js';
 import { closingView, isSignedIn, signInView } from './signin.js';
 import { watchSession } from './session_watch.js';
+import { t } from './texts.js';
 import { Workspace } from './workspace.js';
 
 // The server adds it to the address after a sign-in, perhaps as another user than this browser's last one.
@@ -19,8 +21,10 @@ async function begin() {
   // A session that this browser knows is shown at once; the workspace asks the server about it.
   const known = session.proof() && !isNew && location.pathname !== '/signin';
   try {
-    if (known || (await isSignedIn())) showPage();
-    else showSignIn();
+    if (known) showPage();
+    else if (!(await isSignedIn())) showSignIn();
+    // A browser that is new to the user begins in the user's language.
+    else if (!(await followPreferences().catch(() => false))) showPage();
   } catch (problem) {
     showTrouble(problem);
   }
@@ -37,13 +41,13 @@ function showPage() {
 }
 
 function showSignIn() {
-  document.title = 'Sign in · Unbroken';
+  document.title = `${t('sign_in.action')} · Unbroken`;
   root.replaceChildren(signInView());
 }
 
 function showTrouble(problem) {
-  const again = h('button', { type: 'button', class: 'primary', onclick: begin }, 'Try again');
-  const note = h('div', { class: 'lost' }, h('h1', {}, 'This page did not load'), h('p', {}, problem.message), again);
+  const again = h('button', { type: 'button', class: 'primary', onclick: begin }, t('common.again'));
+  const note = h('div', { class: 'lost' }, h('h1', {}, t('page.not_loaded')), h('p', {}, problem.message), again);
   root.replaceChildren(h('main', { class: 'door' }, note));
 }
 

@@ -5,6 +5,7 @@ import { fileSign } from './attachment_chip.js';
 import { h, icon } from './dom.js';
 import { isGone, isPicture, sizeText } from './file_words.js';
 import { pictureButton } from './picture.js';
+import { t } from './texts.js';
 
 /** A node with all attachments, or null without any. Each is {file_id, filename, media_type, bytes, width, height}. */
 export function messageFiles(attachments) {
@@ -19,7 +20,7 @@ export function messageFiles(attachments) {
     others.length > 0 &&
       h(
         'ul',
-        { class: 'files', 'aria-label': 'Files' },
+        { class: 'files', 'aria-label': t('file.list') },
         others.map((about) => h('li', {}, fileLink(about))),
       ),
   );
@@ -29,7 +30,7 @@ function fileLink(about) {
   const { file_id: id, filename, bytes } = about;
   if (isGone(about)) return goneFile(filename);
   const words = h('span', { class: 'words' }, h('span', { class: 'name' }, filename), h('small', {}, sizeText(bytes)));
-  const attributes = { class: 'file', href: contentPath(id), download: filename, title: `Save ${filename}` };
+  const attributes = { class: 'file', href: contentPath(id), download: filename, title: t('file.save', { name: filename }) };
   return h('a', attributes, fileSign(about), words, icon('download'));
 }
 
@@ -37,8 +38,8 @@ function goneFile(filename) {
   const words = h(
     'span',
     { class: 'words' },
-    h('span', { class: 'name' }, filename ?? 'A file'),
-    h('small', {}, 'Deleted'),
+    h('span', { class: 'name' }, filename ?? t('file.unnamed')),
+    h('small', {}, t('actions.deleted')),
   );
   return h('span', { class: 'file gone' }, fileSign({ filename }), words);
 }

@@ -1,11 +1,12 @@
 /** A note over the box: the model of this chat or of its address is not among the models of the service. */
 
 import { h, icon } from './dom.js';
+import { t } from './texts.js';
 
 const WORDS = {
-  chat: (name) => `This service lists no model named “${name}”. A message to it may be refused.`,
-  conversation: (name) => `The model “${name}” of this conversation is not offered any more. Choose another one.`,
-  address: (name) => `The address names a model “${name}”, which this service does not list.`,
+  chat: (name) => t('model.not_listed', { name }),
+  conversation: (name) => t('model.gone', { name }),
+  address: (name) => t('model.not_known', { name }),
 };
 
 export class ModelNote {
@@ -23,5 +24,5 @@ export class ModelNote {
 }
 
 function choice({ label, action }) {
-  return h('button', { type: 'button', class: 'link', onclick: action }, `Use ${label}`);
+  return h('button', { type: 'button', class: 'link', onclick: action }, t('model.use', { label }));
 }

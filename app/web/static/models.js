@@ -2,14 +2,15 @@
 
 import { h, icon } from './dom.js';
 import { openMenu } from './overlay.js';
+import { facts, locale, t } from './texts.js';
 
 // What a model can, by the fields of `accepts`; `files: "text"` is a model that receives the text of a file.
 const ABILITIES = [
-  ['Images', ({ images }) => images],
-  ['Files', ({ files }) => files === true],
-  ['Text of files', ({ files }) => files === 'text'],
-  ['Tools', ({ tools }) => tools],
-  ['Reasoning', ({ reasoning }) => reasoning],
+  [t('model.images'), ({ images }) => images],
+  [t('file.list'), ({ files }) => files === true],
+  [t('model.file_texts'), ({ files }) => files === 'text'],
+  [t('model.tools'), ({ tools }) => tools],
+  [t('parameters.effort'), ({ reasoning }) => reasoning],
 ];
 
 /**
@@ -40,7 +41,7 @@ export function modelList(answer) {
 }
 
 // The server refuses what a model cannot take. A model that the page does not know is left to the server.
-const accepted = (item) => ({ images: true, ...item?.accepts, label: item?.label ?? 'This model' });
+const accepted = (item) => ({ images: true, ...item?.accepts, label: item?.label ?? t('model.this') });
 
 export const NO_MODELS = {
   items: [],
@@ -63,8 +64,8 @@ export function modelPicker(models, name, onPick) {
   const button = h(
     'button',
     { ...attributes, onclick: () => openModels(button, models, current, onPick) },
-    h('span', { class: 'sr-only' }, 'Model: '),
-    h('span', {}, current?.label ?? name ?? 'Model'),
+    h('span', { class: 'sr-only' }, t('model.current')),
+    h('span', {}, current?.label ?? name ?? t('model.name')),
     icon('chevron'),
   );
   button.classList.toggle('missing', Boolean(name) && !current);
@@ -75,27 +76,27 @@ export function modelPicker(models, name, onPick) {
 export function openModels(anchor, models, current, onPick) {
   const choice = (item) => ({
     label: item.label,
-    note: [item.description, item.price].filter(Boolean).join(' · '),
+    note: facts([item.description, item.price]),
     marks: item.abilities,
     checked: item === current,
     action: () => onPick(item),
   });
-  openMenu(anchor, models.items.map(choice), { label: 'Models' });
+  openMenu(anchor, models.items.map(choice), { label: t('model.list') });
 }
 
 /** `3 in, 15 out, USD per million tokens` */
 function priceText(price) {
   if (!price) return '';
   const money = amounts(price.currency);
-  return `${money(price.input)} in, ${money(price.output)} out per million tokens`;
+  return t('model.price', { input: money(price.input), output: money(price.output) });
 }
 
 /** A function that formats sums of a currency; without a currency it formats plain numbers. */
 export function amounts(currency) {
   try {
-    const format = new Intl.NumberFormat(undefined, { style: 'currency', currency, maximumFractionDigits: 4 });
+    const format = new Intl.NumberFormat(locale, { style: 'currency', currency, maximumFractionDigits: 4 });
     return (sum) => format.format(Number(sum));
   } catch {
-    return (sum) => `${Number(sum).toLocaleString()}${currency ? ` ${currency}` : ''}`;
+    return (sum) => `${Number(sum).toLocaleString(locale)}${currency ? ` ${currency}` : ''}`;
   }
 }

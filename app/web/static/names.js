@@ -1,12 +1,14 @@
 /** Names of conversations. */
 
+import { t } from './texts.js';
+
 const LONGEST_NAME = 60; // characters
 
 /** The title of a conversation; before it has one, the beginning of its first message or of its newest one. */
 export function nameOf({ title, asked, preview }) {
   if (title) return title;
   const words = plain(asked ?? preview);
-  if (words.length <= LONGEST_NAME) return words || 'New chat';
+  if (words.length <= LONGEST_NAME) return words || t('common.new_chat');
   return `${words.slice(0, LONGEST_NAME).replace(/\s+\S*$/, '')}…`;
 }
 

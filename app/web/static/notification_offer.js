@@ -6,12 +6,13 @@
 import { announce, h, icon, iconButton } from './dom.js';
 import { isOpen } from './notifier.js';
 import { userId } from './session.js';
+import { t } from './texts.js';
 
 const KEPT = 'unbroken.notifications'; // in localStorage: the offer was made
 const LONG = 20_000; // milliseconds
 
 export class NotificationOffer {
-  node = h('div', { class: 'offer', role: 'group', 'aria-label': 'Notifications', hidden: true });
+  node = h('div', { class: 'offer', role: 'group', 'aria-label': t('notifications.name'), hidden: true });
 
   /** An answer has ended after so many milliseconds. */
   answered(milliseconds) {
@@ -19,13 +20,13 @@ export class NotificationOffer {
     const ask = async () => {
       this.#close();
       const reply = await Notification.requestPermission();
-      announce(reply === 'granted' ? 'You will be notified' : 'You will not be notified');
+      announce(reply === 'granted' ? t('notifications.on') : t('notifications.off'));
     };
     this.node.replaceChildren(
       icon('bell'),
-      h('p', {}, 'Long answers go on while you are elsewhere. Be notified when one has ended?'),
-      h('button', { type: 'button', class: 'link', onclick: ask }, 'Notify me'),
-      iconButton('close', 'Not now', () => this.#close()),
+      h('p', {}, t('notifications.offer')),
+      h('button', { type: 'button', class: 'link', onclick: ask }, t('notifications.notify')),
+      iconButton('close', t('notifications.not_now'), () => this.#close()),
     );
     this.node.hidden = false;
   }

@@ -53,4 +53,5 @@ export const isAllowed = () => isPossible() && Notification.permission === 'gran
 /** Whether the user has not been asked yet, and can be. */
 export const isOpen = () => isPossible() && Notification.permission === 'default';
 
-const isPossible = () => isSecureContext && 'Notification' in globalThis;
+/** Whether this browser can show notifications of this address. */
+export const isPossible = () => isSecureContext && 'Notification' in globalThis;

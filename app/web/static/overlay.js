@@ -1,6 +1,7 @@
 /** Menus and dialogs. The browser's popover and dialog handle focus, Escape and clicks outside. */
 
 import { h, icon } from './dom.js';
+import { forward, t } from './texts.js';
 
 /** Whether a dialog or a menu is open, which takes the keyboard. */
 export const somethingOpen = () => document.querySelector('dialog[open], :popover-open') !== null;
@@ -68,7 +69,9 @@ function moveFocus(event, menu) {
 function position(menu, anchor) {
   const [from, size, gap] = [anchor.getBoundingClientRect(), menu.getBoundingClientRect(), 6];
   const below = from.bottom + gap + size.height <= innerHeight;
-  const left = Math.max(8, Math.min(from.left, innerWidth - size.width - 8));
+  // The menu begins where its anchor begins, which is at the right in a right-to-left language.
+  const begin = forward > 0 ? from.left : from.right - size.width;
+  const left = Math.max(8, Math.min(begin, innerWidth - size.width - 8));
   menu.style.left = `${left}px`;
   menu.style.top = `${below ? from.bottom + gap : Math.max(8, from.top - gap - size.height)}px`;
 }
@@ -99,7 +102,7 @@ export async function confirmDialog({ title, text, action }) {
   const button = (label, value, style) =>
     h('button', { type: 'button', class: style, onclick: () => dialog.close(value) }, label);
   dialog.firstChild.append(
-    h('div', { class: 'choices' }, button('Cancel', '', 'quiet'), button(action, 'yes', 'danger')),
+    h('div', { class: 'choices' }, button(t('common.cancel'), '', 'quiet'), button(action, 'yes', 'danger')),
   );
   return (await show(dialog)) === 'yes';
 }
@@ -121,7 +124,7 @@ export async function promptDialog({ title, label, value, action }) {
   const choices = h(
     'div',
     { class: 'choices' },
-    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Cancel'),
+    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, t('common.cancel')),
     h('button', { type: 'submit', class: 'primary' }, action),
   );
   const dialog = frame(title, h('form', { onsubmit: submit }, input, choices));
@@ -130,21 +133,21 @@ export async function promptDialog({ title, label, value, action }) {
   return (await answer) || null;
 }
 
-const MOD = /Mac|iPhone|iPad/.test(navigator.platform) ? '⌘' : 'Ctrl';
+const MOD = /Mac|iPhone|iPad/.test(navigator.platform) ? '⌘' : t('key.control');
 
 export const SHORTCUTS = [
-  ['Send the message', ['Enter']],
-  ['New line', ['Shift', 'Enter']],
-  ['Stop the answer', ['Esc']],
-  ['Edit your last message (in an empty box)', ['↑']],
-  ['Go to the message box', ['/']],
-  ['New chat', [MOD, 'Shift', 'O']],
-  ['Search conversations', [MOD, 'K']],
-  ['Show or hide conversations', [MOD, 'B']],
-  ['Move in the list of conversations', ['↑', '↓']],
-  ['In the list: pin, rename, tags', ['P', 'F2', 'T']],
-  ['In the list: archive, delete', ['E', 'Del']],
-  ['Show these shortcuts', [MOD, '/']],
+  [t('composer.send_message'), [t('key.enter')]],
+  [t('shortcuts.new_line'), [t('key.shift'), t('key.enter')]],
+  [t('composer.stop'), [t('key.escape')]],
+  [t('shortcuts.edit'), ['↑']],
+  [t('shortcuts.box'), ['/']],
+  [t('common.new_chat'), [MOD, t('key.shift'), 'O']],
+  [t('search.name'), [MOD, 'K']],
+  [t('shortcuts.list'), [MOD, 'B']],
+  [t('shortcuts.move'), ['↑', '↓']],
+  [t('shortcuts.in_list'), ['P', 'F2', 'T']],
+  [t('shortcuts.in_list_more'), ['E', t('key.delete')]],
+  [t('shortcuts.these'), [MOD, '/']],
 ];
 
 /** Show the keyboard shortcuts. */
@@ -161,12 +164,12 @@ export function shortcutsDialog() {
       ),
     ),
   );
-  const dialog = frame('Keyboard shortcuts', h('dl', { class: 'shortcuts' }, rows));
+  const dialog = frame(t('account.shortcuts'), h('dl', { class: 'shortcuts' }, rows));
   dialog.firstChild.append(
     h(
       'div',
       { class: 'choices' },
-      h('button', { type: 'button', class: 'quiet', autofocus: true, onclick: () => dialog.close('') }, 'Close'),
+      h('button', { type: 'button', class: 'quiet', autofocus: true, onclick: () => dialog.close('') }, t('common.close')),
     ),
   );
   return show(dialog);

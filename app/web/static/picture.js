@@ -2,6 +2,7 @@
 
 import { h, icon } from './dom.js';
 import { pictureOf, whenNear } from './pictures.js';
+import { t } from './texts.js';
 
 const TALLEST = 320; // pixels of a picture that stands alone
 
@@ -12,7 +13,7 @@ export function pictureButton(about) {
     try {
       show(node, await pictureOf(about.file_id), about.filename);
     } catch (problem) {
-      if (problem.status === 404) fail(node, 'This picture was deleted.');
+      if (problem.status === 404) fail(node, t('picture.deleted'));
       else fail(node, problem.message, load);
     }
   };
@@ -31,7 +32,7 @@ function frameFor(about) {
   const node = h('button', {
     type: 'button',
     class: 'picture loading',
-    'aria-label': `Show the picture ${about.name}`,
+    'aria-label': t('picture.show', { name: about.name }),
     onclick: () => node.classList.contains('failed') || open(node),
   });
   node.picture = about;
@@ -53,13 +54,13 @@ async function open(node) {
 function show(node, address, name) {
   const image = h('img', { src: address, alt: name, decoding: 'async' });
   image.addEventListener('load', () => node.classList.remove('loading'));
-  image.addEventListener('error', () => fail(node, 'This browser cannot draw the picture.'));
+  image.addEventListener('error', () => fail(node, t('picture.not_drawn')));
   node.replaceChildren(image);
 }
 
 function fail(node, why, again = null) {
   node.classList.replace('loading', 'failed');
-  node.replaceChildren(icon('image'), h('small', {}, why, again ? ' Try again' : ''));
+  node.replaceChildren(icon('image'), h('small', {}, why, again ? ` ${t('common.again')}` : ''));
   if (again)
     node.addEventListener(
       'click',

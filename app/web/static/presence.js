@@ -1,6 +1,7 @@
 /** A small sign with the number of other places where this conversation is open, while this page is visible. */
 
 import { h, icon } from './dom.js';
+import { t } from './texts.js';
 
 const SETTLE = 1_200; // milliseconds: a connection that takes the place of another is counted twice for a moment
 
@@ -45,8 +46,7 @@ export class Presence {
 
   #draw(others) {
     this.node.hidden = others < 1;
-    const where = others === 1 ? 'one other place' : `${others} other places`;
-    this.node.title = `This conversation is open in ${where}`;
-    this.#words.textContent = others > 0 ? `Also open in ${where}` : '';
+    this.node.title = t('presence.title', { count: others });
+    this.#words.textContent = others > 0 ? t('presence.open', { count: others }) : '';
   }
 }

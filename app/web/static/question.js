@@ -4,6 +4,7 @@ import { copyButton, h, iconButton } from './dom.js';
 import { messageFiles } from './message_files.js';
 import { stamp, Variants } from './message_parts.js';
 import { questionForm } from './question_form.js';
+import { t } from './texts.js';
 
 /** A message of the user: its files, and plain text, as typed. `id` is null until the server has accepted it. */
 export class Question {
@@ -39,15 +40,15 @@ export class Question {
     this.#footer = h(
       'footer',
       {},
-      content !== '' && copyButton('Copy message', () => this.text),
-      onEdit && iconButton('pencil', 'Edit message', () => this.edit()),
+      content !== '' && copyButton(t('question.copy'), () => this.text),
+      onEdit && iconButton('pencil', t('question.edit'), () => this.edit()),
       this.#variants.node,
       stamp(at),
     );
     this.node = h(
       'article',
-      { class: 'question', 'aria-label': 'You wrote' },
-      h('h2', { class: 'sr-only' }, 'You wrote'),
+      { class: 'question', 'aria-label': t('question.name') },
+      h('h2', { class: 'sr-only' }, t('question.name')),
       this.#shown,
       this.#footer,
     );

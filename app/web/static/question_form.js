@@ -4,6 +4,7 @@ import { Attachments } from './attachments.js';
 import { h } from './dom.js';
 import { attachButton, filesIn } from './file_sources.js';
 import { isGone } from './file_words.js';
+import { t } from './texts.js';
 
 const MOST_ROWS = 12;
 
@@ -24,7 +25,7 @@ class QuestionForm {
   #before; // {text, ids} of the message
   #attachments = new Attachments();
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
-  #send = h('button', { type: 'submit', class: 'primary' }, 'Send new version');
+  #send = h('button', { type: 'submit', class: 'primary' }, t('question.send'));
   #handlers;
 
   constructor(text, files, handlers) {
@@ -32,14 +33,14 @@ class QuestionForm {
     // A new version cannot have a file that has been deleted.
     this.#before = { text, files: files.filter((about) => !isGone(about)) };
     this.#text = h('textarea', {
-      'aria-label': 'Edit message',
+      'aria-label': t('question.edit'),
       rows: String(Math.min(MOST_ROWS, text.split('\n').length + 1)),
       dir: 'auto',
       value: text,
       onpaste: (event) => this.#paste(event),
       oninput: () => this.#changed(),
     });
-    const cancel = h('button', { type: 'button', class: 'quiet', onclick: handlers.onClose }, 'Cancel');
+    const cancel = h('button', { type: 'button', class: 'quiet', onclick: handlers.onClose }, t('common.cancel'));
     const attach = attachButton((chosen) => this.#add(chosen));
     this.node = h(
       'form',
@@ -73,7 +74,7 @@ class QuestionForm {
     const { count, onTheirWay, objection } = this.#attachments;
     const empty = this.#text.value.trim() === '' && count === 0;
     this.#send.disabled = empty || onTheirWay > 0 || objection !== null;
-    this.#send.textContent = onTheirWay > 0 ? 'Uploading' : 'Send new version';
+    this.#send.textContent = onTheirWay > 0 ? t('question.uploading') : t('question.send');
   }
 
   #complain(why) {

@@ -2,6 +2,7 @@
 
 import { h, icon } from './dom.js';
 import { MarkdownView } from './markdown.js';
+import { t } from './texts.js';
 
 export class Reasoning {
   #label = h('span', {});
@@ -31,7 +32,7 @@ export class Reasoning {
     if (thinking !== this.#thinking) {
       this.#thinking = thinking;
       this.node.classList.toggle('thinking', thinking);
-      this.#label.textContent = thinking ? 'Thinking…' : this.#past();
+      this.#label.textContent = thinking ? t('reasoning.now') : this.#past();
     }
     if (text === this.#text) return;
     this.#text = text;
@@ -40,7 +41,7 @@ export class Reasoning {
 
   #past() {
     const seconds = this.#since === null ? 0 : Math.round((performance.now() - this.#since) / 1000);
-    return seconds > 1 ? `Thought for ${seconds} s` : 'Reasoning';
+    return seconds > 1 ? t('reasoning.past', { seconds }) : t('reasoning.name');
   }
 
   // Folded text is not drawn until the user opens it.

@@ -1,19 +1,21 @@
 /** Addresses of the page: from a place to its path and back. */
 
+const SETTINGS = 'general';
 const TEMPORARY = '?temporary';
 const PLACES = [
   [/^\/(?:new)?\/?$/, () => ({ name: 'new', model: null })],
+  [/^\/settings(?:\/([\w-]+))?\/?$/, (section = SETTINGS) => ({ name: 'settings', section })],
   [/^\/c\/([^/]+)\/?$/, (id) => ({ name: 'conversation', id, model: null })],
   [/^\/m\/([^/]+)\/new\/?$/, (model) => ({ name: 'new', model })],
   [/^\/m\/([^/]+)\/c\/([^/]+)\/?$/, (model, id) => ({ name: 'conversation', id, model })],
 ];
 
-/** The place of an address: {name: 'new' | 'conversation' | 'nowhere', id?, model?, temporary}. */
+/** The place of an address: {name: 'new' | 'conversation' | 'settings' | 'nowhere', id?, model?, section?, temporary}. */
 export function place({ pathname, search = '' }) {
   const temporary = search === TEMPORARY;
   for (const [pattern, make] of PLACES) {
     const match = pattern.exec(pathname);
-    if (match) return { ...make(...match.slice(1).map(decode)), temporary };
+    if (match) return { ...make(...match.slice(1).map((part) => part && decode(part))), temporary };
   }
   return { name: 'nowhere', temporary };
 }
@@ -21,6 +23,7 @@ export function place({ pathname, search = '' }) {
 /** The address of a new chat, with a model, and perhaps temporary. */
 export const newPath = (model = null, { temporary = false } = {}) =>
   `${model ? `/m/${encodeURIComponent(model)}/new` : '/new'}${temporary ? TEMPORARY : ''}`;
+export const settingsPath = () => '/settings';
 export const conversationPath = (id, model = null) =>
   model ? `/m/${encodeURIComponent(model)}/c/${encodeURIComponent(id)}` : `/c/${encodeURIComponent(id)}`;
 

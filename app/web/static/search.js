@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { announce, h } from './dom.js';
+import { t } from './texts.js';
 
 const PAUSE = 200; // milliseconds after the last key, before the search begins
 const SHORTEST = 2; // characters of a search
@@ -22,8 +23,8 @@ export class Search {
     this.#atHand = atHand;
     this.input = h('input', {
       type: 'search',
-      placeholder: 'Search',
-      'aria-label': 'Search conversations',
+      placeholder: t('search.placeholder'),
+      'aria-label': t('search.name'),
       autocomplete: 'off',
       spellcheck: 'false',
       maxlength: '200',
@@ -72,12 +73,17 @@ export class Search {
       const { items, next_cursor: next } = await api.search(words, { cursor, signal });
       if (signal.aborted) return;
       const hits = [...before, ...items];
-      if (!cursor) announce(hits.length ? `${hits.length}${next ? ' or more' : ''} found` : 'Nothing found');
+      if (!cursor) announce(found(hits.length, next));
       this.#onFound({ hits, more: next ? () => this.#find(words, signal, next, hits) : null });
     } catch {
       if (!signal.aborted && !cursor) this.#onFound({ hits: this.#atHand(words), more: null });
     }
   }
+}
+
+function found(count, more) {
+  if (!count) return t('search.none');
+  return more ? t('search.found_or_more', { count }) : t('search.found', { count });
 }
 
 // Signs of Markdown are removed, because a snippet is not drawn as Markdown.

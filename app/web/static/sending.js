@@ -8,6 +8,7 @@ import * as drafts from './drafts.js';
 import { explainRefusal } from './explanations.js';
 import { notifyTabs } from './session.js';
 import { randomId } from './stream.js';
+import { t } from './texts.js';
 
 export class Sending {
   #chat;
@@ -84,7 +85,7 @@ export class Sending {
 
   #begin(body, files) {
     const [question, answer] = this.#chat.append(body, files);
-    announce('Message sent');
+    announce(t('answer.sent'));
     this.#chat.scrollToEnd();
     const reader = startAnswer(this.#chat.connection, {
       body,
@@ -117,7 +118,7 @@ export class Sending {
 
   #refused(message, { reason, status, problem }, files) {
     if (this.#chat.left) return;
-    const stopped = 'The server has not confirmed this message. It may not have been sent.';
+    const stopped = t('answer.unconfirmed');
     const why = { 'signed-out': null, stopped };
     this.#composer.restore(message, reason in why ? why[reason] : wordsFor(status, problem, files), files);
   }

@@ -7,6 +7,8 @@
  * for its user, and are deleted when another user signs in. docs/decisions/0021 has the whole table.
  */
 
+import { forgetLanguage } from './language_choice.js';
+
 const SESSION = 'unbroken.session';
 const USER = 'unbroken.user';
 const CHANNEL = 'unbroken';
@@ -70,6 +72,7 @@ export function notifyTabs(message) {
 function wipe() {
   localStorage.clear();
   sessionStorage.clear();
+  forgetLanguage();
   return Promise.allSettled([wipeDatabases(), wipeCaches()]);
 }
 

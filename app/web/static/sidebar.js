@@ -9,6 +9,7 @@ import { nameOf, plain } from './names.js';
 import { conversationPath } from './router.js';
 import { Search, wordsOf } from './search.js';
 import { entriesOf } from './search_results.js';
+import { t } from './texts.js';
 
 export class Sidebar {
   #app;
@@ -37,14 +38,14 @@ export class Sidebar {
     const scroller = h('div', { class: 'scroller' }, this.#list.node, this.#end);
     this.node = h(
       'aside',
-      { class: 'sidebar', id: 'sidebar', 'aria-label': 'Conversations and account' },
+      { class: 'sidebar', id: 'sidebar', 'aria-label': t('sidebar.name') },
       h(
         'div',
         { class: 'brand' },
         h('a', { href: '/new', class: 'mark' }, icon('wave'), 'Unbroken'),
-        iconButton('panel', 'Hide conversations', () => app.toggleNav(false)),
+        iconButton('panel', t('sidebar.hide'), () => app.toggleNav(false)),
       ),
-      h('a', { href: '/new', class: 'new' }, icon('plus'), h('span', {}, 'New chat')),
+      h('a', { href: '/new', class: 'new' }, icon('plus'), h('span', {}, t('common.new_chat'))),
       h(
         'div',
         { class: 'find' },
@@ -174,20 +175,20 @@ export class Sidebar {
 
   #drawFound({ hits, more }) {
     const entries = entriesOf(hits, ({ conversation_id: id, title }) => this.#entry({ id, title, ...this.get(id) }));
-    const next = more && h('button', { type: 'button', class: 'link', onclick: more }, 'More');
+    const next = more && h('button', { type: 'button', class: 'link', onclick: more }, t('search.more'));
     const footer = next ? [h('p', { class: 'nothing' }, next)] : [];
     if (entries.length) this.#list.draw([{ name: null, entries }], footer);
-    else this.#list.drawNote(h('p', { class: 'nothing' }, 'Nothing found.'), ...footer);
+    else this.#list.drawNote(h('p', { class: 'nothing' }, t('search.none_found')), ...footer);
   }
 
   #emptiness() {
     const { archived, tag, model } = this.#listing.filter;
-    if (tag !== null || model !== null) return 'No conversation fits this filter.';
-    return archived ? 'Nothing is archived.' : 'Your conversations will be here.';
+    if (tag !== null || model !== null) return t('filter.none');
+    return archived ? t('list.none_archived') : t('list.none');
   }
 
   #failure(problem) {
-    const again = h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, 'Try again');
+    const again = h('button', { type: 'button', class: 'link', onclick: () => this.refresh() }, t('common.again'));
     return h('p', { class: 'nothing' }, problem.message, again);
   }
 
@@ -213,7 +214,7 @@ export class Sidebar {
 function bones() {
   return h(
     'div',
-    { class: 'skeleton', role: 'status', 'aria-label': 'Loading' },
+    { class: 'skeleton', role: 'status', 'aria-label': t('common.loading') },
     [80, 60, 90, 70, 50].map((width) => h('i', { class: `bone w${width}` })),
   );
 }

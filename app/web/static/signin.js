@@ -5,15 +5,16 @@ import { copyButton, h, icon } from './dom.js';
 import { linkForm } from './link_form.js';
 import { frame, show } from './overlay.js';
 import * as session from './session.js';
+import { t } from './texts.js';
 
 const COMMAND = 'make signin';
 // The tab that signs in for another one; the page of this address closes itself.
 const CLOSING = '/signin?close';
 
 const GREETING = {
-  title: 'Answers that keep going',
-  lead: 'Close the tab or lose the network: the server finishes the answer, and you find all of it here.',
-  ended: 'Your session has ended. Sign in again to continue. Your draft is kept.',
+  title: t('sign_in.title'),
+  lead: t('sign_in.lead'),
+  ended: t('sign_in.ended'),
 };
 
 /** The view of a visitor who is not signed in. `title` and `lead` greet; `ended` is the lead of a user who was here. */
@@ -21,7 +22,7 @@ export function signInView({ title, lead: first, ended } = GREETING) {
   const returning = session.userId() !== null;
   const lead = returning ? ended : first;
   return door(
-    h('h1', {}, returning ? 'Welcome back' : title),
+    h('h1', {}, returning ? t('sign_in.back') : title),
     h('p', { class: 'lead' }, lead),
     ways(`${location.pathname}${location.search}`),
   );
@@ -30,14 +31,14 @@ export function signInView({ title, lead: first, ended } = GREETING) {
 /** The view of a tab that has signed in for another one. */
 export function closingView() {
   queueMicrotask(() => close());
-  return door(h('h1', {}, 'You are signed in'), h('p', { class: 'lead' }, 'You can close this tab.'));
+  return door(h('h1', {}, t('sign_in.done')), h('p', { class: 'lead' }, t('sign_in.close_tab')));
 }
 
 /** Tell the user over the page that the session has ended. The page and the draft stay; signing in loads it again. */
 export function showEnded() {
   const dialog = frame(
-    'Your session has ended',
-    h('p', {}, 'Sign in again to continue. What you have written is kept.'),
+    t('sign_in.ended_title'),
+    h('p', {}, t('sign_in.ended_about')),
     ways(CLOSING, { target: '_blank', rel: 'opener' }),
   );
   dialog.classList.add('ended');
@@ -69,14 +70,14 @@ function door(...content) {
 function ways(next, attributes = {}) {
   if (document.querySelector('meta[name="sign-in"]')?.content === 'oidc') {
     const href = `/signin/oidc?next=${encodeURIComponent(next)}`;
-    return h('p', { class: 'ways' }, h('a', { class: 'primary', href, autofocus: true, ...attributes }, 'Sign in'));
+    return h('p', { class: 'ways' }, h('a', { class: 'primary', href, autofocus: true, ...attributes }, t('sign_in.action')));
   }
   return h(
     'div',
     { class: 'ways' },
-    h('p', {}, 'Open the sign-in link that the server printed when it started. Each link works once.'),
+    h('p', {}, t('sign_in.open_link')),
     linkForm(isSignedIn),
-    h('div', { class: 'help' }, h('p', {}, 'Run this command on the server to print a new one:'), command()),
+    h('div', { class: 'help' }, h('p', {}, t('sign_in.command')), command()),
   );
 }
 
@@ -85,5 +86,5 @@ const command = () =>
     'div',
     { class: 'command' },
     h('code', {}, COMMAND),
-    copyButton('Copy command', () => COMMAND),
+    copyButton(t('sign_in.copy_command'), () => COMMAND),
   );

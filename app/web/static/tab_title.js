@@ -7,6 +7,7 @@
  */
 
 import './list_signs.js';
+import { t } from './texts.js';
 
 const CHOICE = 'unbroken.tab-names';
 const SERVICE = 'Unbroken';
@@ -42,7 +43,7 @@ export class TabTitle {
       else localStorage.removeItem(CHOICE);
       this.#draw();
     };
-    return { label: 'Names in tab titles', icon: 'tab', checked: namesShown(), action: toggle };
+    return { label: t('settings.tab_names'), icon: 'tab', checked: namesShown(), action: toggle };
   }
 
   #draw() {

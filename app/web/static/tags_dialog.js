@@ -2,6 +2,7 @@
 
 import { announce, h, icon } from './dom.js';
 import { frame, show } from './overlay.js';
+import { t } from './texts.js';
 
 const MOST = 8; // tags of a conversation, as the server has it
 const LONGEST = 40; // characters of a tag
@@ -19,11 +20,11 @@ export async function tagsDialog({ title, tags, known }) {
   const choices = h(
     'div',
     { class: 'choices' },
-    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Cancel'),
-    h('button', { type: 'submit', class: 'primary' }, 'Save'),
+    h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, t('common.cancel')),
+    h('button', { type: 'submit', class: 'primary' }, t('common.save')),
   );
   const dialog = frame(
-    'Tags',
+    t('actions.tags'),
     h('p', { class: 'about', dir: 'auto' }, title),
     h('form', { onsubmit: submit }, field.node, choices),
   );
@@ -35,13 +36,13 @@ export async function tagsDialog({ title, tags, known }) {
 class TagField {
   tags;
   #known;
-  #chips = h('ul', { class: 'chips', 'aria-label': 'Tags of this conversation' });
-  #suggestions = h('div', { class: 'chips', role: 'group', 'aria-label': 'Tags of other conversations' });
+  #chips = h('ul', { class: 'chips', 'aria-label': t('tags.chosen') });
+  #suggestions = h('div', { class: 'chips', role: 'group', 'aria-label': t('tags.known') });
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #input = h('input', {
     type: 'text',
-    'aria-label': 'New tag',
-    placeholder: 'New tag, then Enter',
+    'aria-label': t('tags.new'),
+    placeholder: t('tags.placeholder'),
     maxlength: String(LONGEST),
     autocomplete: 'off',
     autofocus: true,
@@ -79,11 +80,11 @@ class TagField {
 
   #add(tag) {
     const full = this.tags.length >= MOST && !this.tags.includes(tag);
-    this.#problem.textContent = full ? `A conversation has at most ${MOST} tags.` : '';
+    this.#problem.textContent = full ? t('tags.most', { count: MOST }) : '';
     this.#problem.hidden = !full;
     if (full) return false;
     if (!this.tags.includes(tag)) this.tags.push(tag);
-    announce(`Added: ${tag}`);
+    announce(t('tags.added', { tag }));
     this.#draw();
     return true;
   }
@@ -91,7 +92,7 @@ class TagField {
   #remove(tag) {
     this.tags = this.tags.filter((other) => other !== tag);
     this.#problem.hidden = true;
-    announce(`Removed: ${tag}`);
+    announce(t('tags.removed', { tag }));
     this.#draw();
     this.focus();
   }
@@ -105,7 +106,7 @@ class TagField {
   }
 
   #chip(tag) {
-    const label = `Remove the tag ${tag}`;
+    const label = t('tags.remove', { tag });
     const attributes = { type: 'button', class: 'chip', 'aria-label': label, title: label };
     return h(
       'button',
@@ -117,7 +118,7 @@ class TagField {
 
   #suggestion(tag) {
     const add = () => (this.#add(tag), this.focus());
-    const attributes = { type: 'button', class: 'chip suggested', 'aria-label': `Add the tag ${tag}`, onclick: add };
+    const attributes = { type: 'button', class: 'chip suggested', 'aria-label': t('tags.add', { tag }), onclick: add };
     return h('button', attributes, icon('plus'), h('span', { dir: 'auto' }, tag));
   }
 }

@@ -1,15 +1,28 @@
-/** The choice of light or dark, for the menus of both pages. theme.js applies it when a page loads. */
+/** The choice of light or dark, for the menus of both pages and the settings. theme.js applies it when a page loads. */
+
+import { send } from './requests.js';
+import { t } from './texts.js';
 
 const THEME = 'unbroken.theme';
+const THEMES = [
+  ['system', t('theme.system')],
+  ['light', t('theme.light')],
+  ['dark', t('theme.dark')],
+];
 
 /** The entries of a menu, as `openMenu` takes them. */
 export function themeChoices() {
   const theme = localStorage.getItem(THEME) ?? 'system';
-  const choose = (label, value) => ({ label, icon: 'theme', checked: theme === value, action: () => setTheme(value) });
-  return [choose('Same as the system', 'system'), choose('Light', 'light'), choose('Dark', 'dark')];
+  return THEMES.map(([value, label]) => ({
+    label,
+    icon: 'theme',
+    checked: theme === value,
+    action: () => chooseTheme(value),
+  }));
 }
 
-function setTheme(value) {
+/** Show this browser's pages in a theme: system, light or dark. */
+export function showTheme(value) {
   if (value === 'system') {
     localStorage.removeItem(THEME);
     delete document.documentElement.dataset.theme;
@@ -17,4 +30,10 @@ function setTheme(value) {
     localStorage.setItem(THEME, value);
     document.documentElement.dataset.theme = value;
   }
+}
+
+// The other browsers of the user take it over when they load the page; this one has it in any case.
+function chooseTheme(theme) {
+  showTheme(theme);
+  send('PATCH', '/me/preferences', { body: { theme } }).catch(() => null);
 }

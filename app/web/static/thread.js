@@ -1,12 +1,13 @@
 /** The column of messages. It follows the newest text until the user scrolls away. */
 
 import { h, iconButton, place } from './dom.js';
+import { t } from './texts.js';
 
 const NEAR_END = 64; // pixels: closer than this to the end, it follows
 const GLIDE = 500; // milliseconds
 
 export class Thread {
-  #column = h('div', { class: 'column', role: 'log', 'aria-label': 'Messages', 'aria-live': 'off' });
+  #column = h('div', { class: 'column', role: 'log', 'aria-label': t('thread.name'), 'aria-live': 'off' });
   #following = true;
   #gliding = 0; // time at which the page's own smooth scroll ends
 
@@ -15,13 +16,13 @@ export class Thread {
     const handlers = { onscroll: () => this.#scrolled(), onwheel: hands, onpointerdown: hands, onkeydown: hands };
     this.node = h('div', { class: 'thread', tabindex: '-1', ...handlers }, this.#column);
     const down = () => this.toEnd({ smooth: true });
-    this.jump = iconButton('down', 'Go to the newest message', down, { class: 'icon-button jump', hidden: true });
+    this.jump = iconButton('down', t('thread.newest'), down, { class: 'icon-button jump', hidden: true });
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#column);
   }
 
   /** Show a greeting in place of messages. */
   greet() {
-    const words = 'Ask a question. You can leave: the server writes the answer, and you find it here.';
+    const words = t('thread.about');
     this.#column.replaceChildren(h('div', { class: 'greeting' }, h('h1', {}, greeting()), h('p', {}, words)));
   }
 
@@ -64,16 +65,16 @@ export class Thread {
 }
 
 function greeting(hour = new Date().getHours()) {
-  if (hour < 5) return 'Still up?';
-  if (hour < 12) return 'Good morning';
-  return hour < 18 ? 'Good afternoon' : 'Good evening';
+  if (hour < 5) return t('thread.night');
+  if (hour < 12) return t('thread.morning');
+  return hour < 18 ? t('thread.afternoon') : t('thread.evening');
 }
 
 function skeleton() {
   const line = (width) => h('i', { class: `bone w${width}` });
   return h(
     'div',
-    { class: 'skeleton', 'aria-label': 'Loading', role: 'status' },
+    { class: 'skeleton', 'aria-label': t('common.loading'), role: 'status' },
     h('div', { class: 'asked' }, line(40)),
     [90, 100, 80, 60].map(line),
     h('div', { class: 'asked' }, line(30)),

@@ -1,8 +1,14 @@
 /** The tool calls of an answer: a line for each, which opens to show arguments and result. */
 
 import { h, icon } from './dom.js';
+import { t } from './texts.js';
 
-const STATES = { started: 'running', finished: 'done', failed: 'failed', left: 'no result' };
+const STATES = {
+  started: t('tools.running'),
+  finished: t('tools.done'),
+  failed: t('tools.failed'),
+  left: t('tools.no_result'),
+};
 const SIGNS = { started: 'flow', failed: 'alert' };
 const GLIMPSE = 60; // characters of the arguments that the line shows
 
@@ -61,8 +67,8 @@ class Row {
     this.#glimpse.textContent = glimpse(given);
     this.#state.textContent = STATES[state] ?? state;
     this.#details.replaceChildren(
-      ...block('Arguments', given),
-      ...block(state === 'failed' ? 'Failure' : 'Result', result),
+      ...block(t('tools.arguments'), given),
+      ...block(state === 'failed' ? t('tools.failure') : t('tools.result'), result),
     );
   }
 }

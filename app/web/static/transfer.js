@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { h } from './dom.js';
+import { t } from './texts.js';
 
 const KEPT = 10_000; // milliseconds that a download may take to begin
 
@@ -14,5 +15,5 @@ export async function save({ id, title }, format) {
 
 function fileName(title) {
   const plain = title.replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '');
-  return [...plain].slice(0, 60).join('') || 'conversation';
+  return [...plain].slice(0, 60).join('') || t('file.conversation');
 }

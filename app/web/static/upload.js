@@ -5,6 +5,7 @@ import { FileTransfer } from './file_transfer.js';
 import { isPicture, sizeText } from './file_words.js';
 import { adopt } from './pictures.js';
 import { Pauses } from './reconnecting_stream.js';
+import { t } from './texts.js';
 import { Turns } from './turns.js';
 
 const AT_ONCE = 3; // files that are sent at the same time
@@ -88,7 +89,7 @@ export class Upload {
       () => null,
       (error) => error,
     );
-    if (problem?.status === 404) this.#to('failed', { problem: 'No longer on the server' });
+    if (problem?.status === 404) this.#to('failed', { problem: t('upload.gone') });
   }
 
   /** The content of a text file. Throws api.Problem. */
@@ -105,7 +106,6 @@ export class Upload {
   /** Give it up. */
   cancel() {
     this.#stop.abort();
-    if (this.state !== 'ready') this.#transfer?.giveUp();
     onTheirWay.delete(this);
     if (this.preview && this.state !== 'ready') URL.revokeObjectURL(this.preview);
   }
@@ -152,10 +152,9 @@ export class Upload {
 const passes = ({ status, isLost }) => isLost || status === 0 || status === 408 || status === 429 || status >= 500;
 
 function wordsFor(problem, { bytes }) {
-  if (problem.status === 413) return `Larger than the server takes (${sizeText(bytes)})`;
-  if (problem.body?.type === '/problems/no-room-for-files')
-    return 'Your files leave no room for it. Delete conversations with files first.';
-  if (problem.status === 0) return 'The server cannot be reached';
+  if (problem.status === 413) return t('upload.too_large', { size: sizeText(bytes) });
+  if (problem.status === 409) return t('upload.no_room');
+  if (problem.status === 0) return t('upload.unreachable');
   // A file that is not taken is named as a field of the request; here only the reason is of interest.
   return problem.body?.errors?.[0]?.detail ?? problem.message;
 }

@@ -4,29 +4,30 @@ import * as api from './api.js';
 import { h, icon } from './dom.js';
 import { amounts } from './models.js';
 import { frame, show } from './overlay.js';
+import { locale, t } from './texts.js';
 
 const DAY = 86_400_000;
 const PERIODS = [7, 30, 90];
 const SERIES = 4; // models with their own colour; the others share one
 const [WIDTH, HEIGHT, GAP] = [600, 120, 0.25];
 const SVG = 'http://www.w3.org/2000/svg';
-const short = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', timeZone: 'UTC' });
-const round = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
-const whole = new Intl.NumberFormat();
+const short = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', timeZone: 'UTC' });
+const round = new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 });
+const whole = new Intl.NumberFormat(locale);
 
 /** Show the usage in a dialog. `labelOf(name)` is the label of a model. */
 export function usageDialog({ labelOf }) {
   const body = h('div', { class: 'usage' });
-  const periods = h('div', { class: 'periods', role: 'group', 'aria-label': 'Period' });
-  const choices = PERIODS.map((days) => h('button', { type: 'button', onclick: () => pick(days) }, `${days} days`));
+  const periods = h('div', { class: 'periods', role: 'group', 'aria-label': t('usage.period') });
+  const choices = PERIODS.map((days) => h('button', { type: 'button', onclick: () => pick(days) }, t('usage.days', { count: days })));
   const pick = (days) => {
     choices.forEach((button, i) => button.setAttribute('aria-pressed', String(PERIODS[i] === days)));
     fill(body, days, labelOf);
   };
   periods.append(...choices);
-  const dialog = frame('Usage', periods, body);
+  const dialog = frame(t('account.usage'), periods, body);
   dialog.classList.add('wide');
-  const close = h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, 'Close');
+  const close = h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close('') }, t('common.close'));
   dialog.firstChild.append(h('div', { class: 'choices' }, close));
   pick(30);
   return show(dialog);
@@ -38,10 +39,10 @@ async function fill(body, days, labelOf) {
   body.setAttribute('aria-busy', 'true');
   try {
     const usage = await api.usage({ from, to });
-    if (!usage.items.length) body.replaceChildren(h('p', { class: 'nothing' }, 'No usage in this period.'));
+    if (!usage.items.length) body.replaceChildren(h('p', { class: 'nothing' }, t('usage.none')));
     else body.replaceChildren(...pages(usage, daysBetween(from, days), labelOf));
   } catch (problem) {
-    const again = h('button', { type: 'button', class: 'link', onclick: () => fill(body, days, labelOf) }, 'Try again');
+    const again = h('button', { type: 'button', class: 'link', onclick: () => fill(body, days, labelOf) }, t('common.again'));
     body.replaceChildren(h('p', { class: 'nothing' }, problem.message, again));
   }
   body.removeAttribute('aria-busy');
@@ -57,7 +58,8 @@ function pages({ items, costs }, days, labelOf) {
   models.sort(([, one], [, other]) => sum(other, tokens) - sum(one, tokens));
   const colours = new Map(models.map(([model], i) => [model, Math.min(i, SERIES)]));
   const answers = sum(items, ({ generations }) => generations);
-  const total = `${whole.format(sum(items, tokens))} tokens in ${whole.format(answers)} answers`;
+  const spent = t('usage.tokens', { count: sum(items, tokens) });
+  const total = t('usage.total', { tokens: spent, count: answers });
   const paid = costs.map(({ cost, currency }) => amounts(currency)(cost)).join(' + ');
   return [
     h('p', { class: 'total' }, total, paid && ` · ${paid}`),
@@ -104,7 +106,7 @@ function plot(items, days, colours, labelOf) {
   return h(
     'div',
     { class: 'plot' },
-    h('span', { class: 'top' }, `${round.format(tallest)} tokens`),
+    h('span', { class: 'top' }, t('usage.most', { tokens: round.format(tallest) })),
     svg,
     h('div', { class: 'axis' }, h('span', {}, name(days[0])), h('span', {}, name(days.at(-1)))),
   );
@@ -112,7 +114,7 @@ function plot(items, days, colours, labelOf) {
 
 function title(day, of, labelOf) {
   const node = element('title', {});
-  const lines = of.map((item) => `${labelOf(item.model)}: ${whole.format(tokens(item))} tokens`);
+  const lines = of.map((item) => `${labelOf(item.model)}: ${t('usage.tokens', { count: tokens(item) })}`);
   node.textContent = [name(day), ...lines].join('\n');
   return node;
 }
@@ -127,7 +129,7 @@ function element(tag, attributes) {
 
 // --- the numbers ---------------------------------------------------------------------------------------------------
 
-const COLUMNS = ['Answers', 'Input', 'Output', 'Cost'];
+const COLUMNS = [t('usage.answers'), t('usage.input'), t('usage.output'), t('usage.cost')];
 
 function table(label, first, rows) {
   const heads = [first, ...COLUMNS].map((column) => h('th', { scope: 'col' }, column));
@@ -158,13 +160,13 @@ function costOf(items) {
 function modelTable(models, colours, labelOf) {
   const sign = (model) => h('i', { class: `series-${colours.get(model)}`, 'aria-hidden': 'true' });
   return table(
-    'By model',
-    'Model',
+    t('usage.by_model'),
+    t('model.name'),
     models.map(([model, items]) => row([sign(model), labelOf(model)], items)),
   );
 }
 
 function dayTable(items, labelOf) {
   const rows = items.map((item) => row(`${name(item.day)} · ${labelOf(item.model)}`, [item]));
-  return h('details', { class: 'days' }, h('summary', {}, 'Day by day', icon('chevron')), table('By day', 'Day', rows));
+  return h('details', { class: 'days' }, h('summary', {}, t('usage.day_by_day'), icon('chevron')), table(t('usage.by_day'), t('usage.day'), rows));
 }

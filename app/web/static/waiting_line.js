@@ -3,6 +3,7 @@
 import { announce, h, icon } from './dom.js';
 import { explainError } from './explanations.js';
 import { WAITS } from './sentences.js';
+import { t } from './texts.js';
 
 // Reasons that also hold for an answer that has text already.
 const ALWAYS = new Set(['worker']);
@@ -39,7 +40,7 @@ export class WaitingLine {
     const words = waiting ? this.#wordsFor(waiting) : '';
     this.#set(words);
     if (waiting && this.#reason !== this.#announced)
-      announce(IN_QUEUE.has(this.#reason) ? 'Your message waits.' : words);
+      announce(IN_QUEUE.has(this.#reason) ? t('wait.message') : words);
     this.#announced = this.#reason;
   }
 
@@ -58,9 +59,9 @@ export class WaitingLine {
   #wordsFor({ reason, error, attempt, until }) {
     const words = WAITS[reason] ?? WAITS.turn;
     if (reason === 'queue' || reason === 'turn')
-      return this.#position > 0 ? `${words}, number ${this.#position}` : words;
-    if (reason === 'retry') return `${error ? explainError({ code: error }).says : WAITS.retry} ${ordinal(attempt)}`;
-    if (reason === 'worker') return `${words}${within(until)}`;
+      return this.#position > 0 ? t('wait.number', { words, number: this.#position }) : words;
+    if (reason === 'retry') return asked(error ? explainError({ code: error }).says : WAITS.retry, attempt);
+    if (reason === 'worker') return within(until) ?? words;
     return words;
   }
 
@@ -69,10 +70,10 @@ export class WaitingLine {
   }
 }
 
-const ordinal = (attempt) => `It is asked again${attempt ? `, attempt ${attempt}` : ''}.`;
+const asked = (words, attempt) => (attempt ? t('wait.attempt', { words, attempt }) : t('wait.again', { words }));
 
 // The lease ends then, and another process takes over within moments.
 function within(until) {
   const seconds = until ? Math.ceil((new Date(until) - Date.now()) / 1000) : 0;
-  return seconds > 0 ? ` in about ${seconds} s.` : '.';
+  return seconds > 0 ? t('wait.worker_in', { seconds }) : null;
 }

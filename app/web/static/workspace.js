@@ -7,7 +7,8 @@ import { Chat } from './chat.js';
 import { ConversationActions } from './conversation_actions.js';
 import { announce, h, icon, iconButton } from './dom.js';
 import { modelList, NO_MODELS } from './models.js';
-import { conversationPath, newPath, Router } from './router.js';
+import { followPreferences } from './preferences.js';
+import { conversationPath, newPath, Router, settingsPath } from './router.js';
 import { Seen } from './seen.js';
 import * as session from './session.js';
 import { endInTime } from './session_end.js';
@@ -15,6 +16,7 @@ import { SharedConnection } from './shared_connection.js';
 import { Shortcuts } from './shortcuts.js';
 import { Sidebar } from './sidebar.js';
 import { TabTitle } from './tab_title.js';
+import { t } from './texts.js';
 import { toast } from './toast.js';
 
 const NAV = 'unbroken.nav';
@@ -23,12 +25,18 @@ const STALE = 15_000; // milliseconds; after it, a page that comes back without 
 const sharedName = () => `unbroken.tabs.${session.proof()?.cookie}`;
 const narrow = matchMedia('(max-width: 820px)');
 
+function titleOf({ name, model }) {
+  if (name === 'new') return model ? t('chat.new_with', { model }) : t('common.new_chat');
+  return model ? t('chat.with', { model }) : t('chat.name');
+}
+
 export class Workspace {
   #chat = null;
   #view = h('main', { class: 'main', id: 'main' });
   #synced = Date.now();
   #title = new TabTitle();
   #account;
+  #where = null; // the place that is shown
   #actions = new ConversationActions(this);
   #seen;
   #arrivals;
@@ -41,6 +49,7 @@ export class Workspace {
       models: () => this.models,
       onArchived: () => this.sidebar.showArchived(),
       onImport: () => this.#actions.import(),
+      onSettings: () => this.router.go(settingsPath()),
       tabNames: () => this.#title.choice(),
     });
     this.sidebar = new Sidebar(this, this.#account.node);
@@ -62,7 +71,7 @@ export class Workspace {
       onSignedOut: (used) => session.expire(used),
     });
     this.scrim = h('div', { class: 'scrim', onclick: () => this.toggleNav(false) });
-    const skip = h('button', { type: 'button', class: 'skip', onclick: () => this.focus() }, 'Skip to the message box');
+    const skip = h('button', { type: 'button', class: 'skip', onclick: () => this.focus() }, t('page.skip'));
     this.node = h('div', { class: 'workspace' }, skip, this.sidebar.node, this.scrim, this.#view);
     this.toggleNav(!narrow.matches && localStorage.getItem(NAV) !== 'closed', { keep: false });
     narrow.addEventListener('change', () => this.toggleNav(!narrow.matches, { keep: false }));
@@ -74,7 +83,7 @@ export class Workspace {
   async start() {
     this.sidebar.refresh();
     // A user can write before the models and the limits are loaded.
-    const [models] = await Promise.allSettled([api.models(), this.#loadUser()]);
+    const [models] = await Promise.allSettled([api.models(), this.#loadUser(), followPreferences()]);
     if (models.value) this.models = modelList(models.value);
     if (session.proof()) this.router.refresh();
   }
@@ -84,41 +93,71 @@ export class Workspace {
     if (!session.proof()) return;
     this.#chat?.leave();
     this.#chat = null;
+    this.#where = where;
     this.busy(false);
     if (narrow.matches) this.toggleNav(false);
     this.sidebar.current = where.id ?? null;
-    if (where.name === 'nowhere') this.#showNothing('This page does not exist.');
+    if (where.name === 'nowhere') this.#showNothing(t('page.not_there'));
+    else if (where.name === 'settings') await this.#showSettings(where);
     else await this.#showChat(where);
+  }
+
+  // The settings are loaded when they are opened.
+  async #showSettings(where) {
+    try {
+      const { hasSection, settingsView } = await import('./settings.js');
+      if (!this.#account.about) await this.#loadUser();
+      if (this.#where !== where) return;
+      if (!hasSection(where.section)) this.#showNothing(t('page.not_there'));
+      else this.#showView(settingsView(where.section, this.navButton(), this.#settings));
+    } catch (problem) {
+      if (this.#where === where) this.#showTrouble(problem, where);
+    }
+  }
+
+  get #settings() {
+    return {
+      account: this.#account.about,
+      models: () => this.models,
+      tabNames: () => this.#title.choice(),
+      onImport: () => this.#actions.import(),
+    };
+  }
+
+  #showView({ node, name }) {
+    this.#view.replaceChildren(node);
+    this.#title.show(`${name} · ${t('settings.name')}`);
+    this.#arrivals.look();
+    node.querySelector('h1').focus({ focusVisible: false });
   }
 
   async #showChat(where) {
     const chat = new Chat(where, this);
     this.#chat = chat;
     this.#view.replaceChildren(chat.node);
-    const kind = where.name === 'new' ? 'New chat' : 'Chat';
-    this.#title.show(where.model ? `${kind} with ${where.model}` : kind);
+    this.#title.show(titleOf(where));
     this.#arrivals.look();
     try {
       await chat.open();
     } catch (problem) {
       if (this.#chat !== chat || problem.name === 'AbortError') return;
       if (problem.status === 404 || problem.status === 400 || problem.status === 422)
-        this.#showNothing('This conversation does not exist, or it belongs to another user.');
+        this.#showNothing(t('page.no_conversation'));
       else if (problem.status !== 401) this.#showTrouble(problem, where);
     }
   }
 
   #showNothing(text) {
     this.#chat = null;
-    this.#title.show('Not found');
-    this.#showMessage('Nothing here', text, h('a', { href: '/new', class: 'primary' }, 'Start a new chat'));
+    this.#title.show(t('page.not_found'));
+    this.#showMessage(t('page.nothing'), text, h('a', { href: '/new', class: 'primary' }, t('page.start_new')));
   }
 
   #showTrouble(problem, where) {
     this.#showMessage(
-      'This page did not load',
+      t('page.not_loaded'),
       problem.message,
-      h('button', { type: 'button', class: 'primary', onclick: () => this.show(where) }, 'Try again'),
+      h('button', { type: 'button', class: 'primary', onclick: () => this.show(where) }, t('common.again')),
     );
   }
 
@@ -132,7 +171,7 @@ export class Workspace {
   // --- called by the views --------------------------------------------------------------------------------------
 
   navButton() {
-    return iconButton('panel', 'Show conversations', () => this.toggleNav(true), {
+    return iconButton('panel', t('sidebar.show'), () => this.toggleNav(true), {
       class: 'icon-button show-nav',
       'aria-controls': 'sidebar',
     });
@@ -159,7 +198,7 @@ export class Workspace {
 
   /** A conversation has a name, or another one. */
   named(chat) {
-    const general = chat.model ? `Chat with ${chat.model}` : 'Chat';
+    const general = titleOf({ name: 'chat', model: chat.model });
     this.#title.show(chat.temporary ? general : chat.title, general);
   }
 
@@ -238,7 +277,7 @@ export class Workspace {
     this.#seen.look(event.type === 'message.updated' || undefined);
     if (event.type === 'conversation.deleted') {
       this.router.go(newPath(), { replace: true });
-      toast('This conversation was deleted elsewhere.');
+      toast(t('chat.deleted_elsewhere'));
     } else this.#chat.applyEvent(event);
   }
 

@@ -1,5 +1,7 @@
 /** Reads texts out of a ZIP archive, as the exports of other services are. */
 
+import { t } from './texts.js';
+
 const END = 0x06054b50; // begins the end of the central directory
 const ENTRY = 0x02014b50; // begins an entry of it
 const LONGEST_END = 22 + 65_535; // bytes
@@ -16,7 +18,7 @@ export async function textsOf(file, pattern, longest) {
   const texts = [];
   for (const entry of await entriesOf(file)) {
     if (!pattern.test(entry.name)) continue;
-    if (entry.size > longest) throw new Error(`${entry.name} in this archive is too large.`);
+    if (entry.size > longest) throw new Error(t('import.too_large', { name: entry.name }));
     texts.push(await textOf(file, entry));
   }
   return texts;
@@ -26,7 +28,7 @@ async function entriesOf(file) {
   const tail = await view(file, Math.max(0, file.size - LONGEST_END), file.size);
   let at = tail.byteLength - 22;
   while (at >= 0 && tail.getUint32(at, true) !== END) at -= 1;
-  if (at < 0) throw new Error('This archive is broken.');
+  if (at < 0) throw new Error(t('import.broken'));
   const [size, from] = [tail.getUint32(at + 12, true), tail.getUint32(at + 16, true)];
   const directory = await view(file, from, from + size);
   const entries = [];
@@ -56,7 +58,7 @@ async function textOf(file, { method, packed, size, from }) {
   const reader = body.stream().pipeThrough(new DecompressionStream('deflate-raw')).getReader();
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
     length += value.length;
-    if (length > size) throw new Error('This archive is broken.');
+    if (length > size) throw new Error(t('import.broken'));
     chunks.push(value);
   }
   return new Blob(chunks).text();

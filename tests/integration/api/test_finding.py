@@ -190,7 +190,7 @@ def test_a_temporary_conversation_is_in_no_list_search_or_feed(alice: Person, re
 
 
 def test_preferences_are_kept_and_taken_back(alice: Person, bob: Person) -> None:
-    nothing = {"theme": None, "language": None, "model": None, "system_prompt": None}
+    nothing = {"theme": None, "language": None, "model": None, "system_prompt": None, "parameters": None}
     assert alice.get(PREFERENCES).json == nothing
     assert alice.patch(PREFERENCES, json={"theme": "dark", "language": "de-CH"}).json == {
         **nothing, "theme": "dark", "language": "de-CH",
@@ -202,6 +202,32 @@ def test_preferences_are_kept_and_taken_back(alice: Person, bob: Person) -> None
     for name, value in (("theme", "pink"), ("language", "d"), ("model", "none such"), ("system_prompt", "x" * 8001)):
         answer = alice.patch(PREFERENCES, json={name: value})
         assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, name)
+
+
+def test_preferred_parameters_fill_in_what_a_new_conversation_leaves_out(alice: Person, resources: Resources) -> None:
+    chosen = {"temperature": 0.5, "max_tokens": 100}
+    every = {"top_p": None, "reasoning_effort": None, **chosen}
+    assert alice.patch(PREFERENCES, json={"parameters": every}).json["parameters"] == chosen
+    plain = alice.start()
+    assert plain["conversation"]["parameters"] == chosen
+    assert parameters_of(resources, plain) == chosen
+    other = alice.start(parameters={"temperature": 1})
+    assert parameters_of(resources, other) == {"temperature": 1, "max_tokens": 100}
+    assert alice.post("/v1/responses", json={"input": "x", "background": True, "model": "offline"}).status_code == 200
+    assert newest_parameters(resources, alice) == {}
+    for empty in ({}, {"temperature": None}, None):
+        alice.patch(PREFERENCES, json={"parameters": chosen})
+        assert alice.patch(PREFERENCES, json={"parameters": empty}).json["parameters"] is None
+    assert parameters_of(resources, alice.start()) == {}
+    for name, value in (
+        ("temperature", 3),
+        ("top_p", -1),
+        ("max_tokens", 0),
+        ("reasoning_effort", "much"),
+        ("seed", 1),
+    ):
+        answer = alice.patch(PREFERENCES, json={"parameters": {name: value}})
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, f"parameters.{name}")
 
 
 def test_preferences_are_for_new_conversations_of_people(alice: Person, resources: Resources) -> None:

@@ -324,6 +324,8 @@ def test_sign_out_ends_the_session_and_removes_the_cookie(browser: Browser, app:
     answer = browser.post("/signout")
     assert (answer.status_code, answer.json) == (200, {"next": "/"})
     assert answer.headers["Clear-Site-Data"] == '"storage"'
+    deleted = [cookie for cookie in answer.headers.getlist("Set-Cookie") if "Max-Age=0" in cookie]
+    assert "unbroken-language" in {cookie.partition("=")[0] for cookie in deleted}
     assert browser.secret is None
     assert Browser(app).get("/api/v1/me", Cookie=f"session={secret}").status_code == 401
     again = browser.post("/signout", headers={"Accept": "text/html"})

@@ -1,0 +1,227 @@
+"""The page in German and in Arabic, and the settings, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.web.languages import COOKIE, LANGUAGES
+from tests.browser.axe import faults
+from tests.browser.conftest import Site, Visitor
+from tests.browser.looks import fits, in_both_lights, stands_still
+
+Visit = Callable[..., Visitor]
+WIDTHS = (360, 820, 1440)
+MODEL = "offline-fast"
+
+
+def told(visit: Visit, site: Site, code: str, **options: object) -> Visitor:
+    """A visitor whose browser speaks a language, with a finished answer on the screen."""
+    visitor = visit(signed_in=False, locale=code, **options)
+    started = site.finished(visitor.name, "Hello, sea")
+    enter(visitor, f"/c/{started['conversation']['id']}", LANGUAGES[code].texts["composer.name"])
+    expect(visitor.page.get_by_role("article", name=LANGUAGES[code].texts["answer.name"])).to_be_visible()
+    return visitor
+
+
+def enter(visitor: Visitor, path: str, box: str = "Message") -> None:
+    """Sign in with a link, and open a path."""
+    page = visitor.page
+    page.goto(visitor.site.url + visitor.site.sign_in_path(visitor.name))
+    page.locator("form button").click()
+    expect(page.get_by_role("textbox", name=box, exact=True)).to_be_visible()
+    visitor.go(path)
+
+
+def in_all_widths(visitor: Visitor, name: str) -> None:
+    """Check what is shown in both themes and all widths: nothing is cut off sideways, and axe-core has no fault."""
+    for light in in_both_lights(visitor):
+        for width in WIDTHS:
+            visitor.page.set_viewport_size({"width": width, "height": 900})
+            stands_still(visitor)
+            visitor.picture(f"{name}-{light}-{width}")
+            assert fits(visitor), f"{name} at {width}"
+        assert faults(visitor.page) == [], f"{name} {light}"
+
+
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_a_visitor_reads_the_page_in_the_language_of_the_browser(visit: Visit, code: str) -> None:
+    visitor = visit(signed_in=False, locale=code)
+    visitor.go("/")
+    texts = LANGUAGES[code].texts
+    expect(visitor.page.get_by_role("heading", name=texts["sign_in.title"])).to_be_visible()
+    root = visitor.page.locator("html")
+    expect(root).to_have_attribute("lang", code)
+    expect(root).to_have_attribute("dir", texts["direction"])
+
+
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_the_page_is_whole_in_both_themes_and_all_widths(visit: Visit, site: Site, code: str) -> None:
+    visitor = told(visit, site, code)
+    page, texts = visitor.page, LANGUAGES[code].texts
+    in_all_widths(visitor, f"{code}-chat")
+    # A list that covers the page begins at the side where lines begin.
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name=texts["sidebar.show"]).click()
+    visitor.until(lambda: sidebar_is_at(page, "right" if code == "ar" else "left"), "the list is at its side")
+    visitor.picture(f"{code}-list-360")
+    assert faults(page) == []
+
+
+def sidebar_is_at(page: Page, side: str) -> bool:
+    box = page.locator("#sidebar").bounding_box()
+    assert box is not None
+    return abs(box["x"] if side == "left" else 360 - box["x"] - box["width"]) < 1
+
+
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_every_dialog_is_translated_and_accessible(visit: Visit, site: Site, code: str) -> None:
+    visitor = told(visit, site, code)
+    page, texts = visitor.page, LANGUAGES[code].texts
+    for key in ("account.usage", "account.import", "account.account", "account.shortcuts"):
+        page.get_by_role("button", name=texts["account.purpose"]).click()
+        visitor.picture(f"{code}-menu")
+        page.get_by_role("menuitem", name=texts[key], exact=True).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        expect(dialog.locator("[aria-busy=true]")).to_have_count(0)
+        visitor.picture(f"{code}-{key}")
+        assert faults(page) == [], key
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+
+
+def test_arrows_follow_the_direction_of_the_language(visit: Visit, site: Site) -> None:
+    visitor = told(visit, site, "ar")
+    page, texts = visitor.page, LANGUAGES["ar"].texts
+    row = page.locator("#sidebar .list a").first
+    row.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("button", name=re.compile("^" + texts["list.actions_for"].split("{")[0]))).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(row).to_be_focused()
+
+
+def test_code_and_a_name_in_another_script_keep_their_direction(visit: Visit, site: Site) -> None:
+    visitor = told(visit, site, "ar")
+    label = visitor.page.locator("#sidebar .list li .icon-button").first.get_attribute("aria-label") or ""
+    assert "\u2068Hello, sea\u2069" in label or "\u2068" in label
+
+
+def test_the_choice_of_a_language_holds_in_every_browser(visit: Visit) -> None:
+    first = visit()
+    page = first.page
+    first.go("/settings")
+    page.get_by_label("Language").select_option(label="Deutsch")
+    expect(page.get_by_role("heading", name="Einstellungen")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.reload()
+    expect(page.get_by_role("heading", name="Einstellungen")).to_be_visible()
+
+    second = visit(signed_in=False)
+    second.name = first.name
+    enter(second, "/settings", "Nachricht")
+    expect(second.page.get_by_role("heading", name="Einstellungen")).to_be_visible()
+
+    second.page.get_by_label("Sprache").select_option(value="")
+    expect(second.page.get_by_role("heading", name="Settings")).to_be_visible()
+    # The first browser follows when it loads the page again.
+    first.go("/settings")
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    assert [cookie for cookie in first.context.cookies() if cookie["name"] == COOKIE] == []
+
+
+def test_a_sign_out_forgets_the_language(visit: Visit) -> None:
+    visitor = visit()
+    visitor.go("/settings")
+    visitor.page.get_by_label("Language").select_option(label="العربية")
+    expect(visitor.page.locator("html")).to_have_attribute("dir", "rtl")
+    texts = LANGUAGES["ar"].texts
+    visitor.page.get_by_role("button", name=texts["account.purpose"]).click()
+    visitor.page.get_by_role("menuitem", name=texts["account.sign_out"]).click()
+    expect(visitor.door).to_be_visible()
+    assert [cookie for cookie in visitor.context.cookies() if cookie["name"] == COOKIE] == []
+
+
+def test_the_settings_are_reached_from_the_menu_and_by_the_keyboard(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.get_by_role("button", name="Account and settings").click()
+    page.get_by_role("menuitem", name="Settings", exact=True).press("Enter")
+    expect(page.get_by_role("heading", name="Settings")).to_be_focused()
+    assert visitor.path == "/settings"
+    sections = page.get_by_role("navigation", name="Sections of the settings")
+    for name in ("New chats", "API keys", "Sessions", "Activity", "Your data", "General"):
+        sections.get_by_role("link", name=name).press("Enter")
+        expect(page.get_by_role("region", name=name)).to_be_visible()
+        expect(sections.get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
+        expect(page.locator(".settings [aria-busy=true]")).to_have_count(0)
+        assert faults(page) == [], name
+    page.go_back()
+    expect(page.get_by_role("region", name="Your data")).to_be_visible()
+    visitor.go("/settings/nothing")
+    expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+
+
+def test_the_settings_are_whole_in_both_themes_and_all_widths(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    for section in ("general", "chats", "keys", "data"):
+        visitor.go(f"/settings/{section}")
+        expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+        expect(page.locator(".settings [aria-busy=true]")).to_have_count(0)
+        in_all_widths(visitor, f"settings-{section}")
+
+
+def test_a_new_chat_begins_with_the_choices_of_the_user(visit: Visit, site: Site) -> None:
+    visitor = visit()
+    page = visitor.page
+    visitor.go("/settings/chats")
+    page.get_by_role("combobox", name="Model Answers where").select_option(MODEL)
+    page.get_by_label("Instructions").fill("Answer in verse.")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+    kept = site.get("/me/preferences", visitor.name)
+    assert (kept["model"], kept["system_prompt"], kept["parameters"]["temperature"]) == (MODEL, "Answer in verse.", 0.5)
+
+    visitor.go("/new")
+    visitor.send("Hello, sea")
+    visitor.is_answered()
+    conversation = site.get(f"/conversations/{visitor.conversation}", visitor.name)
+    assert (conversation["system_prompt"], conversation["parameters"]["temperature"]) == ("Answer in verse.", 0.5)
+
+
+def test_what_the_server_refuses_is_said_at_the_form(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    visitor.go("/settings/chats")
+    page.get_by_label("Instructions").fill("x" * 8001)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".settings .problem")).to_contain_text("system_prompt")
+
+
+def test_a_theme_holds_in_every_browser(visit: Visit, site: Site) -> None:
+    visitor = visit()
+    visitor.go("/settings")
+    visitor.page.get_by_label("Theme").select_option(label="Dark")
+    expect(visitor.page.locator("html")).to_have_attribute("data-theme", "dark")
+    visitor.until(lambda: site.get("/me/preferences", visitor.name)["theme"] == "dark", "the theme is kept")
+    other = visit(signed_in=False)
+    other.name = visitor.name
+    enter(other, "/settings")
+    expect(other.page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_names_in_titles_are_switched_in_the_settings(visit: Visit) -> None:
+    visitor = visit()
+    visitor.go("/settings")
+    box = visitor.page.get_by_role("checkbox", name="Names in tab titles")
+    expect(box).to_be_checked()
+    box.press("Space")
+    assert visitor.stored()["unbroken.tab-names"] == "hidden"
+    visitor.page.reload()
+    expect(box).not_to_be_checked()
