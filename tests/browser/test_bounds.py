@@ -257,6 +257,24 @@ def test_signing_out_is_repeated_and_waits_for_no_store_of_the_browser(
     assert [asked.method for asked in scripted.asked][:4] == ["POST"] * 3 + ["GET"]
 
 
+def cleared(handler: Handler) -> None:
+    """The reply to a sign-out: the browser empties its storage before the body comes."""
+    body = b'{"next": "/elsewhere"}'
+    length = {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+    handler.head(200, {"Clear-Site-Data": '"storage"', **length})
+    time.sleep(1)
+    handler.send(body)
+
+
+def test_a_page_goes_where_the_reply_says_though_its_storage_is_emptied_first(
+    module_page: Page, scripted: ScriptedServer
+) -> None:
+    scripted.play(cleared, status(200))
+    module_page.evaluate("() => localStorage.setItem('unbroken.user', 'u1')")
+    module_page.evaluate(LEAVE, {"stuck": False})
+    module_page.wait_for_url("**/elsewhere")
+
+
 def test_a_page_leaves_though_nobody_could_end_the_session(module_page: Page, scripted: ScriptedServer) -> None:
     scripted.play(status(503), status(503), status(503), status(200))
     module_page.evaluate(LEAVE, {"stuck": False})

@@ -51,6 +51,11 @@ export function expire(ended) {
   return true;
 }
 
+/** The tab leaves by itself from now on. Otherwise it loads the page again when its user is gone from the storage. */
+export function beginToLeave() {
+  shownFor = null;
+}
+
 /** Delete all data in all tabs, then load `address`: an empty page, or the sign-out of an identity provider. */
 export async function signOut(address = '/') {
   notifyTabs({ type: 'signed-out' });
