@@ -2,7 +2,7 @@
 # Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token signin test faults clients operating chaos fuzz hostile bench browser lint measures clean failover alerts
+.PHONY: help run token signin test faults clients packages operating chaos fuzz hostile bench browser lint measures clean failover alerts
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -66,9 +66,12 @@ alerts: $(DEV) ## make faults in a real deployment with Prometheus, measure when
 browser: $(DEV) $(PACKAGES) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)
 
-clients: $(DEV) ## the SDKs of OpenAI and Vercel, EventSource and curl against a real instance [ARGS=]
+clients: $(DEV) ## our packages, the SDKs of OpenAI and Vercel, EventSource and curl against a real instance [ARGS=]
 	@$(PYTHON) -m tests.clients.frameworks
 	@exec $(PYTHON) -m pytest tests/clients --numprocesses 4 --dist loadfile $(ARGS)
+
+packages: $(DEV) ## build the packages for programs, unbroken-stream (npm) and unbroken-client (pip), in out/packages
+	@$(PYTHON) -m dev.client_packages
 
 operating: $(DEV) ## migrations, updates, runbooks, drains, Flower, RabbitMQ, metrics and traces [ARGS=]
 	@exec $(PYTHON) -m pytest tests/operating --numprocesses 4 --dist loadfile $(ARGS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -25,7 +24,7 @@ from app.domain.breaker import BreakerRules
 from app.domain.upstreams import Upstream
 from app.file_settings import FileSettings
 from app.own_data_settings import OwnDataSettings
-from app.rate_limit_settings import RateLimitSettings
+from app.rate_limit_settings import BudgetSettings, RateLimitSettings
 from app.setting_errors import complaints
 from app.sign_in_settings import SignInSettings
 from app.telemetry_settings import TelemetrySettings
@@ -54,6 +53,7 @@ class Settings(
     TelemetrySettings,
     FileSettings,
     AttachmentSettings,
+    BudgetSettings,
     RateLimitSettings,
 ):
     """Every variable of the service. Times are in seconds unless the name has another unit."""
@@ -137,12 +137,6 @@ class Settings(
     request_body_seconds: float = Field(30, gt=0)
     response_stall_seconds: float = Field(60, gt=0)
     max_unsent_bytes: int = Field(1_073_741_824, ge=1_048_576)
-    token_quota_per_day: int | None = Field(None, ge=1)
-    budget_tokens_per_day: int | None = Field(None, ge=1)
-    budget_tokens_per_month: int | None = Field(None, ge=1)
-    budget_cost_per_day: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=6)
-    budget_cost_per_month: Decimal | None = Field(None, gt=0, max_digits=14, decimal_places=6)
-    budget_currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     redis_seconds_per_request: float = Field(0.5, gt=0)
 
     # Clients of other protocols.

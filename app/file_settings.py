@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from app.files.address import storage_of
-from app.files.limits import ContentLimits, FileLimits
+from app.files.limits import ContentLimits, FileLimits, UploadLimits
 from app.files.storage import Storage
 
 
@@ -19,6 +19,9 @@ class FileSettings(BaseSettings):
     aws_session_token: SecretStr | None = None
     max_file_bytes: int = Field(33_554_432, ge=1024, le=1_073_741_824)
     max_uploads_at_once: int = Field(8, ge=1)
+    max_upload_part_bytes: int = Field(33_554_432, ge=5_242_880, le=1_073_741_824)
+    max_upload_parts: int = Field(1000, ge=1, le=10_000)
+    max_open_uploads_per_user: int = Field(20, ge=1, le=1000)
     max_image_pixels: int = Field(50_000_000, ge=1, le=1_000_000_000)
     max_unpacked_bytes: int = Field(268_435_456, ge=1024)
     file_bytes_per_user: int = Field(1_073_741_824, ge=1024)
@@ -36,6 +39,11 @@ class FileSettings(BaseSettings):
         """The limits, as one value."""
         content = ContentLimits(self.max_image_pixels, self.max_unpacked_bytes)
         return FileLimits(self.max_file_bytes, content, self.file_bytes_per_user, self.max_files_per_user)
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """The limits of uploads in parts, as one value."""
+        return UploadLimits(self.max_upload_parts, self.max_open_uploads_per_user)
 
     @property
     def file_storage(self) -> Storage:

@@ -9,7 +9,6 @@ import redis
 
 from app.broker.queue import Queue
 from app.config import Settings
-from app.domain.budget import Budget
 from app.eventlog.breakers import RedisBreakers
 from app.eventlog.client import redis_client
 from app.eventlog.expiring_members import ExpiringMembers
@@ -58,6 +57,7 @@ from app.services.slots import Slots
 from app.services.takeover import Takeover
 from app.services.tickets import Tickets
 from app.services.titles import Titles
+from app.services.uploads import Uploads
 from app.services.upstream_models import UpstreamLists
 from app.services.upstream_status import UpstreamStatuses
 from app.services.usage import UsageReports
@@ -165,6 +165,11 @@ class Resources:
         of, settings = self, self.settings
         figures = (of.open_streams.total, settings.worker_lost_seconds, settings.ops_series_days)
         return ForOperators(of.database, of.upstream_statuses, *figures)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Uploads in parts."""
+        return Uploads(self.database, self.files, self.settings.upload_limits, self.settings.max_file_bytes)
 
     @property
     def worker_admin(self) -> WorkerAdmin:
@@ -277,17 +282,8 @@ def _identity_provider(settings: Settings) -> IdentityProvider | None:
 
 
 def _admission(settings: Settings, database: Database) -> Admission:
-    budgets = Budgets(database, _default_budget(settings))
+    budgets = Budgets(database, Defaults(*settings.default_budget))
     return Admission(settings.max_queued, settings.max_queued_per_user, budgets)
-
-
-def _default_budget(settings: Settings) -> Defaults:
-    """The budget of users for whom none is set. TOKEN_QUOTA_PER_DAY is an earlier name of BUDGET_TOKENS_PER_DAY."""
-    tokens, name = settings.budget_tokens_per_day, "BUDGET_TOKENS_PER_DAY"
-    if tokens is None and settings.token_quota_per_day is not None:
-        tokens, name = settings.token_quota_per_day, "TOKEN_QUOTA_PER_DAY"
-    costs = (settings.budget_cost_per_day, settings.budget_cost_per_month)
-    return Defaults(Budget(tokens, settings.budget_tokens_per_month, *costs), settings.budget_currency, name)
 
 
 def _stores(settings: Settings) -> tuple[redis.Redis, FeedNotifier, Database, RedisLog, Queue]:

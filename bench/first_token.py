@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import redis
 
+from app.broker.queue import Queue
 from app.config import WorkerSettings
 from app.domain.commands import StartGeneration
 from app.services.admission import Admission
@@ -25,10 +26,13 @@ MODEL = "offline-fast"
 PAUSE_SECONDS = 0.05
 
 
-class _Silence:
+class _Silence(Queue):
     """A queue that notifies no worker: the caller runs each generation itself."""
 
-    def announce(self, generation_id: str, user_id: str, conversation_id: str) -> None:
+    def __init__(self) -> None:
+        """Connect to nothing."""
+
+    def announce(self, generation_id: str) -> None:
         """Does nothing."""
 
 
@@ -66,7 +70,7 @@ def _once(generation_id: str, client: redis.Redis, namespace: str, ring: Callabl
 def _silent(resources: Resources) -> GenerationStarter:
     return GenerationStarter(
         resources.database,
-        _Silence(),  # type: ignore[arg-type]
+        _Silence(),
         resources.model_catalog,
         resources.history,
         resources.generations.finish_or_leave,

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def _fill(cursor: Any, rows: int) -> None:
 
 def _measure(server: Postgres, rows: int) -> tuple[list[Figure], dict[str, str]]:
     resources = build(
-        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type]
+        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type,call-arg]
     )
     try:
         figures, plans = [], {}
@@ -211,8 +212,12 @@ def _requests(resources: Resources, rows: int) -> Iterator[tuple[str, Callable[[
         "a request": lambda: {"request_id": f"request-{dice.randrange(1, rows)}"},
         "no such request": lambda: {"request_id": "none"},
     }
+
+    def page_of(wanted: Callable[[], dict[str, Any]]) -> object:
+        return page(**wanted())
+
     for name, wanted in filters.items():
-        yield f"page, {name}", lambda wanted=wanted: page(**wanted())
+        yield f"page, {name}", partial(page_of, wanted)
     yield "page, before a day", deep
     yield "page, an hour", within()
     yield "page, an hour, failed", within(status="error")

@@ -70,7 +70,9 @@ def _measure(server: Postgres) -> dict[str, float]:
         claimed = {}
         with _phase(cursor, server, found, "claim", GENERATIONS) as database, database.system() as tx:
             for generation in ids:
-                claimed[generation] = leases.claim(tx, generation, "generations@host-1", 30, 600)
+                claim = leases.claim(tx, generation, "generations@host-1", 30, 600)
+                assert claim is not None, "a queued generation can be claimed"
+                claimed[generation] = claim
         before = _hot(cursor)
         with _phase(cursor, server, found, "renewal", GENERATIONS * RENEWALS) as database:
             for _ in range(RENEWALS):

@@ -150,7 +150,8 @@ def show(outcome: Outcome) -> Outcome:
 def measure(name: str, load: Load, stores: Stores) -> Outcome:
     """Start a design, connect every reader, publish the tokens, and count. Raises CannotMeasure."""
     with DESIGNS[name](stores, load.generations) as target, served(target, load, stores) as window:
-        return window(name)
+        outcome: Outcome = window(name)
+        return outcome
 
 
 @contextmanager

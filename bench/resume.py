@@ -181,8 +181,8 @@ def naive(start: Callable[[Stores, int], Any]) -> Callable[[Stores, int], Any]:
 
     @contextmanager
     def place(stores: Stores, count: int) -> Iterator[Place]:
-        with start(stores, count) as target, redis.Redis.from_url(stores.redis_url, socket_timeout=30) as client:
-            target: Target
+        with start(stores, count) as started, redis.Redis.from_url(stores.redis_url, socket_timeout=30) as client:
+            target: Target = started
             log = RedisLog(client, target.namespace)
             for generation_id in target.ids:
                 log.open(generation_id, 1)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -210,7 +211,7 @@ def administrator(server: Postgres) -> Any:
 
 def _measure(server: Postgres, corpus: Corpus) -> tuple[list[Figure], dict[str, str]]:
     resources = build(
-        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type]
+        Settings(database_url=server.url(), redis_url="redis://127.0.0.1:1/0", jwt_secret="s" * 32)  # type: ignore[arg-type,call-arg]
     )
     try:
         figures, plans = [], {}
@@ -254,9 +255,13 @@ def _requests(resources: Resources, corpus: Corpus) -> Iterator[tuple[str, Calla
         "unheard word": lambda: "xyzzy",
         "all but a word": lambda: f"-{corpus.words[0]}",
     }
+
+    def find(user: Callable[[], User], word: Callable[[], str]) -> object:
+        return search(user(), Search(word()))
+
     for who, user in {"anybody": anybody, "who has most": lambda: heavy}.items():
         for kind, word in kinds.items():
-            yield f"search, {kind}, {who}", lambda user=user, word=word: search(user(), Search(word()))
+            yield f"search, {kind}, {who}", partial(find, user, word)
 
 
 def time_it(name: str, ask: Callable[[], object]) -> Figure:

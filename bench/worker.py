@@ -199,7 +199,7 @@ def _memory(client: redis.Redis, pattern: str, delivered: int, count: int) -> fl
     key = next(client.scan_iter(pattern.replace("{", "[{]").replace("}", "[}]"), count=1000), None)
     if key is None or not delivered:
         return 0.0
-    return client.memory_usage(key, samples=0) / (delivered / count)
+    return float(client.memory_usage(key, samples=0) or 0) / (delivered / count)
 
 
 def _client(stores: Stores) -> redis.Redis:

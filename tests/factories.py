@@ -96,6 +96,22 @@ def add_file(cursor: Any, user_id: str, refers_to: str | None = None, **columns:
     return file_id
 
 
+def add_upload(cursor: Any, user_id: str, **columns: Any) -> str:
+    """Insert a pending upload in parts of five bytes."""
+    upload_id = f"upload_{new_id().replace('-', '')}"
+    values = {"filename": "a.txt", "purpose": "user_data", "bytes": 5, "expires_at": "2100-01-01"}
+    insert(cursor, "uploads", {"id": upload_id, "user_id": user_id, **values, **columns})
+    return upload_id
+
+
+def add_part(cursor: Any, user_id: str, upload_id: str, **columns: Any) -> str:
+    """Insert a part of an upload, without its bytes."""
+    part_id = f"part_{new_id().replace('-', '')}"
+    values = {"bytes": 5, "sha256": bytes(32), "is_ready": True}
+    insert(cursor, "upload_parts", {"id": part_id, "upload_id": upload_id, "user_id": user_id, **values, **columns})
+    return part_id
+
+
 def ending(status: str) -> dict[str, Any]:
     """The columns about its end that a row of this status must have."""
     if status in FINAL:

@@ -149,7 +149,7 @@ class Stack:
 
     @cached_property
     def settings(self) -> Settings:
-        return Settings(**{name.lower(): value for name, value in self.variables.items()})
+        return Settings(**{name.lower(): value for name, value in self.variables.items()})  # type: ignore[arg-type]
 
     @cached_property
     def resources(self) -> Resources:
@@ -248,7 +248,7 @@ class Stack:
         gunicorn = ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
         own = {"PORT": port, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": workers, "WEB_THREADS": threads}
         own["DATABASE_URL"] = as_login(str(settings.pop("DATABASE_URL", self.variables["DATABASE_URL"])), WEB)
-        web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings}, without=is_of_worker_alone)
+        web: Web = self._launch(Web, f"web-{port}", gunicorn, {**own, **settings}, without=is_of_worker_alone)
         web.url = f"http://127.0.0.1:{port}"
         self._await(web, lambda: serves(web.url), 180)
         return web

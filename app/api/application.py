@@ -41,6 +41,7 @@ from app.api import (
     tickets,
     tracing,
     transfer,
+    uploads,
     usage,
     webhooks,
 )
@@ -57,6 +58,7 @@ from app.api.openai import conversations as openai_conversations
 from app.api.openai import errors as openai_errors
 from app.api.openai import files as openai_files
 from app.api.openai import models as openai_models
+from app.api.openai import uploads as openai_uploads
 from app.api.openai import webhooks as openai_webhooks
 from app.api.representations.problem import Problem
 from app.api.routing import public
@@ -74,13 +76,22 @@ _GUARDS = {
 
 # The modules of the native protocol, in the order of the document.
 _NATIVE = (
-    generations, messages, conversations, files, feeds, search, transfer, shares, usage, account, preferences,
+    generations, messages, conversations, files, uploads, feeds, search, transfer, shares, usage, account, preferences,
     own_data,
     api_keys, audit, models, tickets, sessions, service_accounts, budgets, webhooks, ops, ops_overview, ops_users,
     ops_workers, ops_webhooks,
 )  # fmt: skip
 
-_OPENAI = (responses, openai_conversations, openai_files, chat, embeddings, openai_models, openai_webhooks)
+_OPENAI = (
+    responses,
+    openai_conversations,
+    openai_files,
+    openai_uploads,
+    chat,
+    embeddings,
+    openai_models,
+    openai_webhooks,
+)
 
 
 class _App(OpenAPI):

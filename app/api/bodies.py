@@ -44,6 +44,10 @@ class BodyKind:
 
 ORDINARY = BodyKind("max_body_bytes", "max_json_values")
 FILE_FORM = BodyKind("max_file_bytes", "max_json_values", at_once="max_uploads_at_once", name="uploads", is_form=True)
+# A part of an upload.
+PART_FORM = BodyKind(
+    "max_upload_part_bytes", "max_json_values", at_once="max_uploads_at_once", name="uploads", is_form=True
+)
 # Of requests that may have files in data URLs.
 WITH_FILES = BodyKind(
     "max_inline_body_bytes", "max_json_values", at_once="max_inline_bodies_at_once", name="requests with files"

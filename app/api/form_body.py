@@ -68,7 +68,8 @@ def read_form(model: type[Model], settings: Settings, kind: BodyKind) -> Iterato
     Raises NoForm, EncodedBody, BodyTooLarge, FileTooLarge, MalformedInput, InvalidFields, SignatureRefused.
     """
     with ExitStack() as files:
-        reader = _FormReader(model, kind.most_bytes(settings) - FORM_BYTES, files)
+        limit = (kind.most_bytes(settings) - FORM_BYTES, kind.bytes_setting.upper())
+        reader = _FormReader(model, limit, files)
         signed = SignedBody()
         for piece in _pieces(kind, settings):
             signed.add(piece)
@@ -102,14 +103,17 @@ def _pieces(kind: BodyKind, settings: Settings) -> Iterator[bytes]:
 
 
 class _FormReader:
-    """The parts of a form: fields as texts, files in files without names."""
+    """The parts of a form: fields as texts, files in files without names.
 
-    def __init__(self, model: type[FormBody], most_file_bytes: int, files: ExitStack) -> None:
+    ``limit``: bytes of a file, and the variable that bounds them.
+    """
+
+    def __init__(self, model: type[FormBody], limit: tuple[int, str], files: ExitStack) -> None:
         self._decoder = MultipartDecoder(_boundary(), _HELD_BYTES, max_parts=MOST_PARTS)
         fields = model.model_fields
         self._names = {field.alias or name for name, field in fields.items()}
         self._of_files = {field.alias or name for name, field in fields.items() if FormFile in _types(field.annotation)}
-        self._most = most_file_bytes
+        self._most, self._variable = limit
         self._files = files
         self._name = ""
         self._text = bytearray()
@@ -157,7 +161,7 @@ class _FormReader:
             raise InvalidFields([(name, detail)])
         self._name, self._text, self._staged = name, bytearray(), None
         if isinstance(part, File):
-            self._staged = self._files.enter_context(Staged(self._most, name))
+            self._staged = self._files.enter_context(Staged(self._most, name, self._variable))
             self.values[name] = FormFile(part.filename, part.headers.get("Content-Type"), self._staged)
 
     def _add(self, event: Data) -> None:

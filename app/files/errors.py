@@ -10,10 +10,12 @@ class Refused(ValueError):
 
 
 class FileTooLarge(InvalidInput):
-    """The file is larger than a file may be."""
+    """A file, or a part of one, is larger than it may be."""
 
-    def __init__(self, most: int, field: str) -> None:
-        super().__init__(f"The file has more than {most} bytes (MAX_FILE_BYTES).", field)
+    def __init__(self, most: int, field: str, variable: str = "MAX_FILE_BYTES") -> None:
+        """``most``: the value of the limit; ``variable``: its name."""
+        what = "file" if variable == "MAX_FILE_BYTES" else "part"
+        super().__init__(f"The {what} has more than {most} bytes ({variable}).", field)
 
 
 class StorageDown(StoreDown):

@@ -21,3 +21,11 @@ class FileLimits:
     content: ContentLimits
     user_bytes: int
     user_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """The number of parts of an upload, and of the uploads of one user that are pending at a time."""
+
+    parts: int
+    open_uploads: int

@@ -14,12 +14,13 @@ from app.files.pieces import Data
 class Staged:
     """The bytes of one upload: written first, then read. They are freed at the end of its ``with`` block.
 
-    ``field`` is the part of the request that a refusal names; ``most`` is in bytes.
+    ``field`` is the part of the request that a refusal names; ``most`` is in bytes, and ``variable`` names the limit.
     """
 
-    def __init__(self, most: int, field: str) -> None:
+    def __init__(self, most: int, field: str, variable: str = "MAX_FILE_BYTES") -> None:
         self._most = most
         self._field = field
+        self._variable = variable
         self._file = TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._map: mmap.mmap | None = None
         self.size = 0
@@ -28,7 +29,7 @@ class Staged:
         """Add bytes. Raises FileTooLarge, and StorageDown without room on the disk."""
         self.size += len(chunk)
         if self.size > self._most:
-            raise FileTooLarge(self._most, self._field)
+            raise FileTooLarge(self._most, self._field, self._variable)
         try:
             self._file.write(chunk)
         except OSError:

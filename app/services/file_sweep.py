@@ -9,15 +9,18 @@ import structlog
 
 from app.files.errors import StorageDown
 from app.files.storage import Storage, is_key
-from app.store import removed_files
+from app.store import ended_uploads, removed_files
 from app.store.database import Database
 from app.store.removed_files import Ages
 
 # Seconds after which an upload that is not complete was given up.
 PENDING_FILE_SECONDS = 3600.0
+# Seconds for which an upload in parts is shown after it has expired.
+ENDED_UPLOAD_SECONDS = 3600.0
 # Rows and keys of one transaction or page, and the seconds for which one sweep goes on.
 FILES_AT_ONCE = 200
 FILES_LOOKED_AT_AT_ONCE = 2000
+UPLOADS_AT_ONCE = 20
 FILE_SWEEP_SECONDS = 1.0
 # Seconds from the end of one pass over all rows, or over the whole storage, to the next.
 UNUSED_PASS_SECONDS = 1800.0
@@ -28,6 +31,8 @@ _log = structlog.get_logger()
 
 class FileSweep:
     """Removes files that were deleted, have expired, were never completed, or that no message refers to any more.
+
+    It also removes the parts of uploads that have ended.
 
     ``unused``: seconds for which an attachment may have no message. ``retention_days``: other files without a message
     are kept so long; None: until they are deleted.
@@ -50,6 +55,7 @@ class FileSweep:
         """
         self._refusal = None
         until = monotonic() + FILE_SWEEP_SECONDS
+        self._end_uploads(until)
         removed = FILES_AT_ONCE
         while removed == FILES_AT_ONCE and monotonic() < until:
             with self._database.system() as tx:
@@ -59,6 +65,15 @@ class FileSweep:
         self._remove_unknown(until)
         if self._refusal is not None:
             raise self._refusal
+
+    def _end_uploads(self, until: float) -> None:
+        """Remove the parts of uploads that have ended, and uploads that ended long ago."""
+        settled = UPLOADS_AT_ONCE
+        while settled == UPLOADS_AT_ONCE and monotonic() < until:
+            with self._database.system() as tx:
+                settled = ended_uploads.settle(tx, UPLOADS_AT_ONCE)
+        with self._database.system() as tx:
+            ended_uploads.remove_old(tx, ENDED_UPLOAD_SECONDS, FILES_AT_ONCE)
 
     def begin_passes(self) -> None:
         """Begin both passes, and the removal of noted bytes, with the next sweep."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.domain.errors import DatabaseDown, InvalidInput, NotFound, StoreDown, WrongState
 from app.domain.file_id import Purpose, file_id, is_file_id
@@ -51,6 +52,28 @@ class NewFile:
     field: str = "file"
 
 
+class Stored(Protocol):
+    """Bytes of a user. ``sha256`` is in hexadecimal."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The upload in parts that a file completes.
+
+    ``complete`` ends it in the transaction that shows the file, with the file's id. It raises WrongState for an upload
+    that has ended otherwise.
+    """
+
+    id: str
+    complete: Callable[[Tx, str], None]
+
+
 class Files:
     """The files of users. Methods with an id raise NotFound for another user's id, as for an unknown one.
 
@@ -69,17 +92,18 @@ class Files:
                 staged.write_all(source)
             return self.store_staged(user_id, new, staged)
 
-    def store_staged(self, user_id: str, new: NewFile, staged: Staged) -> File:
+    def store_staged(self, user_id: str, new: NewFile, staged: Staged, upload: Completion | None = None) -> File:
         """Store a file whole. Its type is found by looking at the bytes, and metadata of images is left out.
 
-        Raises InvalidInput, FileTooLarge, NoRoomForFiles.
+        ``upload``: the upload in parts that the file completes. Raises InvalidInput, FileTooLarge, NoRoomForFiles, and
+        WrongState for an upload that has ended meanwhile.
         """
         with naming(new.field):
             name = check_name(new.filename)
             content = inspect(staged.data, name, new.declared, self._limits.content)
         sha256, size = digest_of(staged.data, content.pieces)
         row = _row(new, name, content, sha256, size)
-        return self._keep(user_id, row, chunks(staged.data, content.pieces))
+        return self._keep(user_id, row, chunks(staged.data, content.pieces), upload)
 
     def from_data_url(self, user_id: str, url: str, filename: str | None = None, field: str = "file") -> File:
         """Take the bytes out of a data URL, as an attachment. A user's equal bytes under one name are one file.
@@ -123,8 +147,8 @@ class Files:
         """The ids of those that the user has. None of them is removed before ``tx`` ends."""
         return files.hold_all(tx, user_id, file_ids).keys()
 
-    def open(self, file: File) -> Iterator[bytes]:
-        """The bytes of a file in pieces."""
+    def open(self, file: Stored) -> Iterator[bytes]:
+        """The bytes of a file, or of a part of an upload, in pieces."""
         return self._storage.open(key_of(file.user_id, file.sha256))
 
     def read(self, user_id: str, file_id: str, most: int) -> bytes:
@@ -141,7 +165,7 @@ class Files:
             if not files.delete(tx, file_id):
                 raise NotFound
 
-    def _keep(self, user_id: str, row: FileRow, source: Iterable[bytes]) -> File:
+    def _keep(self, user_id: str, row: FileRow, source: Iterable[bytes], upload: Completion | None) -> File:
         """Add the row, write the bytes, show the row. A crash in between leaves a row that a sweep removes.
 
         Bytes that a ready row promises and the storage lacks are written again.
@@ -152,16 +176,17 @@ class Files:
             found = files.use_again(tx, user_id, row) if row.is_attachment else None
             is_known = found is not None or files.has_bytes(tx, user_id, row.sha256)
             if found is None:
-                self._check_room(tx, user_id, row.bytes)
+                self.check_room(tx, user_id, row.bytes, besides=upload.id if upload else None)
                 files.add(tx, user_id, row)
         try:
-            if not (is_known and self._has(key)):
-                self._storage.put(key, source)
-            if found is not None:
+            self.write(key, source, is_known=is_known)
+            if found is not None and upload is None:
                 return found
             with self._database.user(user_id) as tx:
-                ready = files.set_ready(tx, row.id)
-        except StoreDown:
+                ready = found or files.set_ready(tx, row.id)
+                if ready is not None and upload is not None:
+                    upload.complete(tx, ready.id)
+        except (StoreDown, WrongState):
             if found is None:
                 with suppress(DatabaseDown), self._database.user(user_id) as tx:
                     files.delete(tx, row.id)
@@ -170,6 +195,11 @@ class Files:
             raise NotFound  # its user is being erased
         return ready
 
+    def write(self, key: str, source: Iterable[bytes], *, is_known: bool) -> None:
+        """Write bytes. Those that a ready row promises (``is_known``) are written where the storage lacks them."""
+        if not (is_known and self._has(key)):
+            self._storage.put(key, source)
+
     def _has(self, key: str) -> bool:
         """False for bytes that the storage lacks: a late removal may take them. A silent storage counts as whole."""
         try:
@@ -177,8 +207,12 @@ class Files:
         except StorageDown:
             return True
 
-    def _check_room(self, tx: Tx, user_id: str, size: int) -> None:
-        used, limits = files.used(tx, user_id), self._limits
+    def check_room(self, tx: Tx, user_id: str, size: int, besides: str | None = None) -> None:
+        """Refuse a file of ``size`` bytes that finds no room. The upload ``besides`` takes none. Raises NoRoomForFiles.
+
+        ``tx`` holds the room.
+        """
+        used, limits = files.used(tx, user_id, besides), self._limits
         if used.files >= limits.user_files:
             raise NoRoomForFiles(f"One user has at most {limits.user_files} files (MAX_FILES_PER_USER); delete some.")
         if used.bytes + size > limits.user_bytes:

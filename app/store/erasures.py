@@ -145,6 +145,7 @@ STEPS: dict[str, str] = {
             "responses", "reserved_conversations", "client_chats", "stream_tickets", "feed_events", "feeds",
             "preferences", "usage_days", "key_usage_days", "budgets", "api_keys", "sessions", "identities",
             "webhook_endpoints", "webhook_secrets", "webhook_attempts", "webhook_deliveries", "files",
+            "upload_parts", "uploads",
         )
     },
 }  # fmt: skip

@@ -60,6 +60,11 @@ _HASH = "sha256 = decode(:sha256, 'hex')"
 _IS_HERE = "status = 'ready' AND (expires_at IS NULL OR expires_at > now())"
 
 
+def hold_room(tx: Tx, user_id: str) -> None:
+    """Hold the room of a user's files until the end of ``tx``."""
+    fetch(tx, "SELECT pg_advisory_xact_lock(hashtextextended('files of ' || :user_id, 0))", user_id=user_id)
+
+
 def hold(tx: Tx, user_id: str, key: str) -> None:
     """Hold the room of a user's files, and keep the bytes of ``key`` from being removed, until the end of ``tx``."""
     fetch(
@@ -71,21 +76,34 @@ def hold(tx: Tx, user_id: str, key: str) -> None:
     )
 
 
-def used(tx: Tx, user_id: str) -> Used:
-    """The room that a user's files take, those that are being written included."""
+def used(tx: Tx, user_id: str, besides: str | None = None) -> Used:
+    """The room that a user's files and pending uploads take, those that are being written included.
+
+    An upload takes the bytes that it was created for, or those of its parts where they are more. The upload
+    ``besides`` is left out.
+    """
     row = fetch_one(
         tx,
-        f"""SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM files
-            WHERE user_id = :user_id AND {mine()} AND status <> 'deleted'""",
+        f"""WITH taken AS (
+                SELECT bytes FROM files WHERE user_id = :user_id AND {mine()} AND status <> 'deleted'
+                UNION ALL
+                SELECT greatest(u.bytes, (SELECT sum(p.bytes) FROM upload_parts p
+                    WHERE p.upload_id = u.id AND {mine("p.user_id")}))
+                FROM uploads u WHERE u.user_id = :user_id AND {mine("u.user_id")} AND u.status = 'pending'
+                    AND u.expires_at > now() AND u.id IS DISTINCT FROM CAST(:besides AS text)
+            ) SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM taken""",
         user_id=user_id,
+        besides=besides,
     )
     assert row is not None, "an aggregate"
     return Used(int(row.files), int(row.bytes))
 
 
 def has_bytes(tx: Tx, user_id: str, sha256: str) -> bool:
-    """True when a ready file of the user has these bytes."""
-    sql = f"SELECT 1 FROM files WHERE user_id = :user_id AND {mine()} AND {_HASH} AND status = 'ready' LIMIT 1"
+    """True when a ready file of the user, or a ready part of an upload, has these bytes."""
+    sql = f"""SELECT 1 FROM files WHERE user_id = :user_id AND {mine()} AND {_HASH} AND status = 'ready'
+              UNION ALL
+              SELECT 1 FROM upload_parts WHERE user_id = :user_id AND {mine()} AND {_HASH} AND is_ready LIMIT 1"""
     return fetch_one(tx, sql, user_id=user_id, sha256=sha256) is not None
 
 

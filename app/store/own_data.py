@@ -164,6 +164,17 @@ SECTIONS: tuple[Section, ...] = (
         {"id": "text"},
     ),
     section(
+        "uploads",
+        "Your uploads in parts, without their contents, until an hour after they expire.",
+        Source(
+            "uploads t",
+            """t.id, t.filename, t.purpose, t.declared, t.bytes, t.is_attachment, t.file_seconds, t.status, t.file_id,
+               t.created_at, t.expires_at""",
+            "800",
+        ),
+        {"id": "text"},
+    ),
+    section(
         "reserved_conversations",
         "Conversations that were created on /v1 and have no message yet.",
         Source("reserved_conversations t", "t.id, t.metadata, t.created_at", "500" + _JSON.format("t.metadata")),

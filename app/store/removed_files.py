@@ -10,9 +10,14 @@ from dataclasses import dataclass
 
 from app.store.database import Tx, execute, fetch, fetch_one
 
-# Nobody has placed a hold on the file's user, and nobody can while the transaction lasts.
-_NOT_HELD = """pg_try_advisory_xact_lock_shared(hashtextextended('hold of ' || CAST(f.user_id AS text), 0))
-    AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = f.user_id)"""
+
+def not_held(table: str) -> str:
+    """The condition that nobody has placed a hold on a row's user, and nobody can while the transaction lasts."""
+    return f"""pg_try_advisory_xact_lock_shared(hashtextextended('hold of ' || CAST({table}.user_id AS text), 0))
+    AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = {table}.user_id)"""
+
+
+_NOT_HELD = not_held("f")
 
 _OLD = """(f.is_attachment AND f.used_at < now() - make_interval(secs => :unused)
     OR f.used_at < now() - make_interval(secs => CAST(:kept AS float8)))"""
@@ -102,10 +107,13 @@ def hold_key(tx: Tx, key: str) -> bool:
 
 
 def is_needed(tx: Tx, user_id: str, sha256: str) -> bool:
-    """True when a row of the user has these bytes."""
+    """True when a file of the user, or a part of an upload, has these bytes."""
     row = fetch_one(
         tx,
-        """SELECT 1 FROM files WHERE user_id = CAST(:user_id AS uuid) AND sha256 = decode(:sha256, 'hex') LIMIT 1""",
+        """SELECT 1 FROM files WHERE user_id = CAST(:user_id AS uuid) AND sha256 = decode(:sha256, 'hex')
+           UNION ALL
+           SELECT 1 FROM upload_parts WHERE user_id = CAST(:user_id AS uuid) AND sha256 = decode(:sha256, 'hex')
+           LIMIT 1""",
         user_id=user_id,
         sha256=sha256,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.scripted import ScriptedServer, status
+from tests.browser.scripted import Answer, ScriptedServer, status
 
 PART = 4 * 1024 * 1024  # bytes, as app/web/static/file_transfer.js has it
 
@@ -16,62 +16,112 @@ async ({size}) => {
   const upload = Upload.of(new File([new Uint8Array(size)], 'tide.bin'));
   const states = [];
   await upload.start(() => states.at(-1) === upload.state || states.push(upload.state));
+  upload.cancel();
   return {states, about: upload.about, problem: upload.problem};
 }
 """
 STORED = {"id": "file-1", "filename": "tide.bin", "media_type": "application/octet-stream", "bytes": 2 * PART + 1}
+UPLOADS = "/api/v1/uploads"
 
 
 def sent(page: Page, size: int) -> Any:
     return page.evaluate(SEND, {"size": size})
 
 
-def test_a_part_that_is_lost_is_sent_again(module_page: Page, scripted: ScriptedServer) -> None:
+def has(offset: int, *, name: str = "upload_1", state: str = "pending", **more: Any) -> Answer:
+    """The reply of a server that has so many bytes."""
+    return status(200, {"id": name, "offset": offset, "status": state, **more})
+
+
+def asked(scripted: ScriptedServer) -> list[tuple[str, str, bool]]:
+    """Method, path, and whether the body has the bytes of a whole part, for each request."""
+    return [(each.method, each.path.removeprefix(UPLOADS), len(each.body) > PART) for each in scripted.asked]
+
+
+def test_a_part_that_is_lost_is_sent_again_and_no_other(module_page: Page, scripted: ScriptedServer) -> None:
     scripted.play(
-        status(200, {"id": "upload_1"}),
-        status(200, {"id": "part_1"}),
+        has(0),
+        has(PART),
         status(500, {"title": "Broken"}),
+        has(PART),
         status(503, {"title": "Busy"}),
-        status(200, {"id": "part_2"}),
-        status(200, {"id": "part_3"}),
-        status(200, {"id": "upload_1", "file": STORED}),
+        has(2 * PART),  # it was stored, and only its reply was lost
+        has(2 * PART + 1),
+        has(2 * PART + 1, state="completed", file=STORED),
     )
     outcome = sent(module_page, 2 * PART + 1)
     assert outcome["states"] == ["waiting", "sending", "paused", "sending", "paused", "sending", "ready"]
     assert outcome["about"]["file_id"] == "file-1"
-    asked = [(each.path, len(each.body) > PART) for each in scripted.asked]
-    part = "/api/v1/uploads/upload_1/parts"
-    assert asked == [
-        ("/api/v1/uploads", False),
-        (part, True),
-        (part, True),
-        (part, True),
-        (part, True),
-        (part, False),
-        ("/api/v1/uploads/upload_1/complete", False),
+    assert asked(scripted) == [
+        ("POST", "", False),
+        ("PATCH", "/upload_1?offset=0", True),
+        ("PATCH", f"/upload_1?offset={PART}", True),
+        ("GET", "/upload_1", False),
+        ("PATCH", f"/upload_1?offset={PART}", True),
+        ("GET", "/upload_1", False),
+        ("PATCH", f"/upload_1?offset={2 * PART}", False),
+        ("POST", "/upload_1/complete", False),
     ]
-    assert scripted.asked[-1].body == b'{"part_ids":["part_1","part_2","part_3"]}'
+
+
+def test_a_completion_whose_reply_was_lost_is_found(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(
+        has(0),
+        has(PART),
+        has(PART + 1),
+        status(502, {"title": "Bad gateway"}),
+        has(PART + 1, state="completed", file=STORED),
+    )
+    assert sent(module_page, PART + 1)["states"][-1] == "ready"
+    assert asked(scripted)[-1] == ("GET", "/upload_1", False)
+
+
+def test_an_upload_goes_on_where_the_server_is(module_page: Page, scripted: ScriptedServer) -> None:
+    """The request before was carried out after its connection was lost."""
+    scripted.play(
+        has(0),
+        status(409, {"title": "Not in this state"}),
+        has(PART),
+        has(PART + 1),
+        has(0, state="completed", file=STORED),
+    )
+    assert sent(module_page, PART + 1)["states"] == ["waiting", "sending", "ready"]
+    assert [path for _, path, _ in asked(scripted)] == [
+        "", "/upload_1?offset=0", "/upload_1", f"/upload_1?offset={PART}", "/upload_1/complete",
+    ]  # fmt: skip
 
 
 def test_an_upload_that_the_server_has_given_up_begins_anew(module_page: Page, scripted: ScriptedServer) -> None:
     scripted.play(
-        status(200, {"id": "upload_1"}),
-        status(200, {"id": "part_1"}),
+        has(0),
+        has(PART),
         status(404, {"title": "Not found"}),
-        status(200, {"id": "upload_2"}),
-        status(200, {"id": "part_1"}),
-        status(200, {"id": "part_2"}),
-        status(200, {"id": "upload_2", "file": STORED}),
+        has(0, name="upload_2"),
+        status(409, {"title": "Not in this state"}),
+        has(0, name="upload_2", state="expired"),
+        has(0, name="upload_3"),
+        has(PART),
+        has(2 * PART),
+        has(2 * PART, state="completed", file=STORED),
     )
     assert sent(module_page, 2 * PART)["states"][-1] == "ready"
-    assert scripted.asked[-1].path == "/api/v1/uploads/upload_2/complete"
+    assert scripted.asked[-1].path == f"{UPLOADS}/upload_3/complete"
+
+
+def test_a_file_that_is_not_taken_is_cancelled_on_the_server(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(
+        has(0), has(PART), has(PART + 1), status(422, {"title": "Unreadable", "detail": "Not a film."}), status(204)
+    )
+    outcome = sent(module_page, PART + 1)
+    assert (outcome["states"][-1], outcome["problem"]) == ("failed", "Not a film.")
+    assert asked(scripted)[-1] == ("DELETE", "/upload_1", False)
 
 
 def test_a_server_without_parts_is_asked_for_them_once(module_page: Page, scripted: ScriptedServer) -> None:
     scripted.play(status(404, {"title": "Not found"}))
     # The refusal of the whole file is final.
     assert sent(module_page, PART + 1)["states"] == ["waiting", "sending", "failed"]
-    assert [asked.path for asked in scripted.asked] == ["/api/v1/uploads", "/api/v1/files"]
+    assert [asked.path for asked in scripted.asked] == [UPLOADS, "/api/v1/files"]
     scripted.play(status(200, STORED))
     assert sent(module_page, PART + 1)["states"] == ["waiting", "sending", "ready"]
     assert [asked.path for asked in scripted.asked] == ["/api/v1/files"]

@@ -121,6 +121,22 @@ def test_the_parser_takes_every_form_the_standard_allows(module_page: Page) -> N
     ]
 
 
+@pytest.mark.parametrize("end", ["", "\n"], ids=["line", "lines"])
+def test_the_parser_gives_up_an_event_without_an_end(module_page: Page, end: str) -> None:
+    seen = module_page.evaluate(
+        """async (end) => {
+          const {EventParser} = await import('/static/stream.js');
+          const parser = new EventParser(() => {});
+          const piece = `data: ${'x'.repeat(2 ** 24)}${end}`;
+          try {
+            for (let n = 1; n <= 5; n += 1) parser.push(piece);
+          } catch (error) { return error.name; }
+        }""",
+        end,
+    )
+    assert seen == "RangeError"
+
+
 def test_a_broken_connection_goes_on_behind_the_last_event(read: Any) -> None:
     reading = read(stream(events(*FIRST), end="broken"), stream(events((None, OPEN), *REST)))
     assert (reading.reason, reading.text) == ("done", TEXT)

@@ -775,7 +775,8 @@ class FakeUpstream(ThreadedServer):
 
     @property
     def calls(self) -> list[Call]:
-        return self.server.calls
+        calls: list[Call] = self.server.calls
+        return calls
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ from tests.factories import (
     add_file,
     add_generation,
     add_message,
+    add_part,
+    add_upload,
     add_user,
     insert,
     new_id,
@@ -41,6 +43,7 @@ KNOWN = {
     "erasures",
     "holds",
     "webhook_endpoints", "webhook_secrets", "webhook_deliveries", "webhook_attempts", "files", "file_references",
+    "uploads", "upload_parts",
 }  # fmt: skip
 
 
@@ -99,6 +102,7 @@ def fill(cursor: Any, user: str, tables: list[str]) -> None:
     attempt = {"delivery_id": delivery["id"], "n": 1, "user_id": user, "status": 200, "latency_ms": 1}
     insert(cursor, "webhook_attempts", attempt)
     add_file(cursor, user, refers_to=message_of(cursor, running))
+    add_part(cursor, user, add_upload(cursor, user))
     for table in set(tables) - KNOWN:
         _fill_unknown(cursor, table, user)
 
@@ -142,6 +146,7 @@ NOT_EXPORTED = {
     "webhook_secrets": "secrets",
     "holds": "of operators",
     "file_references": "the ids are in messages",
+    "upload_parts": "bytes that are no file yet",
 }
 
 

@@ -52,6 +52,19 @@ FORBIDDEN += [
         ("media_type", "'a/b'"), ("created_at", "now()"), ("expires_at", "NULL"), ("is_attachment", "false"),
     )
 ] + [("file_references", "message_id", "gen_random_uuid()")]  # fmt: skip
+FORBIDDEN += [
+    ("uploads", column, value)
+    for column, value in (
+        ("id", "'upload_0'"), ("user_id", "gen_random_uuid()"), ("bytes", "1"), ("expires_at", "now()"),
+        ("is_settled", "true"), ("created_at", "now()"),
+    )
+] + [
+    ("upload_parts", column, value)
+    for column, value in (
+        ("upload_id", "'upload_0'"), ("user_id", "gen_random_uuid()"), ("bytes", "1"), ("sha256", "'x'"),
+        ("starts_at", "0"),
+    )
+]  # fmt: skip
 FORBIDDEN += [("sessions", "created_at", "now()"), ("sessions", "seen_at", "now()")]
 
 

@@ -47,6 +47,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "/v1/webhook_endpoints/{endpoint_id}/test"): {"event_type": "response.failed"},
     ("post", "/v1/conversations/{conversation_id}/items"): {"items": [{"role": "user", "content": "changed"}]},
 }
+BODIES["post", "/v1/uploads/{upload_id}/complete"] = {"part_ids": ["part_01890000000070008000000000000000"]}
+# Routes whose body is a form with a part of a file.
+OF_PARTS = (("patch", "/api/v1/uploads/{upload_id}"), ("post", "/v1/uploads/{upload_id}/parts"))
 # A chat has the id that its user gave it: for any other user, a chat with this id has no messages.
 EMPTY = {
     ("get", "/api/chat/{chat_id}"): 200,
@@ -76,13 +79,17 @@ NOWHERE = Things(
         ("generation_id", "conversation_id", "message_id", "key_id", "session_id", "delivery_id"),
         "01890000-0000-7000-8000-000000000000",
     )
-    | {"file_id": "file-01890000000070008000000000000000"},
+    | {
+        "file_id": "file-01890000000070008000000000000000",
+        "upload_id": "upload_01890000000070008000000000000000",
+    },
     {
         "response_id": "resp_01890000000070008000000000000000",
         "conversation_id": "conv_01890000000070008000000000000000",
         "item_id": "msg_018900000000700080000000000000000000",
         "endpoint_id": "we_01890000000070008000000000000000",
         "file_id": "file-01890000000070008000000000000000",
+        "upload_id": "upload_01890000000070008000000000000000",
     },
     {"chat_id": "nothing-here"},
 )
@@ -110,10 +117,12 @@ def things(person: Person, resources: Resources) -> Things:
     sent, *_ = person.get(f"/api/v1/webhook-deliveries?endpoint={receiver}").json["items"]
     file = {"file": (BytesIO(SECRET.encode()), f"{SECRET}.txt")}
     uploaded = person.post("/api/v1/files", data=file, content_type="multipart/form-data").json["id"]
+    begun_upload = person.post("/api/v1/uploads", json={"filename": f"{SECRET}.txt", "bytes": 5}).json["id"]
     return Things(
         {
             "delivery_id": sent["id"],
             "file_id": uploaded,
+            "upload_id": begun_upload,
             "generation_id": made["generation"]["id"],
             "conversation_id": made["conversation"]["id"],
             "message_id": made["generation"]["message_id"],
@@ -121,7 +130,7 @@ def things(person: Person, resources: Resources) -> Things:
             "key_id": person.post("/api/v1/api-keys", json={"name": SECRET}).json["id"],
         },
         {"response_id": answer.json["id"], "conversation_id": talk, "item_id": item, "endpoint_id": receiver}
-        | {"file_id": uploaded},
+        | {"file_id": uploaded, "upload_id": begun_upload},
         {"chat_id": chat},
     )
 
@@ -148,7 +157,10 @@ def _parameters(path: str) -> list[str]:
 
 def ask(person: Person, method: str, path: str, named: dict[str, str]) -> TestResponse:
     """Send one request. For an edit, the id is that of the user's message and not of its answer."""
-    options = {"json": BODIES[method, path]} if (method, path) in BODIES else {}
+    options: dict[str, Any] = {"json": BODIES[method, path]} if (method, path) in BODIES else {}
+    if (method, path) in OF_PARTS:
+        part = {"data": (BytesIO(b"hello"), "part")}
+        options = {"data": part, "content_type": "multipart/form-data", "query_string": {"offset": 0}}
     answer: TestResponse = person._ask(method.upper(), path.format(**named), options)
     return answer
 
@@ -265,6 +277,7 @@ def test_the_same_requests_reach_what_is_ones_own(
         answer = ask(alice, method, path, mine.named(path))
         assert answer.status_code != 404, (method, path, answer.text)
         answer.close()
+        alice.delete(f"/api/v1/uploads/{mine.native['upload_id']}")  # their number has a limit
 
 
 def _references(mine: Things) -> list[tuple[str, str, dict[str, Any]]]:

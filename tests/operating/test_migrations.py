@@ -18,9 +18,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import PendingRollbackError
 
 from dev.postgres import OWNER, Postgres
+from dev.process import ROOT
 from tests.factories import owner
 from tests.integration.test_schema import schema
-from tests.logins import ROOT, as_administrator, as_login, migrate
+from tests.logins import as_administrator, as_login, migrate
 from tests.stack import until
 from tests.traffic import Traffic
 

@@ -37,6 +37,7 @@ INTERNAL = {
     "no generation in the reply",
     "not a stream",
     "ended without done",
+    "an event is too large",
     'from openai import OpenAI\\n\\nclient = OpenAI(base_url="',
 }
 # Words of programming languages and of HTML, and the documented reader for pages of others.

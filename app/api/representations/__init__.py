@@ -32,6 +32,7 @@ from app.api.representations.search import SearchPage
 from app.api.representations.service_accounts import ServiceAccount, ServiceAccountPage
 from app.api.representations.sessions import SessionList
 from app.api.representations.shares import NewShare, Share, ShareList
+from app.api.representations.uploads import UploadObject, UploadPart
 from app.api.representations.upstreams import WatchedUpstreams
 from app.api.representations.usage import Usage
 from app.api.representations.users import UserReport, WatchedUser, WatchedUserPage
@@ -57,6 +58,8 @@ ALL: tuple[type[BaseModel], ...] = (
     MessagePage,
     FileObject,
     FilePage,
+    UploadObject,
+    UploadPart,
     SearchPage,
     ExportedConversation,
     ImportSummary,

@@ -211,7 +211,7 @@ export class Follower {
       this.#failures = FAILURES_BEFORE_POLLING - 1; // one more failure and it is polling again
       return { wait: 0 };
     }
-    const url = new URL(this.#resource, location.href);
+    const url = new URL(this.#resource, globalThis.location?.href);
     url.searchParams.set('after', this.#cursor);
     url.searchParams.set('wait', String(this.#times.pollWait));
     const limit = this.#times.pollWait * 1000 + this.#times.firstByte;

@@ -11,6 +11,7 @@ export const TIMES = Object.freeze({
   maxDelay: 30_000,
   longestWait: 120_000, // for a longer Retry-After an answer's reader ends; a feed waits this long
 });
+const LARGEST_EVENT = 2 ** 26; // characters; the events of the service are smaller
 const LONGEST_TIMER = 2 ** 31 - 1; // a browser's timer overflows beyond it and fires at once
 
 /** A delay in milliseconds that a timer can hold: never negative, never so long that it fires at once. */
@@ -25,6 +26,7 @@ export class EventParser {
   #afterCR = false;
   #first = true;
   #data = [];
+  #size = 0;
   #type = '';
   #id = null;
 
@@ -33,7 +35,7 @@ export class EventParser {
     this.#onEvent = onEvent;
   }
 
-  /** Parse the next piece of decoded text. */
+  /** Parse the next piece of decoded text. Throws a RangeError for an event that is too large. */
   push(chunk) {
     if (chunk === '') return;
     if (this.#first) {
@@ -47,6 +49,7 @@ export class EventParser {
     lines[0] = this.#rest + lines[0];
     this.#rest = lines.pop();
     for (const line of lines) this.#line(line);
+    if (this.#size + this.#rest.length > LARGEST_EVENT) throw new RangeError('an event is too large');
   }
 
   #line(line) {
@@ -56,8 +59,10 @@ export class EventParser {
     const name = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? '' : line.slice(colon + 1);
     if (value.startsWith(' ')) value = value.slice(1);
-    if (name === 'data') this.#data.push(value);
-    else if (name === 'event') this.#type = value;
+    if (name === 'data') {
+      this.#data.push(value);
+      this.#size += value.length + 1;
+    } else if (name === 'event') this.#type = value;
     else if (name === 'id' && !value.includes('\0')) this.#id = value;
     return undefined;
   }
@@ -65,6 +70,7 @@ export class EventParser {
   #dispatch() {
     const [data, event, id] = [this.#data, this.#type, this.#id];
     this.#data = [];
+    this.#size = 0;
     this.#type = '';
     this.#id = null;
     if (data.length) this.#onEvent({ data: data.join('\n'), event: event || 'message', id });

@@ -106,6 +106,7 @@ export class Upload {
   /** Give it up. */
   cancel() {
     this.#stop.abort();
+    if (this.state !== 'ready') this.#transfer?.giveUp();
     onTheirWay.delete(this);
     if (this.preview && this.state !== 'ready') URL.revokeObjectURL(this.preview);
   }
@@ -153,7 +154,7 @@ const passes = ({ status, isLost }) => isLost || status === 0 || status === 408 
 
 function wordsFor(problem, { bytes }) {
   if (problem.status === 413) return t('upload.too_large', { size: sizeText(bytes) });
-  if (problem.status === 409) return t('upload.no_room');
+  if (problem.body?.type === '/problems/no-room-for-files') return t('upload.no_room');
   if (problem.status === 0) return t('upload.unreachable');
   // A file that is not taken is named as a field of the request; here only the reason is of interest.
   return problem.body?.errors?.[0]?.detail ?? problem.message;

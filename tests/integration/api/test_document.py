@@ -103,6 +103,10 @@ def _real(person: Person, operation: APIOperation, names: set[str]) -> dict[str,
     if "file_id" in names:
         form = {"file": (BytesIO(b"hello"), "a.txt")}
         real["file_id"] = person.post("/api/v1/files", data=form, content_type="multipart/form-data").json["id"]
+    if "upload_id" in names:
+        begun = person.post("/api/v1/uploads", json={"filename": "a.txt", "bytes": 5})
+        # The number of pending uploads has a limit.
+        real["upload_id"] = begun.json["id"] if begun.status_code == 201 else f"upload_{uuid4().hex}"
     if "key_id" in names:
         real["key_id"] = person.post("/api/v1/api-keys", json={"name": "x"}).json["id"]
     if "user_id" in names:
