@@ -362,6 +362,25 @@ def test_an_upload_expires_and_leaves_nothing(alice: Person, resources: Resource
     assert not stored(alice, b"").parent.exists()
 
 
+def test_bytes_stay_while_another_upload_or_a_file_has_them(alice: Person, sweep: Callable[..., None]) -> None:
+    uploads = [begun(alice, 6) for _ in range(3)]
+    for upload in uploads:
+        append(alice, upload, b"equal.", 0)
+    form = {"file": (io.BytesIO(b"equal."), "b.txt")}
+    file = alice.post("/api/v1/files", data=form, content_type="multipart/form-data").json["id"]
+    alice.delete(f"{UPLOADS}/{uploads[0]}")
+    alice.delete(f"/api/v1/files/{file}")
+    sweep()
+    assert stored(alice, b"equal.").exists(), "two uploads have them"
+    kept = complete(alice, uploads[1]).json["file"]["id"]
+    alice.delete(f"{UPLOADS}/{uploads[2]}")
+    sweep()
+    assert alice.get(f"/api/v1/files/{kept}/content").data == b"equal."
+    alice.delete(f"/api/v1/files/{kept}")
+    sweep()
+    assert not stored(alice, b"equal.").exists()
+
+
 def test_the_parts_of_a_completed_upload_go_and_the_file_stays(
     alice: Person, resources: Resources, sweep: Callable[..., None]
 ) -> None:
