@@ -42,6 +42,11 @@ def test_create_waits_for_the_answer_and_retrieve_gives_the_same_object(site: Si
     assert run(site, "create") == {"status": "completed", "long": True, "same": True}
 
 
+def test_an_upload_in_parts_becomes_a_file(site: Site) -> None:
+    refusal = ["ConflictError", 409, True, True]
+    assert run(site, "upload") == {"status": "completed", "same": True, "cancelled": "cancelled", "again": refusal}
+
+
 def test_stream_says_what_the_object_has(site: Site) -> None:
     assert run(site, "stream") == {"type": "response.completed", "gapless": True, "text": True, "same": True}
 

@@ -291,6 +291,10 @@ def test_the_proxy_lets_pass_what_the_application_would_refuse() -> None:
     places = {place: int(most) << 20 for place, most in inline if "files" not in place and "import" not in place}
     assert len(places) == 3, places
     assert min(places.values()) > Settings.model_fields["max_inline_body_bytes"].default
+    files = dict(re.findall(r"location ~ \^(\S*)\(files\$\|uploads/\) \{\s+client_max_body_size (\d+)m;", text))
+    assert set(files) == {"/v1/", "/api/v1/"}
+    for limit in ("max_file_bytes", "max_upload_part_bytes"):
+        assert min(int(most) << 20 for most in files.values()) > Settings.model_fields[limit].default
 
 
 def test_the_proxy_waits_longer_than_an_answer_may_take() -> None:

@@ -1,5 +1,5 @@
 // OpenAI's Node SDK, unmodified. `node openai.mjs <scenario>`; each prints what it saw as one line of JSON.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
 const { BASE_URL, API_KEY, OTHER_KEY } = process.env;
 const connect = (options = {}) => new OpenAI({ baseURL: BASE_URL, apiKey: API_KEY, ...options });
@@ -42,6 +42,19 @@ async function refused(ask) {
 }
 
 const scenarios = {
+  async upload() {
+    const text = "A line of a long text.\n".repeat(10_000);
+    const upload = await client.uploads.create({ bytes: text.length, filename: "long.txt", mime_type: "text/plain", purpose: "user_data" });
+    const halves = [text.slice(100_000), text.slice(0, 100_000)];
+    // Both at once, and the last one first.
+    const parts = await Promise.all(halves.map(async (half) => client.uploads.parts.create(upload.id, { data: await toFile(Buffer.from(half), "part") })));
+    const ended = await client.uploads.complete(upload.id, { part_ids: parts.reverse().map(({ id }) => id) });
+    const content = await (await client.files.content(ended.file.id)).text();
+    const other = await client.uploads.create({ bytes: 1, filename: "a.txt", mime_type: "text/plain", purpose: "user_data" });
+    const { status } = await client.uploads.cancel(other.id);
+    return { status: ended.status, same: content === text, cancelled: status, again: await refused(() => client.uploads.complete(other.id, { part_ids: ["part_x"] })) };
+  },
+
   async create() {
     const response = await client.responses.create({ model: QUICK, input: "Hello", instructions: "Be kind.", metadata: { a: "b" } });
     const again = await client.responses.retrieve(response.id);
