@@ -136,6 +136,12 @@ def test_a_cut_connection_goes_on_at_the_exact_event(folder: Path, site: Site) -
     assert "waiting" in seen["states"] or seen["states"].count("connecting") == 2
 
 
+def test_without_streams_the_answer_is_polled(folder: Path, site: Site) -> None:
+    seen = run(folder, "polled", site)
+    assert_whole(seen, site)
+    assert "polling" in seen["states"]
+
+
 def test_a_killed_worker_is_no_end(folder: Path, site: Site) -> None:
     wish = json.dumps({"fake": {"tokens": 150, "rate": 30}})
     seen = run(folder, "interrupted", site, site.kill_worker, MODEL="fake", MESSAGE=wish)

@@ -6,6 +6,7 @@ import * as tabs from 'unbroken-stream/tabs';
 
 const { URL_, TOKEN: token, MODEL: model = 'offline' } = process.env;
 const url = `${URL_}/api/v1/generations`;
+const LONGEST = 120_000; // milliseconds of a scenario
 
 // The Last-Event-ID of each request for a stream, and the newest event by then.
 const requests = [];
@@ -28,6 +29,7 @@ async function read(body, at) {
     token,
     body,
     times: { maxDelay: 1000 },
+    signal: AbortSignal.timeout(LONGEST),
     onState: ({ name }) => states.push(name),
     onEvent: (event) => {
       if (event.type === 'open') generation ??= event.generation_id;
@@ -44,6 +46,28 @@ const scenarios = {
   interrupted: () => read({ message: process.env.MESSAGE ?? 'Hello', model }, 20),
 
   refused: () => read({ message: '', model }),
+
+  // No stream gets through, so the reader polls.
+  async polled() {
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    const body = JSON.stringify({ message: 'Hello', model });
+    const started = await (await plainFetch(url, { method: 'POST', headers, body })).json();
+    const withStreams = globalThis.fetch;
+    globalThis.fetch = (address, init) =>
+      init.headers.Accept === 'text/event-stream' ? Promise.reject(new TypeError('blocked')) : withStreams(address, init);
+    const ids = [];
+    const states = [];
+    const reader = stream.follow({
+      url: `${url}/${started.generation.id}/stream`,
+      token,
+      times: { minDelay: 10, maxDelay: 100 },
+      signal: AbortSignal.timeout(LONGEST),
+      onState: ({ name }) => states.push(name),
+      onEvent: ({ id }) => id && ids.push(id),
+    });
+    const { reason, transcript } = await reader.finished;
+    return { generation: started.generation.id, ids, states, reason, text: transcript.text };
+  },
 
   async names() {
     return { '.': Object.keys(stream).sort(), './tabs': Object.keys(tabs).sort() };
