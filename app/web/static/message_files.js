@@ -1,9 +1,8 @@
 /** The attachments of a message in the thread: pictures that open the gallery, and files that can be saved. */
 
-import { contentPath } from './api.js';
-import { fileSign } from './attachment_chip.js';
-import { h, icon } from './dom.js';
-import { isGone, isPicture, sizeText } from './file_words.js';
+import { h } from './dom.js';
+import { fileLink, goneFile } from './file_link.js';
+import { isGone, isPicture } from './file_words.js';
 import { pictureButton } from './picture.js';
 import { t } from './texts.js';
 
@@ -21,25 +20,7 @@ export function messageFiles(attachments) {
       h(
         'ul',
         { class: 'files', 'aria-label': t('file.list') },
-        others.map((about) => h('li', {}, fileLink(about))),
+        others.map((about) => h('li', {}, isGone(about) ? goneFile(about) : fileLink(about))),
       ),
   );
-}
-
-function fileLink(about) {
-  const { file_id: id, filename, bytes } = about;
-  if (isGone(about)) return goneFile(filename);
-  const words = h('span', { class: 'words' }, h('span', { class: 'name' }, filename), h('small', {}, sizeText(bytes)));
-  const attributes = { class: 'file', href: contentPath(id), download: filename, title: t('file.save', { name: filename }) };
-  return h('a', attributes, fileSign(about), words, icon('download'));
-}
-
-function goneFile(filename) {
-  const words = h(
-    'span',
-    { class: 'words' },
-    h('span', { class: 'name' }, filename ?? t('file.unnamed')),
-    h('small', {}, t('actions.deleted')),
-  );
-  return h('span', { class: 'file gone' }, fileSign({ filename }), words);
 }

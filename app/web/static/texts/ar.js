@@ -243,6 +243,7 @@ speak('ar', {
   "feedback.thanks": "شكرًا",
   "file.conversation": "محادثة",
   "file.count": {"zero": "{count} ملف", "one": "ملف واحد", "two": "ملفان", "few": "{count} ملفات", "many": "{count} ملفًا", "other": "{count} ملف"},
+  "file.deleted": "حُذف هذا الملف.",
   "file.kind": "ملف",
   "file.list": "الملفات",
   "file.save": "حفظ {name}",

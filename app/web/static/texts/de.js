@@ -243,6 +243,7 @@ speak('de', {
   "feedback.thanks": "Danke",
   "file.conversation": "Unterhaltung",
   "file.count": {"one": "{count} Datei", "other": "{count} Dateien"},
+  "file.deleted": "Diese Datei wurde gelöscht.",
   "file.kind": "Datei",
   "file.list": "Dateien",
   "file.save": "{name} speichern",

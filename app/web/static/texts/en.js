@@ -241,6 +241,7 @@ export default {
   "feedback.thanks": "Thank you",
   "file.conversation": "conversation",
   "file.count": {"one": "{count} file", "other": "{count} files"},
+  "file.deleted": "This file was deleted.",
   "file.kind": "file",
   "file.list": "Files",
   "file.save": "Save {name}",
