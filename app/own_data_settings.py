@@ -23,3 +23,8 @@ class OwnDataSettings(BaseSettings):
     def share_bounds(self) -> tuple[int, int]:
         """Conversations that a user shares at a time, and bytes of text in each."""
         return self.max_shares_per_user, self.max_share_bytes
+
+    @property
+    def export_bounds(self) -> tuple[int, int]:
+        """The bytes of one archive, and the exports that a process makes at a time."""
+        return self.max_export_bytes, self.max_exports_at_once

@@ -16,7 +16,7 @@ class RateLimitSettings(BaseSettings):
     ratelimit_new_conversations: str = "10/minute"
     ratelimit_generations: str = "60/minute"
     ratelimit_imports: str = "10/minute"
-    ratelimit_exports: str = "20/hour"
+    ratelimit_exports: str = "60/hour"
     ratelimit_uploads: str = "120/minute"
     ratelimit_reads: str = "600/minute"
     ratelimit_sign_ins: str = "120/minute"

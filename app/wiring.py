@@ -263,7 +263,7 @@ def _files(settings: Settings, database: Database) -> tuple[Files, FileSweep, At
 def _own_data(settings: Settings, database: Database, client: redis.Redis, generations: Generations) -> OwnData:
     running = ExpiringMembers.of_exports(client, settings.redis_namespace)
     return OwnData(
-        exports=Exports(database, running, settings.max_export_bytes, settings.max_exports_at_once),
+        exports=Exports(database, settings.file_storage, running, *settings.export_bounds),
         erasures=Erasures(database, generations, client, settings.redis_namespace),
         retention=Retention(database, settings.retention_days, settings.temporary_chat_seconds),
         holds=Holds(database),

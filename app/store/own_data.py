@@ -101,6 +101,8 @@ _JSON = " + coalesce(octet_length(CAST({} AS text)), 0)"
 
 _COUNTS = "t.currency, t.generations, t.input_tokens, t.output_tokens, t.cached_tokens, t.cost"
 
+# The section with the rows of files, whose bytes an export has beside them.
+FILES = "files"
 # In the order of the archive. A room that keeps data of users adds its section here.
 SECTIONS: tuple[Section, ...] = (
     Section("account", "Your account.", ("uuid",), _account),
@@ -153,8 +155,8 @@ SECTIONS: tuple[Section, ...] = (
         {"created_at": "timestamptz", "id": "uuid"},
     ),
     section(
-        "files",
-        "Your files, without their contents.",
+        FILES,
+        "Your files. The contents of those with the status ready are in the folder files/.",
         Source(
             "files t",
             """t.id, t.filename, t.purpose, t.media_type, t.bytes, encode(t.sha256, 'hex') AS sha256, t.width, t.height,

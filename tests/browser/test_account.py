@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -10,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.conftest import SIZES, Site, Visitor
 from tests.browser.looks import look
@@ -114,6 +115,27 @@ def test_everything_is_downloaded(visit: Visit, site: Site) -> None:
         whole = b"".join(archive.read(name) for name in archive.namelist())
         assert json.loads(archive.read("manifest.json"))
     assert b"a private matter" in whole
+
+
+def test_what_does_not_fit_into_one_archive_is_offered_next(visit: Visit) -> None:
+    alice = visit()
+    dialog = open_account(alice, "Your data")
+    wanted: list[str] = []
+
+    def archive(route: Route) -> None:
+        wanted.append(route.request.url.partition("?")[2])
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("manifest.json", json.dumps({"next": "place-2" if len(wanted) == 1 else None}))
+        route.fulfill(status=200, body=out.getvalue(), content_type="application/zip")
+
+    alice.page.route("**/api/v1/me/export*", archive)
+    for label, name in (("everything", "unbroken-export.zip"), ("part 2", "unbroken-export-2.zip")):
+        with alice.page.expect_download() as download:
+            dialog.get_by_role("link", name=f"Download {label}").click()
+        assert download.value.suggested_filename == name
+    expect(dialog.get_by_role("link", name="Download everything")).to_be_visible()
+    assert wanted == ["", "after=place-2"]
 
 
 def test_an_account_is_erased_after_a_word(visit: Visit, site: Site) -> None:

@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import pytest
 
@@ -162,3 +164,27 @@ def test_four_exports_at_once_stay_within_the_memory(module_stack: Stack, web: W
         answers = list(pool.map(lambda _: request(web, token, "GET", path), range(4)))
     assert [(status, len(body) > 29_000_000) for status, body in answers] == [(200, True)] * 4
     assert peak_memory(web) < MOST_MEMORY_OF_EXPORTS
+
+
+def test_two_exports_of_everything_with_large_files_stay_within_the_memory(module_stack: Stack, web: Web) -> None:
+    tokens = [module_stack.token(f"archivist-{n}") for n in range(2)]
+    for token in tokens:
+        for n in range(2):
+            status, _ = store(web, token, f"{n}.txt", f"{n} ".encode() + b"x" * 30_000_000)
+            assert status == 201
+    forget_peaks(web)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda token: request(web, token, "GET", "/api/v1/me/export"), tokens))
+    for status, body in answers:
+        assert status == 200
+        with ZipFile(BytesIO(body)) as archive:
+            assert sum(one.file_size for one in archive.infolist()) > 60_000_000
+            assert archive.testzip() is None
+    assert peak_memory(web) < MOST_MEMORY_OF_EXPORTS
+
+
+def store(web: Web, token: str, name: str, data: bytes) -> tuple[int, bytes]:
+    """Upload a file."""
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    return request(web, token, "POST", "/api/v1/files", head + data + b"\r\n--b--\r\n", **kind)

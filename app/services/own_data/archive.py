@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import orjson
 
@@ -67,6 +67,19 @@ class Archive:
                 if self._pipe.held >= PIECE:
                     yield self._pipe.take()
         self.files.append({"file": name, "rows": rows, "sha256": digest.hexdigest()})
+
+    def content(self, name: str, pieces: Iterable[bytes], *, is_packed: bool) -> Iterator[bytes]:
+        """Add a file of any kind piece by piece; the pieces of the archive that become ready meanwhile.
+
+        ``is_packed``: compressing it again is a waste of time.
+        """
+        info = self._info(name)
+        info.compress_type = ZIP_STORED if is_packed else ZIP_DEFLATED
+        with self._zip.open(info, "w") as file:
+            for piece in pieces:
+                file.write(piece)
+                if self._pipe.held >= PIECE:
+                    yield self._pipe.take()
 
     def close(self) -> bytes:
         """The end of the archive: the pieces that were not passed on, and the directory."""

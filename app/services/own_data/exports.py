@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from threading import BoundedSemaphore
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -20,11 +21,13 @@ from app.domain.audit import Actor
 from app.domain.commands import User
 from app.domain.errors import LogDown, MalformedInput, Overloaded
 from app.eventlog.expiring_members import ExpiringMembers
+from app.files.storage import Storage
 from app.services.own_data.archive import Archive, line_of
+from app.services.own_data.contents import Contents
 from app.services.users import new_id
 from app.store import audit
 from app.store.database import Database
-from app.store.own_data import SECTIONS, Exported, Key, KeyType, Section
+from app.store.own_data import FILES, SECTIONS, Exported, Key, KeyType, Section
 
 FORMAT = "unbroken.export"
 VERSION = 1
@@ -37,7 +40,7 @@ class ExportRunning(Overloaded):
 
 
 class Exports:
-    """Exports of users' data. An archive has up to ``most_bytes`` of JSON, or one row that is larger.
+    """Exports of users' data. An archive has up to ``most_bytes`` of JSON and files, or one of them that is larger.
 
     A user has one running export over all processes, and a process runs ``at_once``.
     """
@@ -45,12 +48,14 @@ class Exports:
     def __init__(
         self,
         database: Database,
+        storage: Storage,
         running: ExpiringMembers,
         most_bytes: int,
         at_once: int,
         sections: Sequence[Section] = SECTIONS,
     ) -> None:
         self._database = database
+        self._storage = storage
         self._running = running
         self._most_bytes = most_bytes
         self._at_once = at_once
@@ -88,14 +93,18 @@ class Exports:
                     audit.record(tx, actor, "export.begun", "user", user.id)
             yield b""
             walk = _Walk(self._database, user, place, self._running, self._most_bytes)
-            archive = Archive()
+            archive, contents = Archive(), Contents(self._storage, user.id)
             archive.text("README.txt", _readme(self._sections))
             for section in self._from(start):
                 yield from archive.lines(f"{section.name}.jsonl", walk.lines(section, start))
                 if walk.next:
                     break
+            for piece in contents.write(archive, walk.stored):
+                walk.renew()
+                yield piece
             head = {"format": FORMAT, "version": VERSION, "user_id": user.id, "made_at": datetime.now(UTC)}
-            manifest = {**head, "complete": walk.next is None, "next": walk.next, "files": archive.files}
+            parts = {"files": archive.files, "contents": contents.entries}
+            manifest = {**head, "complete": walk.next is None, "next": walk.next, **parts}
             archive.text("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
             yield archive.close()
 
@@ -114,7 +123,10 @@ class Exports:
 
 
 class _Walk:
-    """Reads the rows of one archive. ``next`` is the position behind its last row; None while everything fits."""
+    """Reads the rows of one archive. ``next`` is the position behind its last row; None while everything fits.
+
+    ``stored`` are the rows of its files whose bytes belong into it.
+    """
 
     def __init__(self, database: Database, user: User, place: str, running: ExpiringMembers, most: int) -> None:
         self._database = database
@@ -125,6 +137,7 @@ class _Walk:
         self._is_empty = True
         self._renewed = monotonic()
         self.next: str | None = None
+        self.stored: list[dict[str, Any]] = []
 
     def lines(self, section: Section, start: tuple[str, Key | None] | None) -> Iterator[bytes]:
         """The lines of a section, behind ``start`` where that is in it, until the archive is full."""
@@ -132,19 +145,26 @@ class _Walk:
         while page := self._page(section, key):
             for found in page:
                 line = line_of(found.row)
-                if len(line) > self._left and not self._is_empty:
+                has_bytes = section.name == FILES and found.row["status"] == "ready"
+                size = len(line) + (found.row["bytes"] if has_bytes else 0)
+                if size > self._left and not self._is_empty:
                     self.next = _write_position(section.name, key)
                     return
-                self._left -= len(line)
+                self._left -= size
+                self.stored += [found.row] if has_bytes else []
                 self._is_empty = False
                 yield line
                 key = found.key
 
-    def _page(self, section: Section, key: Key | None) -> list[Exported]:
+    def renew(self) -> None:
+        """Keep the place of the export, when it is time for that."""
         if monotonic() - self._renewed > RENEW_SECONDS:
             self._renewed = monotonic()
             with suppress(LogDown):
                 self._running.renew(self._user.id, [self._place])
+
+    def _page(self, section: Section, key: Key | None) -> list[Exported]:
+        self.renew()
         with self._database.user(self._user.id) as tx:
             return section.read(tx, self._user.id, key)
 
@@ -194,7 +214,11 @@ Times are in UTC. An id in one file names a row of another one.
 
 {about}
 
+files/
+    The contents of your files, each in a folder with its id. In manifest.json, "contents" has the SHA-256 of each,
+    and the reason where one is missing.
+
 manifest.json
-    The number of rows and the SHA-256 of each file. When "complete" is false, there was more than fits into one
+    The number of rows and the SHA-256 of each file of rows. When "complete" is false, there was more than fits into one
     archive: request the next one with ?after= and the value of "next".
 """

@@ -1,6 +1,6 @@
 /** The native API of an account: its sessions, keys, activity and data. */
 
-import { persist, query, read, send } from './requests.js';
+import { LONG_LIMIT, persist, query, read, send } from './requests.js';
 
 const part = encodeURIComponent;
 const SIGN_OUT_LIMIT = 5_000; // milliseconds for one attempt: somebody waits at a machine that others use
@@ -17,6 +17,9 @@ export const endKey = (id) => send('DELETE', `/api-keys/${part(id)}`);
 
 export const activity = (cursor) => read(`/me/audit${query({ limit: 30, cursor })}`);
 
+/** An archive of everything, behind `after`, the manifest's `next` of the archive before. */
+export const exportArchive = (after) =>
+  send('GET', `/me/export${query({ after: after ?? undefined })}`, { accept: '*/*', take: 'blob', limit: LONG_LIMIT });
 /** Begin the erasure of the account and everything in it. */
 export const erase = () => send('DELETE', '/me', { take: 'json' });
 /** End the session. The reply has the address `next`, where an identity provider ends its own session. */

@@ -1,6 +1,7 @@
 /** The page of one's own data: take all of it away, or have all of it erased. */
 
 import * as api from './account_api.js';
+import { exportLink } from './account_export.js';
 import { actionButton } from './account_parts.js';
 import { h } from './dom.js';
 import { promptDialog } from './overlay.js';
@@ -33,7 +34,7 @@ export function dataPage(_, { onImport = null } = {}) {
     ],
     h('h3', {}, t('data.download_title')),
     h('p', {}, t('data.download_about')),
-    h('a', { class: 'primary', href: '/api/v1/me/export', download: '' }, t('data.download')),
+    ...exportLink(),
     h('h3', {}, t('data.erase_title')),
     h('p', {}, t('data.erase_about', { word: WORD })),
     actionButton(t('data.erase'), erase, { class: 'danger' }),

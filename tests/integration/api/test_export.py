@@ -37,7 +37,10 @@ def unpack(data: bytes) -> tuple[dict[str, list[Any]], dict[str, Any]]:
             assert sha256(raw).hexdigest() == file["sha256"]
             rows[file["file"].removesuffix(".jsonl")] = lines = [json.loads(line) for line in raw.splitlines()]
             assert len(lines) == file["rows"]
-        assert {"README.txt", "manifest.json"} | {file["file"] for file in manifest["files"]} == set(archive.namelist())
+        for one in manifest["contents"]:
+            assert "missing" in one or sha256(archive.read(one["file"])).hexdigest() == one["sha256"]
+        named = {one["file"] for one in [*manifest["files"], *manifest["contents"]] if "file" in one}
+        assert {"README.txt", "manifest.json"} | named == set(archive.namelist())
     return rows, manifest
 
 
@@ -162,7 +165,8 @@ def test_a_position_that_is_none_is_refused(alice: Person, after: str) -> None:
 def test_a_user_has_one_running_export(alice: Person, bob: Person, app: OpenAPI, resources: Resources) -> None:
     """Over all processes, and its place is free again when it ends or breaks off."""
     user = resources.users.user(alice.subject, None)
-    other = exports.Exports(resources.database, resources.own_data.exports._running, 10**6, 1)
+    storage, places = resources.settings.file_storage, resources.own_data.exports._running
+    other = exports.Exports(resources.database, storage, places, 10**6, 1)
     running = other.begin(user, None, SERVICE)
     assert b"".join(running)
     running = other.begin(user, None, SERVICE)
