@@ -22,6 +22,7 @@ class FileSettings(BaseSettings):
     max_upload_part_bytes: int = Field(33_554_432, ge=5_242_880, le=1_073_741_824)
     max_upload_parts: int = Field(1000, ge=1, le=10_000)
     max_open_uploads_per_user: int = Field(20, ge=1, le=1000)
+    max_thumbnails_at_once: int = Field(2, ge=0, le=64)
     max_image_pixels: int = Field(50_000_000, ge=1, le=1_000_000_000)
     max_unpacked_bytes: int = Field(268_435_456, ge=1024)
     file_bytes_per_user: int = Field(1_073_741_824, ge=1024)
@@ -38,7 +39,8 @@ class FileSettings(BaseSettings):
     def file_limits(self) -> FileLimits:
         """The limits, as one value."""
         content = ContentLimits(self.max_image_pixels, self.max_unpacked_bytes)
-        return FileLimits(self.max_file_bytes, content, self.file_bytes_per_user, self.max_files_per_user)
+        of_user = self.file_bytes_per_user, self.max_files_per_user
+        return FileLimits(self.max_file_bytes, content, *of_user, self.max_thumbnails_at_once)
 
     @property
     def upload_limits(self) -> UploadLimits:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from urllib.parse import quote
 
 from flask import Response
 
 from app.api.web_process import web
+from app.files import thumbnails
 from app.store.files import File
 
 DOWNLOAD_HEADERS = ("Content-Disposition", "Content-Length", "Content-Security-Policy", "X-Content-Type-Options")
@@ -26,6 +28,14 @@ def download(file: File) -> Response:
         **_GUARDS,
     }
     return Response(pieces, content_type=content_type(file.media_type), headers=headers)
+
+
+def download_thumbnail(file: File) -> Response:
+    """The thumbnail of an image. Raises NoThumbnail, Overloaded, StorageDown."""
+    data = web().resources.files.thumbnail(file)
+    name = f"{PurePath(file.filename).stem or 'thumbnail'}.webp"
+    headers = {"Content-Disposition": f"attachment; {_name(name)}", **_GUARDS}
+    return Response(data, content_type=thumbnails.MEDIA_TYPE, headers=headers)
 
 
 def content_type(media_type: str) -> str:

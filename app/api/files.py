@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flask import Response
 from pydantic import Field
 
 from app.api.auth.caller import Caller
 from app.api.bodies import FILE_FORM
-from app.api.file_download import DOWNLOAD_HEADERS, download
+from app.api.file_download import DOWNLOAD_HEADERS, download, download_thumbnail
 from app.api.form_body import FormBody, FormFile
 from app.api.json_response import respond
 from app.api.representations.files import FileObject, FilePage
 from app.api.request_parsing import Path, Query
 from app.api.routing import Answer, Routes
 from app.api.web_process import web
+from app.files import thumbnails
 from app.services.files import NewFile
 from app.store import files
 
@@ -41,6 +42,14 @@ class FilesQuery(Query):
 
     limit: int = Field(50, ge=1, le=200)
     cursor: FileId | None = Field(None, description="next_cursor of the page before")
+
+
+class ContentQuery(Query):
+    """The form in which the content of a file is wanted."""
+
+    variant: Literal["thumbnail"] | None = Field(
+        None, description="A small image of the first frame, for an image; 422 where there is none"
+    )
 
 
 @routes.route_for(
@@ -82,11 +91,15 @@ def get_file(caller: Caller, path: FilePath) -> Response:
     "/files/<file_id>/content",
     access="user",
     limit="reads",
-    answers=(Answer(200, "The bytes", None, "application/octet-stream", headers=DOWNLOAD_HEADERS),),
+    answers=(
+        Answer(200, "The bytes", None, "application/octet-stream", headers=DOWNLOAD_HEADERS),
+        Answer(200, "The thumbnail", None, thumbnails.MEDIA_TYPE, headers=DOWNLOAD_HEADERS),
+    ),
 )
-def get_file_content(caller: Caller, path: FilePath) -> Response:
-    """The bytes of a file, as an attachment that no browser opens as a page."""
-    return download(web().resources.files.find(caller.user.id, path.file_id))
+def get_file_content(caller: Caller, path: FilePath, query: ContentQuery) -> Response:
+    """The bytes of a file, or its thumbnail, as an attachment that no browser opens as a page."""
+    found = web().resources.files.find(caller.user.id, path.file_id)
+    return download_thumbnail(found) if query.variant else download(found)
 
 
 @routes.route_for("delete", "/files/<file_id>", access="user", limit="reads", answers=(Answer(204, "It is deleted"),))

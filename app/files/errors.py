@@ -18,6 +18,14 @@ class FileTooLarge(InvalidInput):
         super().__init__(f"The {what} has more than {most} bytes ({variable}).", field)
 
 
+class NoThumbnail(InvalidInput):
+    """There is no thumbnail of this file."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"variant: there is no thumbnail of this file: {reason}", "variant")
+        self.reason = reason
+
+
 class StorageDown(StoreDown):
     """The storage of files does not answer just now. Try again a little later."""
 

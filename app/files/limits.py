@@ -15,12 +15,16 @@ class ContentLimits:
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """Bytes of one file, its content, and the bytes and number of the files of one user."""
+    """Bytes of one file, its content, and the bytes and number of the files of one user.
+
+    ``thumbnails_at_once`` are made by a process; 0: none are made.
+    """
 
     file_bytes: int
     content: ContentLimits
     user_bytes: int
     user_files: int
+    thumbnails_at_once: int
 
 
 @dataclass(frozen=True, slots=True)

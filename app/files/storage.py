@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+_THUMBNAIL = ".thumbnail"
 # Other names in a folder or a bucket belong to somebody else.
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[0-9a-f]{64}")
 
@@ -42,6 +43,17 @@ class Storage(Protocol):
 def key_of(user_id: str, sha256: str) -> str:
     """The key of a user's bytes."""
     return f"{user_id}/{sha256}"
+
+
+def thumbnail_key_of(key: str) -> str:
+    """The key of the thumbnail of an image, beside the bytes of the image."""
+    return f"{key}{_THUMBNAIL}"
+
+
+def key_of_thumbnail(name: str) -> str | None:
+    """The key of the image to which a thumbnail with this name belongs; None for another name."""
+    key = name.removesuffix(_THUMBNAIL)
+    return key if key != name and is_key(key) else None
 
 
 def is_key(name: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import structlog
 
 from app.files.errors import StorageDown
-from app.files.storage import Storage, is_key
+from app.files.storage import Storage, is_key, key_of_thumbnail, thumbnail_key_of
 from app.store import ended_uploads, removed_files
-from app.store.database import Database
+from app.store.database import Database, Tx
 from app.store.removed_files import Ages
 
 # Seconds after which an upload that is not complete was given up.
@@ -104,26 +105,38 @@ class FileSweep:
                 if monotonic() >= until:
                     return
                 self._removal_after = key
-                self._try_to_remove(key)
+                self._try_to(self._remove_key, key)
 
-    def _try_to_remove(self, key: str) -> None:
+    def _try_to(self, remove: Callable[[str], None], key: str) -> None:
         try:
-            self._remove_key(key)
+            remove(key)
         except StorageDown as refusal:
             self._refusal = refusal
 
     def _remove_key(self, key: str) -> None:
-        """Remove the bytes of one key, unless a row has them. The lock keeps an upload from counting on them."""
-        user_id, _, sha256 = key.partition("/")
+        """Remove the bytes of one key and their thumbnail, unless a row has them.
+
+        The lock keeps an upload from counting on them. Each has a transaction: a bucket refuses after seconds only.
+        """
+        for name in (thumbnail_key_of(key), key):
+            with self._database.system() as tx:
+                if not removed_files.hold_key(tx, key):
+                    return
+                is_needed = _is_needed(tx, key)
+                if not is_needed:
+                    self._storage.delete(name)
+                if is_needed or name == key:
+                    removed_files.forget(tx, key)
+                    return
+
+    def _remove_thumbnail(self, key: str) -> None:
+        """Remove the thumbnail of an image, unless a row has the image."""
         with self._database.system() as tx:
-            if not removed_files.hold_key(tx, key):
-                return
-            if not removed_files.is_needed(tx, user_id, sha256):
-                self._storage.delete(key)
-            removed_files.forget(tx, key)
+            if removed_files.hold_key(tx, key) and not _is_needed(tx, key):
+                self._storage.delete(thumbnail_key_of(key))
 
     def _remove_unknown(self, until: float) -> None:
-        """Go on with the pass over the storage: bytes of an upload whose row was gone before they were written."""
+        """Go on with the pass over the storage: bytes and thumbnails whose row was gone before they were written."""
         newest = datetime.now(UTC) - timedelta(seconds=PENDING_FILE_SECONDS)
         while self._next_key_pass <= monotonic() < until:
             page = self._storage.page(self._key_after, FILES_AT_ONCE)
@@ -131,7 +144,19 @@ class FileSweep:
                 if monotonic() >= until:
                     return
                 self._key_after = stored.key
-                if stored.at < newest and is_key(stored.key):
-                    self._try_to_remove(stored.key)
+                if stored.at < newest:
+                    self._look_at(stored.key)
             if len(page) < FILES_AT_ONCE:
                 self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
+
+    def _look_at(self, name: str) -> None:
+        """Remove what an entry of the storage is, when no row needs it. Other names belong to somebody else."""
+        if is_key(name):
+            self._try_to(self._remove_key, name)
+        elif image := key_of_thumbnail(name):
+            self._try_to(self._remove_thumbnail, image)
+
+
+def _is_needed(tx: Tx, key: str) -> bool:
+    user_id, _, sha256 = key.partition("/")
+    return removed_files.is_needed(tx, user_id, sha256)

@@ -17,6 +17,7 @@ from app.files.names import check_name
 from app.files.pieces import chunks, digest_of
 from app.files.staging import Staged
 from app.files.storage import Storage, key_of
+from app.services.thumbnails import Thumbnails
 from app.services.users import new_id
 from app.store import files
 from app.store.database import Database, Tx
@@ -84,6 +85,7 @@ class Files:
         self._database = database
         self._storage = storage
         self._limits = limits
+        self._thumbnails = Thumbnails(database, storage, limits.thumbnails_at_once)
 
     def store(self, user_id: str, new: NewFile, source: Iterable[bytes]) -> File:
         """Store the bytes of a source, as ``store_staged`` does."""
@@ -150,6 +152,10 @@ class Files:
     def open(self, file: Stored) -> Iterator[bytes]:
         """The bytes of a file, or of a part of an upload, in pieces."""
         return self._storage.open(key_of(file.user_id, file.sha256))
+
+    def thumbnail(self, file: File) -> bytes:
+        """A small image of an image, as WebP. Raises NoThumbnail, and Overloaded when too many are being made."""
+        return self._thumbnails.read(file)
 
     def read(self, user_id: str, file_id: str, most: int) -> bytes:
         """All bytes of a file. Raises FileTooLarge for more than ``most``."""

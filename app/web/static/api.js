@@ -45,4 +45,7 @@ export const contentPath = (id) => `/api/v1/files/${part(id)}/content`;
 /** The bytes of a file. */
 export const fileContent = (id, { signal } = {}) =>
   send('GET', `/files/${part(id)}/content`, { signal, accept: '*/*', take: 'blob', limit: LONG_LIMIT });
+/** A small picture of an image. Throws a Problem with status 422 where there is none. */
+export const fileThumbnail = (id) =>
+  send('GET', `/files/${part(id)}/content?variant=thumbnail`, { accept: '*/*', take: 'blob', limit: LONG_LIMIT });
 export const fileAbout = (id) => read(`/files/${part(id)}`);

@@ -2,7 +2,7 @@
 
 import { h, icon, iconButton } from './dom.js';
 import { isPicture, kindText, sizeText } from './file_words.js';
-import { pictureOf } from './pictures.js';
+import { thumbnailOf } from './pictures.js';
 import { locale, t } from './texts.js';
 
 /** The sign of a file, with its kind in capitals. */
@@ -76,7 +76,7 @@ export class AttachmentChip {
     const { about, preview } = this.#upload;
     this.#sign.replaceChildren(fileSign(about));
     if (!isPicture(about.media_type)) return;
-    const address = preview ?? (await pictureOf(about.file_id).catch(() => null));
+    const address = preview ?? (await thumbnailOf(about).catch(() => null));
     if (!address) return;
     const image = h('img', { src: address });
     image.alt = '';

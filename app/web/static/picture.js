@@ -1,17 +1,17 @@
 /** One picture in a message: a button with a small picture that opens the gallery. */
 
 import { h, icon } from './dom.js';
-import { pictureOf, whenNear } from './pictures.js';
+import { thumbnailOf, whenNear } from './pictures.js';
 import { t } from './texts.js';
 
 const TALLEST = 320; // pixels of a picture that stands alone
 
-/** A picture of the server. `about`: {file_id, filename, width, height}. */
+/** A picture of the server, drawn from its thumbnail. `about`: {file_id, filename, bytes, width, height}. */
 export function pictureButton(about) {
   const node = frameFor({ name: about.filename, ...about });
   const load = async () => {
     try {
-      show(node, await pictureOf(about.file_id), about.filename);
+      show(node, await thumbnailOf(about), about.filename);
     } catch (problem) {
       if (problem.status === 404) fail(node, t('picture.deleted'));
       else fail(node, problem.message, load);

@@ -397,7 +397,8 @@ def test_a_sweep_ends_behind_the_key_at_which_its_time_is_over(
     clock = [0.0]
 
     def take_long(_: DiskStorage, key: str) -> None:
-        tried.append(key.partition("/")[2])
+        # The thumbnail of an image goes before its bytes.
+        tried.append(key.partition("/")[2].removesuffix(".thumbnail"))
         clock[0] += 1000
         raise StorageDown
 
