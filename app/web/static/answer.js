@@ -5,6 +5,7 @@ import { Ending } from './ending.js';
 import { endingOf } from './endings.js';
 import { Feedback } from './feedback.js';
 import { FrameBudget } from './frame_budget.js';
+import { GrowingData } from './growing_data.js';
 import { MarkdownView } from './markdown.js';
 import { messageFiles } from './message_files.js';
 import { stamp, Variants } from './message_parts.js';
@@ -42,6 +43,7 @@ export class Answer {
   #footer = h('footer', {});
   #view;
   #drawn = { text: '', busy: null };
+  #data = new GrowingData();
   #budget = new FrameBudget(() => this.#draw());
   #actions;
   #labelOf;
@@ -202,6 +204,7 @@ export class Answer {
     if (live && text.length < this.#drawn.text.length && performance.now() < this.#catchingUp) return;
     const part = this.#step(text);
     const busy = live || part.length < text.length;
+    const before = this.#drawn.text;
     if (this.#drawn.text !== part || this.#drawn.busy !== busy) this.#view.show(part, { live: busy });
     this.#reasoning.show(reasoning, live && text === '');
     this.#tools.show(tools, live);
@@ -210,13 +213,14 @@ export class Answer {
     this.node.setAttribute('aria-busy', String(busy));
     if (this.#drawn.busy !== busy) this.#drawFooter(busy);
     this.#drawn = { text: part, busy };
-    if (part.length < text.length) this.#budget.request();
+    if (part.length < text.length && !(live && part === before)) this.#budget.request();
   }
 
-  // The part of the text to draw now: the drawn text and one step more.
+  // The part of the text to draw now: the drawn text and one step more. The data of a picture are no step.
   #step(text) {
     const { length } = this.#drawn.text;
-    return text.length > length + STEP && text.startsWith(this.#drawn.text) ? text.slice(0, length + STEP) : text;
+    const isLong = text.length > length + STEP && text.startsWith(this.#drawn.text);
+    return text.slice(0, this.#data.end(text, isLong ? length + STEP : text.length, this.live));
   }
 
   #drawFooter(busy) {

@@ -28,7 +28,11 @@ function made(url) {
 
 function decoded(text) {
   try {
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    const chars = atob(text);
+    const bytes = new Uint8Array(chars.length);
+    // A function for each character would hold up the page.
+    for (let i = 0; i < bytes.length; i += 1) bytes[i] = chars.charCodeAt(i);
+    return bytes;
   } catch {
     return null;
   }
