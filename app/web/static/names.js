@@ -3,6 +3,10 @@
 import { t } from './texts.js';
 
 const LONGEST_NAME = 60; // characters
+// Marks of headings, quotes and lists at the beginning of a line.
+const BLOCK_MARKS = /^\s*(?:#{1,6}\s+|>\s?|[-*+]\s+(?:\[[ xX]\]\s+)?)+/gm;
+// A sign behind a backslash stays, as $1. An underscore inside a word is one of its letters, a star between spaces a sign.
+const INLINE_MARKS = /\\([!-/:-@[-`{-~])|(?<![\p{L}\p{N}])_+|_+(?![\p{L}\p{N}])|\*+(?=\S)|(?<=\S)\*+|`+|~~|\||:?-{3,}:?/gu;
 
 /** The title of a conversation; before it has one, the beginning of its first message or of its newest one. */
 export function nameOf({ title, asked, preview }) {
@@ -16,7 +20,8 @@ export function nameOf({ title, asked, preview }) {
 export const plain = (text) =>
   (text ?? '')
     .replace(/`{3,}[\w+-]*/g, '')
-    .replace(/[#*`>_~|]+/g, '')
+    .replace(BLOCK_MARKS, '')
+    .replace(INLINE_MARKS, '$1')
     .replace(/\s+/g, ' ')
     .trim();
 
