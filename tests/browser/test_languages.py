@@ -166,14 +166,29 @@ def test_the_settings_are_reached_from_the_menu_and_by_the_keyboard(visit: Visit
     expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
 
 
-def test_the_settings_are_whole_in_both_themes_and_all_widths(visit: Visit) -> None:
-    visitor = visit()
-    page = visitor.page
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_settings_are_whole_in_both_themes_and_all_widths(visit: Visit, code: str) -> None:
+    visitor = visit(signed_in=False, locale=code)
+    page, texts = visitor.page, LANGUAGES[code].texts
+    enter(visitor, "/settings", texts["composer.name"])
     for section in ("general", "chats", "keys", "data"):
         visitor.go(f"/settings/{section}")
-        expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+        expect(page.get_by_role("heading", name=texts["settings.name"])).to_be_visible()
         expect(page.locator(".settings [aria-busy=true]")).to_have_count(0)
-        in_all_widths(visitor, f"settings-{section}")
+        in_all_widths(visitor, f"{code}-settings-{section}")
+
+
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_the_door_is_whole_in_both_themes_and_all_widths(visit: Visit, code: str) -> None:
+    visitor = visit(signed_in=False, locale=code)
+    visitor.go("/")
+    expect(visitor.page.get_by_role("heading", name=LANGUAGES[code].texts["sign_in.title"])).to_be_visible()
+    in_all_widths(visitor, f"{code}-door")
+    visitor.go(visitor.site.sign_in_path(visitor.name))
+    in_all_widths(visitor, f"{code}-link")
+    visitor.page.locator("form button").click()
+    expect(visitor.page.locator(".greeting")).to_be_visible()
+    in_all_widths(visitor, f"{code}-new")
 
 
 def test_a_new_chat_begins_with_the_choices_of_the_user(visit: Visit, site: Site) -> None:
@@ -202,6 +217,14 @@ def test_what_the_server_refuses_is_said_at_the_form(visit: Visit) -> None:
     page.get_by_label("Instructions").fill("x" * 8001)
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".settings .problem")).to_contain_text("system_prompt")
+
+
+def test_a_refusal_is_said_in_the_language_of_the_page(visit: Visit) -> None:
+    visitor = visit(signed_in=False, locale="de")
+    enter(visitor, "/settings/chats", "Nachricht")
+    visitor.page.get_by_label("Anweisungen").fill("x" * 8001)
+    visitor.page.get_by_role("button", name="Speichern").click()
+    expect(visitor.page.locator(".settings .problem")).to_have_text("Das wird nicht angenommen: system_prompt")
 
 
 def test_a_theme_holds_in_every_browser(visit: Visit, site: Site) -> None:

@@ -44,6 +44,12 @@ def test_every_kind_of_refusal_has_an_entry() -> None:
     assert keys("PROBLEMS") == known
 
 
+def test_a_refusal_in_the_words_of_the_server_has_its_kind_for_other_languages() -> None:
+    left_to_the_server = re.findall(r"^  '?([\w-]+)'?: \{ says: null, (\w+)", SOURCE, re.MULTILINE)
+    assert len(left_to_the_server) > 10
+    assert {kind for kind, field in left_to_the_server if field != "kind"} == set()
+
+
 def test_every_reason_of_a_wait_has_words() -> None:
     assert keys("WAITS") == set(get_args(Reason)) | WAITS_OF_THE_PAGE
 

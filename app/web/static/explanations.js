@@ -1,7 +1,7 @@
 /** Errors and refusals, explained with the sentences of sentences.js: {says, advice, detail, code, offers, own}. */
 
 import { ANSWER_ERRORS, LIMITS, PROBLEMS, STATUSES, UNKNOWN_ERROR } from './sentences.js';
-import { t } from './texts.js';
+import { spoken, t } from './texts.js';
 
 /** An answer's error ({code, message}). `detail`: the words of the server, for operators. */
 export function explainError(error) {
@@ -17,9 +17,15 @@ export function explainRefusal(status, problem) {
     advice: null,
   };
   const known = LIMITS[problem?.limit] ?? PROBLEMS[type] ?? (problem?.detail ? { says: null, advice: null } : fallback);
-  const says = known.says ?? problem?.detail ?? fallback.says;
+  const says = known.says ?? kindOf(known, problem) ?? problem?.detail ?? fallback.says;
   const detail = problem?.detail && problem.detail !== says ? problem.detail : null;
   return { ...known, says, detail, code: problem?.limit ?? type, offers: [], own: known.own ?? false };
+}
+
+// The kind of a problem and the fields it names, for readers who may not read the server's own words.
+function kindOf({ kind }, { errors = [] }) {
+  if (!kind || spoken() === 'en') return null;
+  return [kind, ...errors.map(({ field }) => field)].filter(Boolean).join(' ');
 }
 
 /** An explanation as one text. */

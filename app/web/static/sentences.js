@@ -2,7 +2,8 @@
  * The sentences about what becomes of an answer and of a request, in the words of a reader: one place for all codes of
  * the server. Data alone; tests/unit/test_sentences.py compares the codes with those that the server has.
  *
- * `says`: what has happened; null where the server's own `detail` is written for readers. `advice`: what can be done.
+ * `says`: what has happened; null where the server's own `detail` is written for readers. It is in English, so readers of
+ * other languages get `kind` in its place. `advice`: what can be done.
  * `offers`: buttons under it, by the names of endings.js.
  */
 
@@ -195,45 +196,45 @@ export const WAITS = {
 /** By the end of a problem's `type`. */
 export const PROBLEMS = {
   'bad-gateway': { says: t('problem.unreachable'), advice: t('advice.moment') },
-  'bad-request': { says: null, advice: null },
-  'being-erased': { says: null, advice: null },
-  blocked: { says: null, advice: null },
-  'budget-used': { says: null, advice: t('advice.usage') },
+  'bad-request': { says: null, kind: t('problem.bad-request'), advice: null },
+  'being-erased': { says: null, kind: t('problem.being-erased'), advice: null },
+  blocked: { says: null, kind: t('problem.blocked'), advice: null },
+  'budget-used': { says: null, kind: t('problem.budget-used'), advice: t('advice.usage') },
   'content-too-large': { says: t('problem.too_large'), advice: t('advice.smaller') },
   'conversation-busy': {
     says: t('problem.conversation-busy'),
     advice: t('advice.when_finished'),
   },
-  forbidden: { says: null, advice: null },
-  'foreign-origin': { says: null, advice: null },
+  forbidden: { says: null, kind: t('problem.forbidden'), advice: null },
+  'foreign-origin': { says: null, kind: t('problem.foreign-origin'), advice: null },
   'gateway-timeout': { says: t('problem.unreachable'), advice: t('advice.moment') },
   'identity-provider-down': { says: t('problem.identity-provider-down'), advice: t('advice.moment') },
-  'insecure-site': { says: null, advice: null },
+  'insecure-site': { says: null, kind: t('problem.insecure-site'), advice: null },
   internal: { says: t('problem.internal'), advice: t('advice.moment') },
-  'invalid-field': { says: null, advice: null },
-  malformed: { says: null, advice: null },
-  'method-not-allowed': { says: null, advice: null },
+  'invalid-field': { says: null, kind: t('problem.invalid-field'), advice: null },
+  malformed: { says: null, kind: t('problem.malformed'), advice: null },
+  'method-not-allowed': { says: null, kind: t('problem.method-not-allowed'), advice: null },
   'model-not-allowed': { says: t('problem.model-not-allowed'), advice: t('advice.choose') },
-  'no-room-for-files': { says: null, advice: t('advice.delete_files') },
+  'no-room-for-files': { says: null, kind: t('problem.no-room-for-files'), advice: t('advice.delete_files') },
   'not-found': { says: t('problem.not_there'), advice: null },
   overloaded: { says: t('problem.overloaded'), advice: t('advice.moment') },
-  'person-needed': { says: null, advice: null },
+  'person-needed': { says: null, kind: t('problem.person-needed'), advice: null },
   'request-entity-too-large': {
     says: t('problem.too_large'),
     advice: t('advice.smaller'),
   },
-  'scope-missing': { says: null, advice: null },
+  'scope-missing': { says: null, kind: t('problem.scope-missing'), advice: null },
   'service-unavailable': { says: t('problem.unreachable'), advice: t('advice.moment') },
-  'sign-in-failed': { says: null, advice: null },
+  'sign-in-failed': { says: null, kind: t('problem.sign-in-failed'), advice: null },
   'store-down': { says: t('problem.store-down'), advice: t('advice.moment') },
   'too-many-requests': { says: t('problem.too-many-requests'), advice: t('advice.moment') },
   unauthenticated: { says: t('problem.sign_in'), advice: null },
-  'unsupported-media-type': { says: null, advice: null },
+  'unsupported-media-type': { says: null, kind: t('problem.unsupported-media-type'), advice: null },
   'upstream-silent': {
     says: t('problem.upstream-silent'),
     advice: t('advice.moment_or_choose'),
   },
-  'wrong-state': { says: null, advice: null },
+  'wrong-state': { says: null, kind: t('problem.wrong-state'), advice: null },
 };
 
 /** A refusal without a known type, by its status; 0: there was no reply. */

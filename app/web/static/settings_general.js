@@ -25,6 +25,8 @@ function theme() {
 function language() {
   const options = [['', t('settings.language_browser')], ...languages().map((code) => [code, languageName(code)])];
   const box = selectBox('language', options, keptLanguage() ?? '', { onchange: () => choose() });
+  // A screen reader says each name in its own language.
+  for (const option of box.options) if (option.value) option.lang = option.value;
   const choose = async () => {
     const code = box.value || null;
     try {

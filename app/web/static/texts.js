@@ -49,7 +49,7 @@ export const known = (key) => (key in texts ? key : null);
 export const spoken = () => language;
 
 function pieces(key, values) {
-  const text = texts[key];
+  const text = texts[key] ?? key;
   const form = typeof text === 'string' ? text : (text[plurals.select(values.count)] ?? text.other);
   // Every second piece is the name of a place.
   return form.split(PLACE).map((piece, n) => (n % 2 ? shown(values[piece]) : piece));

@@ -72,6 +72,17 @@ def test_a_link_signs_in_once(app: OpenAPI, settings: Settings, subject: str):
         assert "Set-Cookie" not in answer.headers
 
 
+def test_the_page_of_a_link_has_the_language_of_the_browser(app: OpenAPI, settings: Settings, subject: str):
+    code = make_code(settings.database_url, subject)
+    german = Browser(app).get(PATH + code, **{"Accept-Language": "de-AT"})
+    assert '<html lang="de" dir="ltr">' in german.text
+    assert f"meldet diesen Browser als <strong>{subject}</strong> an" in german.text
+    refused = Browser(app).get(PATH + "x", **{"Accept-Language": "ar"})
+    assert '<html lang="ar" dir="rtl">' in refused.text
+    assert "هذا الرابط غير معروف هنا" in refused.text
+    assert "Cookie" in refused.headers["Vary"]
+
+
 def test_an_expired_link_and_an_invented_one_sign_nobody_in(app: OpenAPI, settings: Settings, subject: str):
     old = make_code(settings.database_url, subject, seconds=-1)
     assert "has expired" in Browser(app).sign_in(old).text

@@ -67,6 +67,16 @@ def test_everybody_reads_the_copy_until_it_ends(
     assert (gone.status_code, "Not shared" in gone.text) == (404, True)
 
 
+def test_a_copy_has_the_language_of_its_reader(alice: Person, anybody: FlaskClient, talk: dict[str, Any]) -> None:
+    url = share_of(alice, talk)["url"]
+    german = anybody.get(url, headers={"Accept-Language": "de"})
+    assert '<html lang="de" dir="ltr">' in german.text
+    assert "Geteilte Unterhaltung" in german.text
+    assert "/texts/de.js" in german.text
+    unknown = anybody.get(f"/s/{'x' * 43}", headers={"Accept-Language": "ar"})
+    assert (unknown.status_code, 'dir="rtl"' in unknown.text, "غير مشتركة" in unknown.text) == (404, True, True)
+
+
 def test_a_second_share_replaces_the_first(alice: Person, anybody: FlaskClient, talk: dict[str, Any]) -> None:
     first, second = share_of(alice, talk), share_of(alice, talk)
     assert [anybody.get(one["url"]).status_code for one in (first, second)] == [404, 200]
