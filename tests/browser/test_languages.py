@@ -15,6 +15,11 @@ from tests.browser.looks import fits, in_both_lights, stands_still
 
 Visit = Callable[..., Visitor]
 WIDTHS = (360, 820, 1440)
+# The parts that scroll by themselves, where they are wider than their place.
+CUT = """
+() => [...document.querySelectorAll('.door, .thread, .settings, .sidebar .scroller, dialog[open]')]
+  .filter(({scrollWidth, clientWidth}) => scrollWidth > clientWidth).map(({className}) => className)
+"""
 MODEL = "offline-fast"
 
 
@@ -44,6 +49,7 @@ def in_all_widths(visitor: Visitor, name: str) -> None:
             stands_still(visitor)
             visitor.picture(f"{name}-{light}-{width}")
             assert fits(visitor), f"{name} at {width}"
+            assert visitor.page.evaluate(CUT) == [], f"{name} at {width}"
         assert faults(visitor.page) == [], f"{name} {light}"
 
 
