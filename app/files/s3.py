@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from app.files.errors import BytesMissing, StorageDown
+from app.files.pieces import CHUNK_BYTES
 from app.files.storage import Stored
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import S3Store
 
 # Of one request, in seconds; and bytes that one request of a large upload has.
@@ -21,6 +23,8 @@ CONNECT_SECONDS = 3
 # Of a removal or a look, which are not repeated here. The transaction that holds the key of a removal must outlast it.
 BRIEF_SECONDS = 3
 PART_BYTES = 5_242_880
+# Bytes that a request has brought of a body when its seconds are over, so that another one brings more.
+LEAST_BODY_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class S3Storage:
         self._bucket = bucket
 
     def put(self, key: str, chunks: Iterable[bytes]) -> None:
-        with _errors():
+        with _errors(missing=StorageDown):
             # Only then is an upload whole or absent: a part that fails ends it.
             self._store.put(key, iter(chunks), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=1)
 
@@ -52,12 +56,27 @@ class S3Storage:
         with _errors():
             found = self._store.get(key)
 
-        def pieces() -> Iterator[bytes]:
-            with _errors():
-                for piece in found.stream():
-                    yield bytes(piece)
+        return self._pieces(key, found)
 
-        return pieces()
+    def _pieces(self, key: str, found: GetResult) -> Iterator[bytes]:
+        """The body. It may take longer than a request: the next request continues behind what has come."""
+        from obstore.exceptions import BaseError
+
+        at, size, etag = 0, found.meta["size"], found.meta["e_tag"]
+        while True:
+            begin = at
+            try:
+                for piece in found.stream(min_chunk_size=CHUNK_BYTES):
+                    at += len(piece)
+                    yield bytes(piece)
+                return
+            except (BaseError, OSError) as error:
+                if at == size:
+                    return
+                if at - begin < LEAST_BODY_BYTES:
+                    raise StorageDown from error
+            with _errors():
+                found = self._store.get(key, options={"range": {"offset": at}, "if_match": etag})
 
     def delete(self, key: str) -> None:
         with _errors(), suppress(FileNotFoundError):
@@ -107,12 +126,13 @@ class S3Storage:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(missing: type[StorageDown] = BytesMissing) -> Iterator[None]:
+    """``missing``: the error for a bucket, an object or an upload that is not there."""
     from obstore.exceptions import BaseError
 
     try:
         yield
     except FileNotFoundError as error:
-        raise BytesMissing from error
+        raise missing from error
     except (BaseError, OSError) as error:
         raise StorageDown from error

@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,6 +18,7 @@ from app.files.errors import BytesMissing, StorageDown
 from app.files.s3 import BRIEF_SECONDS
 from app.files.storage import Storage, is_key, key_of
 from app.store.openings import AS_SYSTEM
+from tests.fakes.s3 import S3
 
 
 def keys(count: int = 3) -> list[str]:
@@ -29,8 +28,18 @@ def keys(count: int = 3) -> list[str]:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return storage_of(f"file:{tmp_path}/files", {})
+def s3() -> Iterator[S3]:
+    """A bucket whose list has two keys a page, so that each test of the list needs several."""
+    with S3(page_keys=2) as s3:
+        yield s3
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        return storage_of(f"file:{tmp_path}/files", {})
+    s3: S3 = request.getfixturevalue("s3")
+    return storage_of(s3.url("some/prefix +1"), s3.credentials)
 
 
 def read(storage: Storage, key: str) -> bytes:
@@ -45,6 +54,14 @@ def test_bytes_are_read_as_they_were_written(storage: Storage) -> None:
     assert len(pieces) > 1, "in pieces"
     storage.put(key, [large])
     assert read(storage, key) == large
+
+
+def test_a_file_may_be_empty(storage: Storage) -> None:
+    key = keys(1)[0]
+    storage.put(key, [])
+    assert storage.has(key)
+    assert read(storage, key) == b""
+    assert [one.key for one in storage.page("", 10)] == [key]
 
 
 def test_missing_bytes_are_noticed_before_the_first_piece(storage: Storage) -> None:
@@ -64,13 +81,15 @@ def test_a_removal_can_be_repeated(storage: Storage) -> None:
 
 
 def test_a_source_that_fails_leaves_nothing(storage: Storage) -> None:
-    def broken() -> Iterator[bytes]:
-        yield b"a" * 100_000
+    def broken(size: int) -> Iterator[bytes]:
+        yield b"a" * size
         raise ValueError
 
-    with pytest.raises((ValueError, StorageDown)):
-        storage.put(keys(1)[0], broken())
-    assert storage.page("", 10) == []
+    for size in (100_000, 12_000_000):
+        with pytest.raises((ValueError, StorageDown)):
+            storage.put(keys(1)[0], broken(size))
+        assert storage.page("", 10) == []
+        assert not storage.has(keys(1)[0])
 
 
 def test_pages_have_all_keys_in_order_with_their_times(storage: Storage) -> None:
@@ -155,51 +174,37 @@ def test_a_full_or_closed_disk_is_a_storage_that_does_not_answer(tmp_path: Path)
 # --- the bucket alone ------------------------------------------------------------------------------------------------
 
 
-class _Failing(BaseHTTPRequestHandler):
-    """A server whose bucket has one object, and which fails whenever one is to be removed."""
-
-    removals: ClassVar[list[str]] = []
-
-    def do_HEAD(self) -> None:
-        is_there = self.path.endswith(keys(1)[0])
-        self.send_response(200 if is_there else 404)
-        self.send_header("Last-Modified", "Mon, 30 Nov 2026 12:00:00 GMT")
-        self.send_header("ETag", '"a"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_POST(self) -> None:
-        self.removals.append(self.path)
-        self.send_response(500)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def failing() -> Iterator[Storage]:
-    """A bucket of such a server."""
-    _Failing.removals.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Failing) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"s3://bucket?endpoint=http%3A%2F%2F127.0.0.1%3A{server.server_port}"
-        yield storage_of(url, {"access_key_id": "a", "secret_access_key": "b"})
-        server.shutdown()
-        thread.join()
-
-
-def test_a_removal_in_a_bucket_is_not_repeated(failing: Storage) -> None:
+def test_a_removal_in_a_bucket_is_not_repeated(s3: S3) -> None:
     """A repetition could come when an upload has written equal bytes again."""
+    s3.fail("DeleteObjects", "slow_down")
     with pytest.raises(StorageDown):
-        failing.delete(keys(1)[0])
-    assert len(_Failing.removals) == 1
+        storage_of(s3.url(), s3.credentials).delete(keys(1)[0])
+    assert s3.asked == ["DeleteObjects"]
 
 
-def test_a_bucket_knows_what_it_has(failing: Storage) -> None:
-    assert failing.has(keys(1)[0])
-    assert not failing.has(keys()[-1])
+def test_a_prefix_has_no_part_in_another_one(s3: S3) -> None:
+    one, other = (storage_of(s3.url(prefix), s3.credentials) for prefix in ("files", "files2"))
+    key = keys(1)[0]
+    other.put(key, [b"a"])
+    assert one.page("", 10) == []
+    assert not one.has(key)
+    one.delete(key)
+    assert list(s3.objects) == [f"files2/{key}"]
+
+
+@pytest.mark.parametrize("changed", [{"secret_access_key": "wrong"}, {"access_key_id": "AKIDOTHER"}, {"region": "x"}])
+def test_a_key_that_a_bucket_does_not_take_is_a_storage_that_does_not_answer(s3: S3, changed: dict[str, str]) -> None:
+    region = changed.pop("region", None)
+    storage, key = storage_of(s3.url(region=region), {**s3.credentials, **changed}), keys(1)[0]
+    calls = (
+        lambda: storage.put(key, [b"a"]), lambda: storage.open(key), lambda: storage.has(key),
+        lambda: storage.delete(key), lambda: storage.page("", 1),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(StorageDown) as raised:
+            call()
+        assert type(raised.value) is StorageDown
+    assert len(s3.asked) == len(calls), "none is repeated"
 
 
 def test_the_transaction_of_a_removal_outlasts_it() -> None:
