@@ -94,10 +94,90 @@ def test_every_dialog_is_translated_and_accessible(visit: Visit, site: Site, cod
         dialog = page.get_by_role("dialog")
         expect(dialog).to_be_visible()
         expect(dialog.locator("[aria-busy=true]")).to_have_count(0)
+        stands_still(visitor)
         visitor.picture(f"{code}-{key}")
         assert faults(page) == [], key
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
+
+
+# Texts of the page with Latin words, without what a user or a model has written, and without names in isolates.
+LATIN = """
+() => {
+  const written =
+    'code, kbd, pre, noscript, figcaption, option[lang], .body, .bubble, .name, .preview, .who, .title, .about, .model';
+  const texts = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(written)) texts.push(walk.currentNode.data);
+  for (const node of document.querySelectorAll('[aria-label], [title], [placeholder]'))
+    for (const name of ['aria-label', 'title', 'placeholder'])
+      if (!node.matches('.list a, .name')) texts.push(node.getAttribute(name) ?? '');
+  return texts.map((text) => text.replace(/\\u2068[^\\u2069]*\\u2069/g, '')).filter((text) => /[A-Za-z]{3}/.test(text));
+}
+"""
+NAMES = re.compile(
+    r"Unbroken|Enter|Shift|Esc|API|JSON|Markdown|https|Top p|ChatGPT|LibreChat|conversations|offline|curl|Python"
+)
+
+
+def in_english(visitor: Visitor) -> list[str]:
+    """Texts of an Arabic page that were not translated. Models have the names that operators gave them."""
+    models = visitor.site.get("/models", visitor.name)["items"]
+    named = {name for model in models for name in (model["name"], model["label"]) if name}
+    found = [text for text in visitor.page.evaluate(LATIN) if text not in named]
+    return [text for text in found if re.search("[A-Za-z]{3}", NAMES.sub("", text))]
+
+
+def test_nothing_of_an_arabic_page_is_left_in_english(visit: Visit, site: Site) -> None:
+    visitor = told(visit, site, "ar")
+    page, texts = visitor.page, LANGUAGES["ar"].texts
+    assert in_english(visitor) == []
+    row = page.locator("#sidebar .list .icon-button").first
+    for key in ("actions.rename", "actions.tags", "actions.share", "actions.delete"):
+        row.click()
+        assert in_english(visitor) == [], key
+        page.get_by_role("menuitem", name=texts[key], exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        stands_still(visitor)
+        assert (in_english(visitor), faults(page)) == ([], []), key
+        visitor.picture(f"ar-{key}")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name=texts["chat_settings.name"]).click()
+    stands_still(visitor)
+    assert (in_english(visitor), faults(page)) == ([], [])
+    visitor.picture("ar-chat-settings")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=texts["filter.button"]).click()
+    assert in_english(visitor) == []
+    visitor.picture("ar-filter")
+    page.keyboard.press("Escape")
+    for section in ("general", "chats", "keys", "sessions", "activity", "data"):
+        visitor.go(f"/settings/{section}")
+        expect(page.get_by_role("heading", name=texts["settings.name"])).to_be_visible()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        assert in_english(visitor) == [], section
+
+
+def test_an_answer_is_stopped_and_continued_in_german(visit: Visit, site: Site) -> None:
+    visitor = visit(signed_in=False, locale="de")
+    page, texts = visitor.page, LANGUAGES["de"].texts
+    enter(visitor, "/m/fake/new", texts["composer.name"])
+    site.behave(tokens=20_000, rate=20)
+    box = page.get_by_role("textbox", name=texts["composer.name"], exact=True)
+    box.fill("Erzähl vom Meer")
+    box.press("Enter")
+    answer = page.get_by_role("article", name=texts["answer.name"])
+    visitor.until(lambda: len(answer.locator(".body").inner_text()) > 40, "the answer grows")
+    page.get_by_role("button", name=texts["composer.stop"]).click()
+    expect(answer.get_by_text(texts["ending.stopped"])).to_be_visible()
+    expect(answer.get_by_role("button", name=texts["ending.continue"])).to_be_visible()
+    answer.get_by_role("button", name=texts["feedback.good"]).click()
+    expect(answer.get_by_text(texts["feedback.good_question"])).to_be_visible()
+    stands_still(visitor)
+    assert faults(page) == []
+    visitor.picture("de-stopped")
 
 
 def test_arrows_follow_the_direction_of_the_language(visit: Visit, site: Site) -> None:
@@ -109,6 +189,43 @@ def test_arrows_follow_the_direction_of_the_language(visit: Visit, site: Site) -
     expect(page.get_by_role("button", name=re.compile("^" + texts["list.actions_for"].split("{")[0]))).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(row).to_be_focused()
+
+
+TEXTS = """
+async (code) => {
+  const {t, parts, facts, speak} = await import('/static/texts.js');
+  if (code !== 'en') await import(`/static/texts/${code}.js`);
+  const days = [0, 1, 2, 3, 11, 100].map((count) => t('usage.days', {count}));
+  const hint = parts('composer.hint', {enter: 7, shift: null}).length;
+  return {days, hint, name: t('tags.add', {tag: 'sea'}), facts: facts(['sea', '', '3']), other: t('no.such.text')};
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "days", "name", "facts"),
+    [
+        ("en", ["0 days", "1 day", "2 days", "3 days", "11 days", "100 days"], "Add the tag sea", "sea · 3"),
+        ("de", ["0 Tage", "1 Tag", "2 Tage", "3 Tage", "11 Tage", "100 Tage"], "Schlagwort sea hinzufügen", "sea · 3"),
+        (
+            "ar",
+            ["{0} يوم", "يوم واحد", "يومان", "{3} أيام", "{11} يومًا", "{100} يوم"],
+            "إضافة الوسم \u2068sea\u2069",
+            "\u2068sea\u2069 · \u20683\u2069",
+        ),
+    ],
+)
+def test_a_text_has_its_plural_and_its_names(
+    module_page: Page, code: str, days: list[str], name: str, facts: str
+) -> None:
+    found = module_page.evaluate(TEXTS, code)
+    digits = module_page.evaluate(
+        "(code) => [0, 3, 11, 100].map((n) => [n, new Intl.NumberFormat(code).format(n)])", code
+    )
+    for number, shown in digits:
+        days = [day.replace(f"{{{number}}}", shown) for day in days]
+    assert (found["days"], found["name"], found["facts"]) == (days, name, facts)
+    assert found["other"] == "no.such.text"
 
 
 def test_code_and_a_name_in_another_script_keep_their_direction(visit: Visit, site: Site) -> None:
@@ -165,6 +282,7 @@ def test_the_settings_are_reached_from_the_menu_and_by_the_keyboard(visit: Visit
         expect(page.get_by_role("region", name=name)).to_be_visible()
         expect(sections.get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
         expect(page.locator(".settings [aria-busy=true]")).to_have_count(0)
+        stands_still(visitor)
         assert faults(page) == [], name
     page.go_back()
     expect(page.get_by_role("region", name="Your data")).to_be_visible()

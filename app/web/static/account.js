@@ -1,10 +1,9 @@
-/** The button with the user's name, and its menu: theme, archive, usage, import, account, sign out. */
+/** The button with the user's name, and its menu: settings, archive, usage, import, account, sign out. */
 
 import { h, icon } from './dom.js';
 import { openMenu, shortcutsDialog } from './overlay.js';
 import { leave } from './leaving.js';
 import { t } from './texts.js';
-import { themeChoices } from './theme_choice.js';
 
 const OPERATORS = ['operator', 'support', 'admin'];
 
@@ -44,9 +43,8 @@ export class Account {
 
   #open() {
     openMenu(this.node, [
-      ...themeChoices(),
-      this.#handlers.tabNames(),
       { label: t('settings.name'), icon: 'sliders', action: () => this.#handlers.onSettings() },
+      this.#handlers.tabNames(),
       null,
       { label: t('account.archived'), icon: 'archive', action: () => this.#handlers.onArchived() },
       { label: t('account.usage'), icon: 'chart', action: () => this.#showUsage() },

@@ -1,4 +1,4 @@
-/** The choice of light or dark, for the menus of both pages and the settings. theme.js applies it when a page loads. */
+/** The choice of light or dark, for the settings and the operators' menu. theme.js applies it when a page loads. */
 
 import { send } from './requests.js';
 import { t } from './texts.js';
