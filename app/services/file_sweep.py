@@ -72,7 +72,7 @@ class FileSweep:
         settled = UPLOADS_AT_ONCE
         while settled == UPLOADS_AT_ONCE and monotonic() < until:
             with self._database.system() as tx:
-                settled = ended_uploads.settle(tx, UPLOADS_AT_ONCE)
+                settled = ended_uploads.settle(tx, PENDING_FILE_SECONDS, UPLOADS_AT_ONCE)
         with self._database.system() as tx:
             ended_uploads.remove_old(tx, ENDED_UPLOAD_SECONDS, FILES_AT_ONCE)
 

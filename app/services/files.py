@@ -198,6 +198,7 @@ class Files:
                     files.delete(tx, row.id)
             raise
         if ready is None:
+            self.drop(user_id, row.sha256)
             raise NotFound  # its user is being erased
         return ready
 
@@ -205,6 +206,16 @@ class Files:
         """Write bytes. Those that a ready row promises (``is_known``) are written where the storage lacks them."""
         if not (is_known and self._has(key)):
             self._storage.put(key, source)
+
+    def drop(self, user_id: str, sha256: str) -> None:
+        """Remove bytes that were written behind the removal of their row, unless another row has them.
+
+        Bytes that a silent store leaves go with the sweep over the storage.
+        """
+        key = key_of(user_id, sha256)
+        with suppress(StoreDown), self._database.user(user_id) as tx:
+            if files.hold_unneeded(tx, user_id, key, sha256):
+                self._storage.delete(key)
 
     def _has(self, key: str) -> bool:
         """False for bytes that the storage lacks: a late removal may take them. A silent storage counts as whole."""

@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import md5 as new_md5
 from hashlib import sha256 as new_sha256
 
-from app.domain.errors import DatabaseDown, InvalidInput, NotFound, StoreDown, WrongState
+from app.domain.errors import DatabaseDown, InvalidInput, NotFound, Overloaded, StoreDown, WrongState
 from app.domain.upload_id import is_upload_id, part_id, upload_id
 from app.files.errors import BytesMissing, FileTooLarge
 from app.files.limits import UploadLimits
@@ -27,6 +27,8 @@ from app.store.uploads import Part, PartRow, Upload, UploadRow
 
 # An upload that is not complete after this time is given up.
 UPLOAD_SECONDS = 3600.0
+# Seconds for which a completion keeps others of its upload out.
+COMPLETION_SECONDS = 900.0
 
 
 class UploadEnded(WrongState):
@@ -50,6 +52,10 @@ class TooManyParts(WrongState):
 
 class TooManyUploads(WrongState):
     """As many uploads of the user are pending as may be at a time."""
+
+
+class CompletionRunning(Overloaded):
+    """Another request is completing the upload. Try again a little later: a finished completion returns its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +123,25 @@ class Uploads:
             self._check_part(tx, _pending(tx, upload_id), row)
             is_known = file_rows.has_bytes(tx, user_id, sha256)
             uploads.add_part(tx, user_id, row)
-        with self._removing(user_id, row.id):
+        with self._removing(user_id, row):
             self._files.write(key, chunks(data, whole(data)), is_known=is_known)
             with self._database.user(user_id) as tx:
                 _check_offset(_pending(tx, upload_id), starts_at)
                 ready = uploads.set_part_ready(tx, row.id)
-        if ready is None:
-            raise NotFound
+            if ready is None:
+                raise NotFound
         return ready
 
     def complete(self, user_id: str, upload_id: str, part_ids: Sequence[str] | None, md5: str | None) -> Ended:
         """Make a file of the parts, in the order of ``part_ids``; None: of those that were appended.
 
         A repeated completion with the same parts returns the same file. Raises InvalidInput, FileTooLarge,
-        UploadEnded, NoRoomForFiles.
+        UploadEnded, NoRoomForFiles, CompletionRunning.
         """
+        with self._only_completion(user_id, upload_id):
+            return self._complete(user_id, upload_id, part_ids, md5)
+
+    def _complete(self, user_id: str, upload_id: str, part_ids: Sequence[str] | None, md5: str | None) -> Ended:
         with self._database.user(user_id) as tx:
             upload = _found(tx, upload_id)
             if _is_repeated(upload, part_ids):
@@ -142,7 +152,7 @@ class Uploads:
         try:
             self._make_file(upload, chosen, part_ids, md5)
         except (UploadEnded, BytesMissing):
-            # Another completion, a cancel or the sweep of workers was faster.
+            # A cancel or the sweep of workers was faster, or another completion, where this one has lost its lock.
             ended = self.find(user_id, upload_id)
             if _is_repeated(ended.upload, part_ids):
                 return ended
@@ -194,13 +204,31 @@ class Uploads:
             self._files.store_staged(upload.user_id, new, staged, completion)
 
     @contextmanager
-    def _removing(self, user_id: str, part: str) -> Iterator[None]:
-        """Remove the row of a part when the block fails in a way that a client meets."""
+    def _only_completion(self, user_id: str, upload_id: str) -> Iterator[None]:
+        """Keep other completions of an upload out, those in other processes included. Raises CompletionRunning.
+
+        The lock ends with the connection, so that of a killed process does.
+        """
+        with self._database.user(user_id) as tx:
+            _found(tx, upload_id)
+            if not uploads.hold_completion(tx, upload_id, COMPLETION_SECONDS):
+                raise CompletionRunning
+            yield
+
+    @contextmanager
+    def _removing(self, user_id: str, part: PartRow) -> Iterator[None]:
+        """Remove a part when the block fails in a way that a client meets.
+
+        Its bytes follow its row. Those of a row that a sweep or an erasure has removed meanwhile are removed here.
+        """
         try:
             yield
         except (StoreDown, WrongState, NotFound):
-            with suppress(DatabaseDown), self._database.user(user_id) as tx:
-                uploads.remove_part(tx, part)
+            with suppress(DatabaseDown):
+                with self._database.user(user_id) as tx:
+                    is_noted = uploads.remove_part(tx, part.id)
+                if not is_noted:
+                    self._files.drop(user_id, part.sha256)
             raise
 
 

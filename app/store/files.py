@@ -107,6 +107,18 @@ def has_bytes(tx: Tx, user_id: str, sha256: str) -> bool:
     return fetch_one(tx, sql, user_id=user_id, sha256=sha256) is not None
 
 
+def hold_unneeded(tx: Tx, user_id: str, key: str, sha256: str) -> bool:
+    """True when no row of the user has the bytes of ``key``. No row then counts on them until ``tx`` ends."""
+    sql = "SELECT pg_try_advisory_xact_lock(hashtextextended('bytes of ' || :key, 0)) AS held"
+    lock = fetch_one(tx, sql, key=key)
+    if not (lock and lock.held):
+        return False
+    # A statement of its own, behind the lock: it sees the rows that were committed before.
+    sql = f"""SELECT 1 FROM files WHERE user_id = :user_id AND {mine()} AND {_HASH}
+              UNION ALL SELECT 1 FROM upload_parts WHERE user_id = :user_id AND {mine()} AND {_HASH} LIMIT 1"""
+    return fetch_one(tx, sql, user_id=user_id, sha256=sha256) is None
+
+
 def use_again(tx: Tx, user_id: str, row: FileRow) -> File | None:
     """An attachment of the user with this name and these bytes. It counts as used now."""
     found = fetch_one(

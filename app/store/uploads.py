@@ -165,9 +165,24 @@ def set_part_ready(tx: Tx, part_id: str) -> Part | None:
     return Part(**row._mapping) if row else None
 
 
-def remove_part(tx: Tx, part_id: str) -> None:
-    """Remove a part whose bytes could not be written."""
-    execute(tx, f"DELETE FROM upload_parts WHERE id = :id AND {mine()} AND NOT is_ready", id=part_id)
+def remove_part(tx: Tx, part_id: str) -> bool:
+    """Remove a part whose bytes could not be written, or are not wanted. False: it is gone."""
+    return execute(tx, f"DELETE FROM upload_parts WHERE id = :id AND {mine()} AND NOT is_ready", id=part_id) > 0
+
+
+def hold_completion(tx: Tx, upload_id: str, seconds: float) -> bool:
+    """Hold the completion of an upload until the end of ``tx``, which may be idle for some seconds.
+
+    False: another transaction holds it.
+    """
+    row = fetch_one(
+        tx,
+        """SELECT pg_try_advisory_xact_lock(hashtextextended('completion of ' || :id, 0)) AS held,
+             set_config('idle_in_transaction_session_timeout', :idle, true)""",
+        id=upload_id,
+        idle=f"{seconds:.0f}s",
+    )
+    return bool(row and row.held)
 
 
 def complete(tx: Tx, upload_id: str, file_id: str, completed_with: bytes) -> bool:

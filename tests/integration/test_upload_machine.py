@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         storage = DiskStorage(Path(self.folder.name))
         # The web processes' login; the clock and the sweep need the workers'.
         self.database, self.workers = Database(as_login(self.url, WEB), 1), Database(self.url, 1)
-        limits = FileLimits(1000, ContentLimits(1, 1), ROOM, 100)
+        limits = FileLimits(1000, ContentLimits(1, 1), ROOM, 100, 0)
         self.files = Files(self.database, storage, limits)
         self.uploads = Uploads(self.database, self.files, UploadLimits(PARTS, OPEN), 1000)
         self.sweeper = FileSweep(self.workers, storage, 1e9, None)

@@ -4,7 +4,7 @@
  */
 
 import { PART, sendForm } from './file_transfer.js';
-import { Problem, send } from './requests.js';
+import { LONG_LIMIT, Problem, send } from './requests.js';
 
 const UPLOADS = '/uploads';
 
@@ -19,7 +19,7 @@ export class PartsTransfer {
 
   /** See FileTransfer.send. Returns null when the server takes no parts. */
   async send({ signal, onSent }) {
-    const ask = (method, path, body) => send(method, UPLOADS + path, { body, signal, take: 'json' });
+    const ask = (method, path, options) => send(method, UPLOADS + path, { ...options, signal, take: 'json' });
     try {
       const upload = this.#id === null ? await this.#begin(ask) : await ask('GET', `/${this.#id}`);
       if (upload === null) return null;
@@ -38,7 +38,7 @@ export class PartsTransfer {
 
   async #begin(ask) {
     const { name: filename, size: bytes } = this.#file;
-    const upload = await ask('POST', '', { filename, bytes }).catch((problem) => {
+    const upload = await ask('POST', '', { body: { filename, bytes } }).catch((problem) => {
       if (problem.status === 404) return null;
       throw problem;
     });
@@ -53,7 +53,7 @@ export class PartsTransfer {
     options.onSent(this.#offset);
     while (this.#offset < this.#file.size) await this.#sendNext(ask, options);
     try {
-      return (await ask('POST', `/${this.#id}/complete`, {})).file;
+      return (await ask('POST', `/${this.#id}/complete`, { body: {}, limit: LONG_LIMIT })).file;
     } catch (problem) {
       // The file is not taken: its bytes are of no use.
       if (problem.status === 422) this.giveUp();

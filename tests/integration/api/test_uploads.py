@@ -22,7 +22,8 @@ from app.files.errors import StorageDown
 from app.files.storage import key_of
 from app.services import file_sweep
 from app.services.files import NewFile
-from app.services.uploads import UPLOAD_SECONDS, UploadEnded, Uploads
+from app.services.uploads import COMPLETION_SECONDS, UPLOAD_SECONDS, UploadEnded, Uploads
+from app.store import uploads
 from app.store.database import fetch
 from app.wiring import Resources
 from tests import made_files as made
@@ -66,6 +67,18 @@ def id_of(person: Person) -> str:
 def stored(person: Person, data: bytes) -> Path:
     """The place of these bytes of a person on the disk."""
     return Path(FOLDER.name) / key_of(id_of(person), sha256(data).hexdigest())
+
+
+def late(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """Let something happen while the next bytes are on their way to the storage."""
+    put = DiskStorage.put
+
+    def interrupted(storage: DiskStorage, key: str, source: Any) -> None:
+        monkeypatch.setattr(DiskStorage, "put", put)
+        meanwhile()
+        put(storage, key, source)
+
+    monkeypatch.setattr(DiskStorage, "put", interrupted)
 
 
 @pytest.fixture
@@ -214,10 +227,10 @@ def test_parts_beyond_the_size_of_the_upload_take_room_too(make_app: Any) -> Non
     assert service.create(id_of(person), NewFile("a.txt"), 500).status == "pending"
 
 
-def test_large_files_are_put_together_in_their_turn(make_app: Any) -> None:
+@pytest.mark.parametrize("data", [b"large" * 300_000, b"small"], ids=["large", "small"])
+def test_files_are_put_together_in_their_turn(make_app: Any, data: bytes) -> None:
     app = make_app(max_uploads_at_once=1)
     person, process = Person(app.test_client(), "busy"), app.extensions[EXTENSION]
-    data = b"large" * 300_000
     upload = begun(person, len(data))
     append(person, upload, data, 0)
     with process.place_for_body(FILE_FORM, None):
@@ -291,25 +304,48 @@ def test_of_two_requests_for_one_place_one_is_taken(
 def test_of_two_completions_one_makes_the_file(
     alice: Person, service: Uploads, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user, put = id_of(alice), DiskStorage.put
+    user = id_of(alice)
     upload = service.create(user, NewFile("a.txt", "user_data"), 6).id
     parts = []
     for data in (b"abc", b"def"):
         form = {"data": (io.BytesIO(data), "part")}
         answer = alice.post(f"/v1/uploads/{upload}/parts", data=form, content_type="multipart/form-data")
         parts.append(answer.json["id"])
-    files = []
-
-    def interrupted(storage: DiskStorage, key: str, source: Any) -> None:
-        monkeypatch.undo()
-        files.append(service.complete(user, upload, parts, None).file)
-        put(storage, key, source)
-
-    monkeypatch.setattr(DiskStorage, "put", interrupted)
-    assert service.complete(user, upload, parts, None).file == files[0]
+    refused = []
+    late(monkeypatch, lambda: refused.append(alice.post(f"/v1/uploads/{upload}/complete", json={"part_ids": parts})))
+    made = service.complete(user, upload, parts, None).file
+    assert [(answer.status_code, answer.headers["Retry-After"]) for answer in refused] == [(429, "5")]
+    assert "Another request is completing the upload" in refused[0].text
+    assert service.complete(user, upload, parts, None).file == made
     assert len(alice.get("/api/v1/files").json["items"]) == 1
     with pytest.raises(UploadEnded):
         service.complete(user, upload, parts[::-1], None)
+
+
+def test_a_second_completion_is_not_refused_for_the_room_of_the_first(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(make_app(file_bytes_per_user=1500).test_client(), f"twice-{uuid4().hex[:8]}")
+    upload, statuses = begun(person, 1000), []
+    append(person, upload, b"x" * 500, 0)
+    append(person, upload, b"y" * 500, 500)
+    late(monkeypatch, lambda: statuses.append(complete(person, upload).status_code))
+    assert complete(person, upload).status_code == 200
+    assert statuses == [429], "a refusal that passes"
+
+
+def test_a_completion_has_its_turn_for_longer_than_other_transactions(
+    service: Uploads, resources: Resources, alice: Person
+) -> None:
+    upload = service.create(id_of(alice), NewFile("a.txt"), 6).id
+    with resources.database.user(id_of(alice)) as tx:
+        assert uploads.hold_completion(tx, upload, COMPLETION_SECONDS)
+        assert [tuple(row) for row in fetch(tx, "SHOW idle_in_transaction_session_timeout")] == [("15min",)]
+        with resources.database.user(id_of(alice)) as other:
+            assert not uploads.hold_completion(other, upload, COMPLETION_SECONDS)
+    with resources.database.user(id_of(alice)) as tx:
+        assert [tuple(row) for row in fetch(tx, "SHOW idle_in_transaction_session_timeout")] == [("10s",)]
+        assert uploads.hold_completion(tx, upload, COMPLETION_SECONDS)
 
 
 def test_a_cancel_beside_a_completion_leaves_one_of_them(
@@ -363,17 +399,17 @@ def test_an_upload_expires_and_leaves_nothing(alice: Person, resources: Resource
 
 
 def test_bytes_stay_while_another_upload_or_a_file_has_them(alice: Person, sweep: Callable[..., None]) -> None:
-    uploads = [begun(alice, 6) for _ in range(3)]
-    for upload in uploads:
+    begun_three = [begun(alice, 6) for _ in range(3)]
+    for upload in begun_three:
         append(alice, upload, b"equal.", 0)
     form = {"file": (io.BytesIO(b"equal."), "b.txt")}
     file = alice.post("/api/v1/files", data=form, content_type="multipart/form-data").json["id"]
-    alice.delete(f"{UPLOADS}/{uploads[0]}")
+    alice.delete(f"{UPLOADS}/{begun_three[0]}")
     alice.delete(f"/api/v1/files/{file}")
     sweep()
     assert stored(alice, b"equal.").exists(), "two uploads have them"
-    kept = complete(alice, uploads[1]).json["file"]["id"]
-    alice.delete(f"{UPLOADS}/{uploads[2]}")
+    kept = complete(alice, begun_three[1]).json["file"]["id"]
+    alice.delete(f"{UPLOADS}/{begun_three[2]}")
     sweep()
     assert alice.get(f"/api/v1/files/{kept}/content").data == b"equal."
     alice.delete(f"/api/v1/files/{kept}")
@@ -400,11 +436,11 @@ def test_the_sweep_beside_a_completion_is_met_as_the_end(
     upload, opened = begun(alice, 3), DiskStorage.open
     append(alice, upload, b"abc", 0)
 
-    def late(storage: DiskStorage, key: str) -> Any:
+    def swept(storage: DiskStorage, key: str) -> Any:
         sweep(UPLOAD_SECONDS + 1)
         return opened(storage, key)
 
-    monkeypatch.setattr(DiskStorage, "open", late)
+    monkeypatch.setattr(DiskStorage, "open", swept)
     refused = complete(alice, upload)
     assert (refused.status_code, refused.json["detail"]) == (409, "The upload has expired.")
 
@@ -436,6 +472,81 @@ def test_a_hold_keeps_what_has_ended_and_an_erasure_removes_it(
         resources.own_data.erasures.sweep()
     sweep()
     assert not place.parent.exists()
+
+
+def test_a_cancel_beside_a_part_leaves_no_bytes(
+    alice: Person, resources: Resources, sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = begun(alice, 8)
+    append(alice, upload, b"done", 0)
+
+    def end() -> None:
+        assert alice.delete(f"{UPLOADS}/{upload}").status_code == 204
+        sweep()
+        assert not stored(alice, b"done").exists(), "parts that are written do not wait"
+        sweep()
+
+    late(monkeypatch, end)
+    refused = append(alice, upload, b"late", 4)
+    assert (refused.status_code, refused.json["detail"]) == (409, "The upload is cancelled.")
+    sweep()
+    assert not stored(alice, b"late").exists()
+    assert rows(resources, "upload_parts", alice) == 0
+    with resources.database.system() as tx:
+        assert not fetch(tx, "SELECT id FROM uploads WHERE user_id = :user AND NOT is_settled", user=id_of(alice))
+
+
+def test_a_part_of_a_killed_process_goes_with_a_cancelled_upload(
+    alice: Person, resources: Resources, settings: Settings, sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """The end of a process."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    upload = begun(alice, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "set_part_ready", kill)
+        with pytest.raises(Killed):
+            append(alice, upload, b"left", 0)
+    alice.delete(f"{UPLOADS}/{upload}")
+    sweep()
+    assert stored(alice, b"left").exists(), "the part may be on its way still"
+    with owner(settings.database_url) as cursor:
+        cursor.execute(
+            "UPDATE upload_parts SET created_at = created_at - make_interval(secs => %s)",
+            (file_sweep.PENDING_FILE_SECONDS,),
+        )
+    sweep()
+    assert not stored(alice, b"left").exists()
+    assert rows(resources, "upload_parts", alice) == 0
+
+
+@pytest.mark.parametrize("kind", ["part", "file"])
+def test_an_erasure_beside_bytes_on_their_way_leaves_none(
+    app: OpenAPI, resources: Resources, settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    person = Person(app.test_client(), f"erased-{uuid4().hex[:8]}")
+    place, upload = stored(person, b"late"), begun(person, 4)
+
+    def erase() -> None:
+        assert person.delete("/api/v1/me").status_code == 202
+        for _ in range(4):
+            with owner(settings.database_url) as cursor:
+                cursor.execute("""UPDATE erasures SET requested_at = requested_at - interval '1 minute',
+                    emptied_at = emptied_at - interval '1 minute' WHERE finished_at IS NULL""")
+            resources.own_data.erasures.sweep()
+            resources.file_sweep.sweep()
+
+    late(monkeypatch, erase)
+    if kind == "part":
+        answer = append(person, upload, b"late", 0)
+    else:
+        form = {"file": (io.BytesIO(b"late"), "a.txt")}
+        answer = person.post("/api/v1/files", data=form, content_type="multipart/form-data")
+    assert answer.status_code == 404
+    assert not place.exists()
 
 
 def test_a_refused_name_is_no_upload(service: Uploads, alice: Person) -> None:
