@@ -14,7 +14,7 @@ from app.files.pieces import CHUNK_BYTES
 from app.files.storage import Stored
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import S3Store
 
 # Of one request, in seconds; and bytes that one request of a large upload has.
@@ -63,6 +63,7 @@ class S3Storage:
         from obstore.exceptions import BaseError
 
         at, size, etag = 0, found.meta["size"], found.meta["e_tag"]
+        unchanged: GetOptions = {"if_match": etag} if etag is not None else {}
         while True:
             begin = at
             try:
@@ -76,7 +77,7 @@ class S3Storage:
                 if at - begin < LEAST_BODY_BYTES:
                     raise StorageDown from error
             with _errors():
-                found = self._store.get(key, options={"range": {"offset": at}, "if_match": etag})
+                found = self._store.get(key, options={**unchanged, "range": {"offset": at}})
 
     def delete(self, key: str) -> None:
         with _errors(), suppress(FileNotFoundError):

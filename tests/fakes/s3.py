@@ -46,11 +46,12 @@ _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 @dataclass
 class S3(ThreadedServer):
-    """The server. ``page_keys``: keys of a page of the list at most."""
+    """The server. ``page_keys``: keys of a page of the list at most. Without ``etags`` its objects have none."""
 
     bucket: str = "files"
     key: Key = field(default_factory=lambda: Key("AKIDTESTS", "a secret/with+signs=", "eu-central-1"))
     page_keys: int = PAGE_KEYS
+    etags: bool = True
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -158,7 +159,7 @@ class S3(ThreadedServer):
         found = self._find(key)
         if request.headers.get("If-Match", found.etag) != found.etag:
             raise Refused(412, "PreconditionFailed")
-        headers, size = headers_of(found), len(found.data)
+        headers, size = headers_of(found, self.etags), len(found.data)
         if not (wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))):
             return web.Response(body=found.data, headers=headers)
         first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
@@ -169,7 +170,7 @@ class S3(ThreadedServer):
 
     def _HeadObject(self, _request: web.Request, key: str, _body: bytes) -> web.Response:
         found = self._find(key)
-        return web.Response(headers={**headers_of(found), "Content-Length": str(len(found.data))})
+        return web.Response(headers={**headers_of(found, self.etags), "Content-Length": str(len(found.data))})
 
     def _DeleteObject(self, _request: web.Request, key: str, _body: bytes) -> web.Response:
         self.objects.pop(key, None)

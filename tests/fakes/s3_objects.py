@@ -31,9 +31,10 @@ def object_of(data: bytes, etag: str) -> Object:
     return Object(data, f'"{etag}"', datetime.now(UTC))
 
 
-def headers_of(found: Object) -> dict[str, str]:
+def headers_of(found: Object, with_etag: bool) -> dict[str, str]:
     at = format_datetime(found.at, usegmt=True)
-    return {"ETag": found.etag, "Last-Modified": at, "Accept-Ranges": "bytes"}
+    shown = {"Last-Modified": at, "Accept-Ranges": "bytes"}
+    return {**shown, "ETag": found.etag} if with_etag else shown
 
 
 def listed(key: str, found: Object) -> str:

@@ -129,8 +129,10 @@ def test_a_body_that_ends_early_is_never_taken_for_the_whole(s3: S3, storage: St
     assert s3.asked.count("GetObject") == 3 * TRIES
 
 
-def test_a_slow_body_is_read_in_several_requests(s3: S3, hasty: Storage) -> None:
-    """The seconds are those of one request. A large file over a narrow line takes more."""
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_slow_body_is_read_in_several_requests(s3: S3, hasty: Storage, etags: bool) -> None:
+    """The seconds are those of one request. A large file over a narrow line takes more. ETags are optional."""
+    s3.etags = etags
     s3.fail("GetObject", "slow")
     assert read(hasty) == LARGE
     assert s3.asked.count("GetObject") > 1
@@ -165,6 +167,15 @@ def test_a_silent_body_is_continued_while_it_brings_enough(s3: S3, hasty: Storag
     # Halves of 12.8 MB: 6.4, 3.2, 1.6 and then 0.8, which is too little.
     assert s3.asked.count("GetObject") == 4
     assert monotonic() - begun < 30
+
+
+def test_bytes_that_change_between_two_requests_are_never_mixed(s3: S3, hasty: Storage) -> None:
+    s3.fail("GetObject", "slow", times=1)
+    pieces = hasty.open(KEY)
+    next(pieces)
+    storage_of(s3.url(), s3.credentials).put(KEY, [LARGE[::-1]])
+    with pytest.raises(StorageDown):
+        list(pieces)
 
 
 def test_a_removal_may_come_later_than_its_refusal(s3: S3, hasty: Storage) -> None:
