@@ -31,8 +31,8 @@ OPENED = [
     ("(CAST(mine || '''' AS tsquery) && begun)", "begun"),
     ("m.user_id = me AND NOT m.indexed", "NOT m.indexed"),
     (
-        "CAST(string_agg(mine || '/' || month_of(last_at) - back || '''', ' | ') AS tsquery)",
-        f"CAST(string_agg('{WORD}', ' | ') AS tsquery)",
+        "CAST(mine || '/' || month_of(last_at) - back || '''' AS tsquery)",
+        f"CAST('{WORD}' AS tsquery)",
     ),
 ]
 
