@@ -257,6 +257,22 @@ def test_the_choice_of_a_language_holds_in_every_browser(visit: Visit) -> None:
     assert [cookie for cookie in first.context.cookies() if cookie["name"] == COOKIE] == []
 
 
+def test_a_page_whose_texts_do_not_load_is_loaded_once_more_and_no_more(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    loads: list[str] = []
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    page.route("**/texts/de.js", lambda route: route.abort())
+    visitor.go("/settings")
+    loads.clear()
+    page.get_by_label("Language").select_option(label="Deutsch")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    # The page has read the choices of the user again, and stays.
+    page.wait_for_timeout(3000)
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    assert len(loads) == 1
+
+
 def test_a_sign_out_forgets_the_language(visit: Visit) -> None:
     visitor = visit()
     visitor.go("/settings")

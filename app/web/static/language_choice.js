@@ -24,7 +24,8 @@ export function keepLanguage(wanted) {
   else document.cookie = `${COOKIE}=${code}; max-age=${YEAR}; ${PLACE}`;
   // A browser that keeps no cookie would load the page for ever.
   if (keptLanguage() !== code) return false;
-  return code === null ? before !== null : code !== spoken();
+  // A page whose texts did not load still speaks English; another load would not end that.
+  return before !== code && code !== spoken();
 }
 
 // `de` for `de-CH`; undefined for a language that the page does not have.
