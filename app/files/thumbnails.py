@@ -20,9 +20,18 @@ THUMBNAIL_MEMORY_BYTES = 536_870_912
 # Pixels of an image that is decoded; a JPEG of this size takes 0.3 s.
 THUMBNAIL_PIXELS = 50_000_000
 THUMBNAIL_BYTES = 1_048_576
+_TOO_LARGE = "the image is too large to be made smaller"
 _PROGRAM = Path(program.__file__)
 _FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 _LIMITS = (THUMBNAIL_SIDE, THUMBNAIL_PIXELS, int(THUMBNAIL_SECONDS) + 1, THUMBNAIL_MEMORY_BYTES, THUMBNAIL_BYTES)
+
+
+def check(media_type: str, pixels: int) -> None:
+    """Raise NoThumbnail for a file that is known to have none, by its type and its pixels; 0 pixels are unknown."""
+    if media_type not in _FORMATS:
+        raise NoThumbnail("only images have one")
+    if pixels > THUMBNAIL_PIXELS:
+        raise NoThumbnail(_TOO_LARGE)
 
 
 def make(source: Iterable[bytes], media_type: str) -> bytes:
@@ -31,8 +40,7 @@ def make(source: Iterable[bytes], media_type: str) -> bytes:
     Blocks for up to THUMBNAIL_SECONDS. Memory holds a piece of the image at a time. Raises NoThumbnail, the errors of
     ``source``, and StorageDown without room on the disk.
     """
-    if media_type not in _FORMATS:
-        raise NoThumbnail("only images have one")
+    check(media_type, 0)
     command = [sys.executable, "-I", "-B", str(_PROGRAM), _FORMATS[media_type], *map(str, _LIMITS)]
     with TemporaryFile() as image, TemporaryFile() as made:
         try:
@@ -43,7 +51,7 @@ def make(source: Iterable[bytes], media_type: str) -> bytes:
             raise StorageDown("There is no room for the bytes of the image just now.") from None
         status = _run(command, image.fileno(), made.fileno())
         if status == program.TOO_LARGE:
-            raise NoThumbnail("the image is too large to be made smaller")
+            raise NoThumbnail(_TOO_LARGE)
         if status:
             raise NoThumbnail("the image is damaged, or takes too much time or memory")
         made.seek(0)

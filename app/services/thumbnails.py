@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore, Lock
+from threading import Condition, Lock
 from time import monotonic
 
 from app.domain.errors import DatabaseDown, Overloaded
 from app.files.errors import BytesMissing, NoThumbnail, StorageDown
 from app.files.storage import Storage, key_of, thumbnail_key_of
-from app.files.thumbnails import make
+from app.files.thumbnails import check, make
 from app.store import files
 from app.store.database import Database
 from app.store.files import File
@@ -41,22 +41,23 @@ class Thumbnails:
         self._storage = storage
         self._at_once = at_once
         self._make = make
-        self._turns = BoundedSemaphore(max(at_once, 1))
-        self._places = BoundedSemaphore(max(at_once, 1) * (1 + THUMBNAILS_WAITING))
+        self._turns = _Turns(at_once)
         self._without = _Without()
 
     def read(self, file: File) -> bytes:
         """The thumbnail of an image, as WebP.
 
-        Raises NoThumbnail, Overloaded when too many are being made, and StorageDown, also for an image without bytes.
+        Raises NoThumbnail, Overloaded when too many are being made for all users or for this one, and StorageDown, also
+        for an image without bytes.
         """
+        check(file.media_type, (file.width or 0) * (file.height or 0))
         image = key_of(file.user_id, file.sha256)
         if known := self._stored(image):
             return known
         self._without.check(image)
         if not self._at_once:
             raise NoThumbnail("none are made here (MAX_THUMBNAILS_AT_ONCE=0)")
-        with self._turn():
+        with self._turns.of(file.user_id):
             # Another request may have made it meanwhile.
             if known := self._stored(image):
                 return known
@@ -83,20 +84,57 @@ class Thumbnails:
             if not is_needed:
                 self._storage.delete(thumbnail_key_of(image))
 
+
+class _Turns:
+    """The turns of requests that make thumbnails, ``at_once`` at a time. Any thread may use it.
+
+    One user has one turn at a time, and up to half of the places of those who have a turn or wait for one.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._places = at_once * (1 + THUMBNAILS_WAITING)
+        self._places_of_one = max(1, self._places // 2)
+        self._changed = Condition()
+        self._here = Counter[str]()  # requests with a place, by user
+        self._at_work = set[str]()
+
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """The turn of a request. Raises Overloaded when too many wait, or when it has waited too long."""
-        if not self._places.acquire(blocking=False):
-            raise self._busy()
-        try:
-            if not self._turns.acquire(timeout=THUMBNAIL_WAIT_SECONDS):
-                raise self._busy()
+    def of(self, user_id: str) -> Iterator[None]:
+        """The turn of a user. Raises Overloaded when too many wait, or when the request has waited too long."""
+        with self._place(user_id):
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._is_free(user_id), THUMBNAIL_WAIT_SECONDS):
+                    raise self._busy()
+                self._at_work.add(user_id)
             try:
                 yield
             finally:
-                self._turns.release()
+                with self._changed:
+                    self._at_work.discard(user_id)
+                    self._changed.notify_all()
+
+    @contextmanager
+    def _place(self, user_id: str) -> Iterator[None]:
+        with self._changed:
+            if self._here[user_id] >= self._places_of_one:
+                raise Overloaded(
+                    f"No more than {self._places_of_one} of your thumbnails are made here or wait for it"
+                    " (MAX_THUMBNAILS_AT_ONCE)."
+                )
+            if self._here.total() >= self._places:
+                raise self._busy()
+            self._here[user_id] += 1
+        try:
+            yield
         finally:
-            self._places.release()
+            with self._changed:
+                self._here[user_id] -= 1
+                if not self._here[user_id]:
+                    del self._here[user_id]
+
+    def _is_free(self, user_id: str) -> bool:
+        return user_id not in self._at_work and len(self._at_work) < self._at_once
 
     def _busy(self) -> Overloaded:
         return Overloaded(f"No more than {self._at_once} thumbnails are made here at once (MAX_THUMBNAILS_AT_ONCE).")

@@ -6,8 +6,9 @@ import io
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from app.store.database import execute
 from app.store.files import File
 from app.wiring import Resources
 from tests import made_files
+from tests.stack import until
 
 from .conftest import FILES as FOLDER
 from .conftest import Person
@@ -153,11 +155,12 @@ def test_a_thumbnail_of_a_file_that_goes_meanwhile_is_not_kept(
 
 
 def test_thumbnails_wait_for_their_turn_and_no_thread_for_long(
-    alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    alice: Person, bob: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "THUMBNAIL_WAIT_SECONDS", 0.3)
     monkeypatch.setattr(thumbnails, "THUMBNAILS_WAITING", 1)
-    files = [row(resources, alice, upload(alice, picture(shade), f"{shade}.png")) for shade in (7, 8, 9)]
+    shades = ((alice, 7), (bob, 8), (alice, 9))
+    files = [row(resources, person, upload(person, picture(shade), f"{shade}.png")) for person, shade in shades]
     begun, go_on = Event(), Event()
 
     def held(source: Iterable[bytes], media_type: str) -> bytes:
@@ -175,3 +178,43 @@ def test_thumbnails_wait_for_their_turn_and_no_thread_for_long(
         go_on.set()
         assert first.result(60).startswith(b"RIFF")
     assert made.read(files[2]).startswith(b"RIFF"), "the turn was given back"
+
+
+def test_one_user_leaves_turns_and_places_to_others(
+    alice: Person, bob: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has one turn at a time, and half of the places; what has no thumbnail needs neither."""
+    monkeypatch.setattr(thumbnails, "THUMBNAIL_WAIT_SECONDS", 60.0)
+    shades = range(10, 10 + thumbnails.THUMBNAILS_WAITING + 2)
+    files = [row(resources, alice, upload(alice, picture(shade), f"{shade}.png")) for shade in shades]
+    text, other = row(resources, alice, upload(alice, b"words", "a.txt")), row(resources, bob, upload(bob, picture(9)))
+    begun: list[bytes] = []
+    entered, go_on = Semaphore(0), Event()
+
+    def held(source: Iterable[bytes], media_type: str) -> bytes:
+        data = b"".join(source)
+        begun.append(data)
+        entered.release()
+        assert data == picture(9) or go_on.wait(60)
+        return make([data], media_type)
+
+    made = Thumbnails(resources.database, resources.settings.file_storage, 2, held)
+    with ThreadPoolExecutor(len(files)) as pool:
+        try:
+            all_but_one = [pool.submit(made.read, file) for file in files[:-1]]
+            assert entered.acquire(timeout=60)
+            made_for_bob = made.read(other)
+            assert (len(begun), begun[1]) == (2, picture(9)), "one of alice's waits for the other"
+            until(lambda: made._turns._here[files[0].user_id] == len(all_but_one))
+            with pytest.raises(Overloaded, match=r"5 of your thumbnails .*\(MAX_THUMBNAILS_AT_ONCE\)"):
+                made.read(files[-1])
+            with pytest.raises(thumbnails.NoThumbnail, match="only images"):
+                made.read(text)
+            large = replace(files[-1], width=60_000, height=60_000)
+            with pytest.raises(thumbnails.NoThumbnail, match="too large"):
+                made.read(large)
+        finally:
+            go_on.set()
+        assert all(one.result(60).startswith(b"RIFF") for one in all_but_one)
+    assert made_for_bob.startswith(b"RIFF")
+    assert made.read(files[-1]).startswith(b"RIFF"), "the places were given back"
