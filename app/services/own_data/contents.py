@@ -32,11 +32,15 @@ class Contents:
         self.entries: list[dict[str, Any]] = []
 
     def write(self, archive: Archive, rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-        """Add the files one after the other; the pieces of the archive that become ready meanwhile."""
+        """Add the files one after the other; the pieces of the archive that become ready meanwhile.
+
+        A file without bytes has an empty piece, so that a caller keeps its place through many of them.
+        """
         for row in rows:
             pieces, missing = self._open(row)
             if pieces is None:
                 self.entries.append({"id": row["id"], "missing": missing})
+                yield b""
             else:
                 yield from self._copy(archive, row, pieces)
 

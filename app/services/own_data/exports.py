@@ -101,7 +101,8 @@ class Exports:
                     break
             for piece in contents.write(archive, walk.stored):
                 walk.renew()
-                yield piece
+                if piece:
+                    yield piece
             head = {"format": FORMAT, "version": VERSION, "user_id": user.id, "made_at": datetime.now(UTC)}
             parts = {"files": archive.files, "contents": contents.entries}
             manifest = {**head, "complete": walk.next is None, "next": walk.next, **parts}

@@ -13,8 +13,9 @@ from flask_openapi3.openapi import OpenAPI
 
 from app.api.web_process import EXTENSION
 from app.domain.audit import SERVICE
-from app.files.errors import StorageDown
+from app.files.errors import BytesMissing, StorageDown
 from app.files.storage import Storage, Stored, key_of
+from app.services.own_data import exports
 from app.services.own_data.exports import Exports
 from app.wiring import Resources
 
@@ -104,6 +105,37 @@ def test_a_storage_that_falls_silent_ends_no_export(alice: Person, resources: Re
     assert (cut["id"], missing["id"]) == (first, second)
     assert all("did not answer" in one["missing"] for one in (cut, missing))
     assert storage.opened == 1, "one silence is enough"
+
+
+class Missing(Halting):
+    """A storage that has lost all files, and says so late."""
+
+    def __init__(self, storage: Storage, late: Callable[[], None]) -> None:
+        super().__init__(storage)
+        self._late = late
+
+    def open(self, key: str) -> Iterator[bytes]:
+        self._late()
+        raise BytesMissing
+
+
+def test_an_export_of_missing_files_keeps_its_place(
+    alice: Person, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        upload(alice, f"text {n}".encode(), f"{n}.txt")
+    user, running = resources.users.user(alice.subject, None), resources.own_data.exports._running
+    now, renewed = [0.0], list[str]()
+    monkeypatch.setattr(exports, "monotonic", lambda: now[0])
+    late = exports.RENEW_SECONDS + 1
+    storage = Missing(resources.settings.file_storage, lambda: now.append(now.pop() + late))
+    renew = running.renew
+    monkeypatch.setattr(running, "renew", lambda *given: (renewed.append(given[0]), renew(*given)))
+    pieces = list(Exports(resources.database, storage, running, 10**6, 1).begin(user, None, SERVICE))
+    assert len(manifest_of(b"".join(pieces))["contents"]) == 4
+    # One for each missing file, and the end.
+    assert renewed == [user.id] * 5
+    assert all(pieces[1:]), "nothing is sent for a missing file"
 
 
 def test_contents_are_sent_in_small_pieces(make_app: Callable[..., Any]) -> None:
