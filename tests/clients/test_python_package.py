@@ -52,7 +52,7 @@ client.poll("x")["nothing"]  # mistake
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that has the wheel, and pytest for the package's own tests."""
+    """The interpreter of an environment that has the wheel, with pytest and hypothesis for the package's own tests."""
     folder = tmp_path_factory.mktemp("environment")
     try:
         wheel = build_wheel(folder)
@@ -63,7 +63,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raise
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     pip = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", ROOT / "constraints.txt", wheel, "pytest"], check=True, timeout=SECONDS)
+    subprocess.run([*pip, "-c", ROOT / "constraints.txt", wheel, "pytest", "hypothesis"], check=True, timeout=SECONDS)
     return folder / "venv" / "bin" / "python"
 
 

@@ -9,6 +9,8 @@ from email.utils import format_datetime
 from itertools import repeat
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unbroken_client import (
     Conflict,
@@ -164,6 +166,29 @@ def test_a_proxys_page_is_a_problem_without_fields() -> None:
     assert problem_of(503, {"Retry-After": "soon"}, b"[]").retry_after is None
     assert isinstance(problem_of(409, {}, b""), Conflict)
     assert isinstance(problem_of(410, {}, b""), NotFound)
+
+
+NAMES = ("type", "title", "detail", "status", "limit", "request_id", "errors", "field")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON) | JSON, st.sampled_from((400, 404, 409, 429, 502)))
+def test_any_json_of_a_gateway_is_a_problem_with_fields_of_their_types(body: object, status: int) -> None:
+    problem = problem_of(status, {}, json.dumps(body).encode())
+    assert str(problem).startswith(f"{status}: ")
+    assert {type(text) for text in (problem.type, problem.title, problem.detail)} == {str}
+    assert {type(text) for text in (problem.limit, problem.request_id)} <= {str, type(None)}
+    assert {type(text) for each in problem.errors for text in each} <= {str}
+
+
+def test_a_gateways_list_of_errors_has_no_fields() -> None:
+    assert problem_of(503, {}, b'{"errors": ["upstream connect error"]}').errors == []
+    assert problem_of(503, {}, b'{"errors": [{"field": 1}, null]}').errors == [("", "")]
+    assert isinstance(problem_of(503, {}, b"[" * 100_000), Unavailable)
 
 
 def test_an_id_cannot_leave_its_path() -> None:

@@ -34,11 +34,21 @@ class FieldError(NamedTuple):
     detail: str
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _field_errors(found: object) -> list[FieldError]:
+    each = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [FieldError(_text(one.get("field")) or "", _text(one.get("detail")) or "") for one in each]
+
+
 class Problem(UnbrokenError):
     """A refusal of the service (RFC 9457).
 
     ``type`` is a path such as ``/problems/not-found``, ``limit`` the variable of a limit that was reached,
-    ``retry_after`` the seconds of Retry-After. Fields that it lacks are empty or None; ``body`` has all of it.
+    ``retry_after`` the seconds of Retry-After. Fields that it lacks, or that a proxy fills with another kind of value,
+    are empty or None; ``body`` has all of it.
     """
 
     def __init__(self, status: int, body: Mapping[str, Any], retry_after: float | None = None) -> None:
@@ -48,9 +58,9 @@ class Problem(UnbrokenError):
         self.type = str(body.get("type") or "about:blank")
         self.title = str(body.get("title") or "")
         self.detail = str(body.get("detail") or "")
-        self.limit: str | None = body.get("limit")
-        self.request_id: str | None = body.get("request_id")
-        self.errors = [FieldError(each.get("field", ""), each.get("detail", "")) for each in body.get("errors") or []]
+        self.limit = _text(body.get("limit"))
+        self.request_id = _text(body.get("request_id"))
+        self.errors = _field_errors(body.get("errors"))
         self.is_passing = status in _PASSING or status >= 500
         super().__init__(f"{status}: {self.detail or self.title or 'no reason given'}")
 
@@ -97,7 +107,7 @@ def problem_of(status: int, headers: Mapping[str, str], content: bytes | bytearr
     """The problem of a response that is no success. A proxy's page has no fields."""
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     kind = _KINDS.get(status, Unavailable if status >= 500 else Problem)
     return kind(status, body if isinstance(body, dict) else {}, _seconds(headers.get("Retry-After")))
