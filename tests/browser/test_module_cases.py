@@ -42,6 +42,10 @@ def test_a_reply_that_grows_has_its_time_and_a_silent_one_is_given_up() -> None:
     run("slow")
 
 
+def test_a_reply_without_an_end_is_given_up() -> None:
+    run("endless")
+
+
 def test_a_conversation_that_was_not_named_is_named_later() -> None:
     run("named")
 

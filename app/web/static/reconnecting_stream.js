@@ -12,6 +12,7 @@ export const TIMES = Object.freeze({
   longestWait: 120_000, // for a longer Retry-After an answer's reader ends; a feed waits this long
 });
 const LARGEST_EVENT = 2 ** 26; // characters; the events of the service are smaller
+const LARGEST_REPLY = 2 ** 26; // characters of a reply that is no stream
 const LONGEST_TIMER = 2 ** 31 - 1; // a browser's timer overflows beyond it and fires at once
 
 /** A delay in milliseconds that a timer can hold: never negative, never so long that it fires at once. */
@@ -132,7 +133,10 @@ async function currentToken(token, signal) {
   }
 }
 
-/** The JSON of a response that is no stream. A slow line gets its time: `silence` milliseconds without a byte end it. */
+/**
+ * The JSON of a response that is no stream. A slow line gets its time: `silence` milliseconds without a byte end it.
+ * Throws a RangeError for a reply that is too large.
+ */
 export async function json({ response, abort }, silence = TIMES.body) {
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
@@ -142,6 +146,9 @@ export async function json({ response, abort }, silence = TIMES.body) {
     const { done, value } = await reader.read().finally(() => clearTimeout(watchdog));
     if (done) return JSON.parse(text + decoder.decode());
     text += decoder.decode(value, { stream: true });
+    if (text.length <= LARGEST_REPLY) continue;
+    abort();
+    throw new RangeError('a reply is too large');
   }
 }
 

@@ -181,6 +181,20 @@ const CASES = {
     assert.deepEqual([end?.reason, end?.transcript.text, polls], ['done', 'Hello, sea', 2]);
   },
 
+  /** A reply that does not end is cut off at the largest size of a reply. */
+  async endless() {
+    const it = world(() => ({}));
+    const tab = new Tab(it.browser, it.server, 0);
+    const { json } = await tab.load(directory, 'reconnecting_stream.js');
+    const MIB = 2 ** 20;
+    const piece = new TextEncoder().encode(' '.repeat(MIB));
+    let [pieces, aborted] = [0, 0];
+    const reader = { read: async () => (pieces++ < 200 ? { value: piece } : { done: true }) };
+    const response = { body: { getReader: () => reader } };
+    await assert.rejects(json({ response, abort: () => (aborted += 1) }), { message: 'a reply is too large' });
+    assert.deepEqual([pieces, aborted], [65, 1]);
+  },
+
   /** A conversation that a failed request was to name is named again later, and not in a storm. */
   async named() {
     const it = world((path, now) => (path.includes('presence') && now < 40_000 ? refused(503) : feed()));
