@@ -10,7 +10,7 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
         -c constraints.txt -r service.txt
 
-# The packages that the page loads from npm. Without its registry the image is built all the same: formulas are shown as written.
+# The packages that the page loads from npm. Without its registry the image is built all the same: formulas and diagrams stay as written.
 FROM ${PYTHON_IMAGE} AS packages
 WORKDIR /build
 COPY constraints.txt dev/web_packages.py app/web/npm/package.json app/web/npm/package-lock.json ./

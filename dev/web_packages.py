@@ -1,10 +1,10 @@
-"""The packages of npm that the page loads when an answer needs them: KaTeX, which draws formulas.
+"""The packages of npm that the page loads when an answer needs them: KaTeX draws formulas, Mermaid diagrams.
 
     python -m dev.web_packages [SOURCE TARGET]
 
 npm installs what the lock file in SOURCE names, with the settings of this machine's user. The files that are served are
-copied to TARGET. Without npm, or without its registry, a sentence says so, and the page shows formulas as written. This
-file imports nothing of the project: the build of the image runs it alone.
+copied to TARGET. Without npm, or without its registry, a sentence says so, and the page shows formulas and diagrams
+as written. This file imports nothing of the project: the build of the image runs it alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 WEB = Path(__file__).resolve().parents[1] / "app" / "web"
 FILES = {
     "katex": ("LICENSE", "dist/katex.min.js", "dist/katex.min.css", "dist/contrib/mhchem.min.js", "dist/fonts/*.woff2"),
+    "mermaid": ("LICENSE", "dist/mermaid.min.js"),
 }
 FLAT = "dist/contrib/"  # modules that stand beside the library they belong to
 STAMP = ".installed"
@@ -121,7 +122,10 @@ def main(source: Path = WEB / "npm", target: Path = WEB / "packages") -> None:
     try:
         install(source, target, find_npm())
     except NotInstalled as error:
-        print(f"Formulas are shown as they are written, because KaTeX cannot be installed: {error}", file=sys.stderr)
+        print(
+            f"Formulas and diagrams are shown as they are written, because npm's packages are not here: {error}",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

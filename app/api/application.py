@@ -65,7 +65,7 @@ from app.api.routing import public
 from app.api.web_process import EXTENSION, WebProcess
 from app.config import Settings
 from app.eventlog import allowance
-from app.web import views
+from app.web import diagram, views
 
 _GUARDS = {
     "X-Content-Type-Options": "nosniff",
@@ -138,7 +138,7 @@ def create_app(settings: Settings) -> OpenAPI:
     for module in (*_NATIVE, *_OPENAI, aisdk):
         app.register_api(module.routes)
     app.register_blueprint(probes.blueprint)
-    for pages in (views.page, shares.blueprint, sign_in.blueprint, sign_in_by_provider.blueprint):
+    for pages in (views.page, diagram.routes, shares.blueprint, sign_in.blueprint, sign_in_by_provider.blueprint):
         app.register_blueprint(pages)
         for endpoint, view in app.view_functions.items():
             if endpoint.startswith(f"{pages.name}."):

@@ -34,6 +34,8 @@ POLICY = "; ".join(
         "connect-src 'self'",
         "img-src 'self' data: blob:",
         "manifest-src 'self'",
+        # The frame that draws diagrams (diagram.py).
+        "frame-src 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
         "form-action 'none'",
@@ -96,6 +98,9 @@ def _read_all(folder: Path, prefix: str = "") -> dict[str, Asset]:
 ASSETS = _read_all(STATIC) | _read_all(PACKAGES, "packages/")
 # The page draws formulas where the library is installed, and shows them as they are written otherwise.
 FORMULAS = "drawn" if "packages/katex/katex.min.js" in ASSETS else "written"
+# Diagrams likewise. The frame that draws them has no origin, so its scripts belong to another one.
+DIAGRAMS = "drawn" if "packages/mermaid/mermaid.min.js" in ASSETS else "written"
+OF_THE_FRAME = frozenset({"packages/mermaid/mermaid.min.js", "diagram_frame.js"})
 _IMPORT = re.compile(r"^(?:import|export) (?:[^;']*? from )?'([^']+)';", re.MULTILINE)
 
 
@@ -176,7 +181,10 @@ def asset(name: str) -> Response:
     response.headers["Cache-Control"] = FOR_EVER if version == VERSION else REVALIDATE
     response.set_etag(f"{found.etag}{'-gz' if zipped else ''}")
     response.make_conditional(request)
-    return _with_headers(response)
+    _with_headers(response)
+    if rest in OF_THE_FRAME:
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
 
 
 def render_not_found() -> Response:
@@ -194,6 +202,7 @@ def page_values(language: Language, name: str | None = None) -> dict[str, object
         "language": language,
         "t": language.text,
         "catalogue": CATALOGUES.get(language.code),
+        "diagrams": DIAGRAMS,
     }
 
 

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from app.api.application import create_app
 from app.config import Settings
+from app.web import diagram
 from app.web.views import ASSETS, CATALOGUES, LATER, MODULES
 
 HTML = {"Accept": "text/html"}
@@ -38,10 +39,10 @@ def test_the_operators_page_loads_its_modules_and_not_the_chat(client: FlaskClie
 
 
 def test_every_module_belongs_to_a_page() -> None:
-    """A module that nothing imports is dead; theme.js is a script of its own, and a document names its language."""
+    """A module that nothing imports is dead; two scripts stand for themselves, and a document names its language."""
     used = {name for modules in MODULES.values() for name in modules}
     ours = {name for name in ASSETS if name.endswith(".js") and not name.startswith("packages/")}
-    assert ours - used - LATER - set(CATALOGUES.values()) == {"theme.js"}
+    assert ours - used - LATER - set(CATALOGUES.values()) == {"theme.js", "diagram_frame.js"}
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,44 @@ def test_the_page_says_whether_it_can_draw_formulas(client: FlaskClient) -> None
     shell = client.get("/").text
     assert f'<meta name="formulas" content="{"drawn" if installed else "written"}">' in shell
     assert "packages/" not in shell
+
+
+def test_a_page_without_diagrams_loads_nothing_that_draws_them(client: FlaskClient) -> None:
+    assert {"diagram.js", "diagram_drawing.js"} <= LATER
+    named = loaded(client.get("/").text)
+    assert "diagram_offer.js" in named
+    assert named.isdisjoint({"diagram.js", "diagram_drawing.js", "diagram_frame.js", "packages/mermaid/mermaid.min.js"})
+
+
+def test_the_policy_of_the_pages_allows_frames_of_this_server_and_no_more_for_diagrams(client: FlaskClient) -> None:
+    assert client.get("/").headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "
+        "img-src 'self' data: blob:; manifest-src 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def test_the_frame_of_diagrams_is_a_sandbox_without_a_network(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagram, "DIAGRAMS", "drawn")
+    answer = client.get("/diagram")
+    assert answer.headers["Content-Security-Policy"] == (
+        "sandbox allow-scripts; default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert loaded(answer.text) == {"packages/mermaid/mermaid.min.js", "diagram_frame.js"}
+    monkeypatch.setattr(diagram, "DIAGRAMS", "written")
+    assert client.get("/diagram").status_code == 404
+
+
+def test_only_the_scripts_of_the_frame_may_be_loaded_by_a_page_without_an_origin(client: FlaskClient) -> None:
+    for name in {"diagram_frame.js", "diagram.js", "packages/mermaid/mermaid.min.js"} & set(ASSETS):
+        policy = client.get(f"/static/{name}").headers["Cross-Origin-Resource-Policy"]
+        assert (name, policy) == (name, "same-origin" if name == "diagram.js" else "cross-origin")
+
+
+def test_the_page_says_whether_it_can_draw_diagrams(client: FlaskClient) -> None:
+    installed = "packages/mermaid/mermaid.min.js" in ASSETS
+    assert f'<meta name="diagrams" content="{"drawn" if installed else "written"}">' in client.get("/").text

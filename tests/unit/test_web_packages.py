@@ -11,7 +11,10 @@ import pytest
 from dev.web_packages import STAMP, WEB, NotInstalled, install, is_current, main
 
 KATEX = ("LICENSE", "dist/katex.min.js", "dist/katex.min.css", "dist/contrib/mhchem.min.js", "dist/fonts/A.woff2")
-SERVED = {f"katex/{name}" for name in ("LICENSE", "katex.min.js", "katex.min.css", "mhchem.min.js", "fonts/A.woff2")}
+MERMAID = ("LICENSE", "dist/mermaid.min.js")
+SERVED = {"mermaid/LICENSE", "mermaid/mermaid.min.js"} | {
+    f"katex/{name}" for name in ("LICENSE", "katex.min.js", "katex.min.css", "mhchem.min.js", "fonts/A.woff2")
+}
 
 
 @pytest.fixture
@@ -32,8 +35,9 @@ def npm(folder: Path, name: str, *lines: str) -> list[str]:
 
 
 def brings(folder: Path, *files: str) -> list[str]:
-    """An npm that installs a KaTeX of these files."""
+    """An npm that installs Mermaid, and a KaTeX of these files."""
     places = [f"node_modules/katex/{file}" for file in (*files, "src/unused.js")]
+    places += [f"node_modules/mermaid/{file}" for file in MERMAID]
     lines = ["test -f package-lock.json"]
     lines += [f"mkdir -p {Path(place).parent} && echo {place} > {place}" for place in places]
     return npm(folder, "npm-that-works", *lines)

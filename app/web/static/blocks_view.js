@@ -1,6 +1,7 @@
 /** The nodes of Markdown's blocks, and how the nodes of a growing text follow it. */
 
 import { CodeView } from './code.js';
+import { offerDiagram } from './diagram_offer.js';
 import { directionOf } from './direction.js';
 import { h } from './dom.js';
 import { formulaNode } from './formula_view.js';
@@ -77,7 +78,7 @@ const RENDER = {
   note: () => document.createComment(''),
   code(block) {
     block.view = new CodeView(block.language);
-    block.view.show(block.text);
+    showCode(block);
     return block.view.node;
   },
   quote(block, drawing) {
@@ -121,6 +122,11 @@ const RENDER = {
   },
 };
 
+function showCode(block) {
+  block.view.show(block.text);
+  if (block.closed || !block.live) offerDiagram(block.view.node, block);
+}
+
 const PATCH = {
   paragraph(before, block, { references }) {
     return !looksLikeTable(before) && !looksLikeTable(block) && patchParagraph(before, block, references);
@@ -134,7 +140,7 @@ const PATCH = {
   code(before, block) {
     if (before.language !== block.language) return false;
     block.view = before.view;
-    block.view.show(block.text);
+    showCode(block);
     return true;
   },
   note: () => true,

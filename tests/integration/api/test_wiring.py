@@ -27,7 +27,7 @@ from .conftest import Hand, Person
 OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/start.js", "/docs/assets/<path:name>",
         "/problems/<slug>", "/", "/new", "/c/<conversation>", "/m/<path:model>/new",
         "/m/<path:model>/c/<conversation>", "/static/<path:name>", "/signin", "/signout", "/signin/once/<code>",
-        "/s/<share>", "/settings", "/settings/<section>",
+        "/s/<share>", "/diagram", "/settings", "/settings/<section>",
         "/signin/oidc", "/signin/callback", "/signin/backchannel", "/ops", "/ops/generations",
         "/ops/generations/<name>", "/ops/workers", "/ops/users", "/ops/users/<name>",
         "/ops/dead-letters", "/ops/audit"}  # fmt: skip
