@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -79,18 +80,16 @@ def corpus(module_database_url: str) -> Iterator[Corpus]:
     database.close()
 
 
-def _add_title(cursor: object, user: str, dice: random.Random, items: list[Item]) -> str:
+def _add_title(cursor: Any, user: str, dice: random.Random, items: list[Item]) -> str:
     words, at = _words(dice), datetime(2021, 1, 1, tzinfo=UTC) + timedelta(days=dice.randrange(1800))
     conversation, hello = add_conversation(cursor, user, title=" ".join(words), last_message_at=at, created_at=at)
-    cursor.execute("SELECT created_at FROM messages WHERE id = %s", (hello,))  # type: ignore[attr-defined]
-    said_at = cursor.fetchone()[0]  # type: ignore[attr-defined]
+    cursor.execute("SELECT created_at FROM messages WHERE id = %s", (hello,))
+    said_at = cursor.fetchone()[0]
     items += [Item((at, conversation), tuple(words), True), Item((said_at, hello), ("hello",), False)]
     return conversation
 
 
-def _add_messages(
-    cursor: object, user: str, conversations: Sequence[str], dice: random.Random, items: list[Item]
-) -> None:
+def _add_messages(cursor: Any, user: str, conversations: Sequence[str], dice: random.Random, items: list[Item]) -> None:
     for n in range(MESSAGES):
         # Each two have one time.
         at = (
@@ -99,8 +98,9 @@ def _add_messages(
             + (GAP if n > MESSAGES // 4 else timedelta())
         )
         words = _words(dice)
+        message_id = f"{n:08x}-{dice.randrange(1 << 16):04x}-7000-8000-{user[-12:]}"
         values = {
-            "id": f"{n:08x}-{dice.randrange(1 << 16):04x}-7000-8000-{user[-12:]}",
+            "id": message_id,
             "conversation_id": conversations[n % len(conversations)],
             "user_id": user,
             "seq": n + 2,
@@ -111,7 +111,7 @@ def _add_messages(
             "indexed": n % 3 > 0,
         }
         insert(cursor, "messages", values)
-        items.append(Item((at, values["id"]), tuple(words), False))
+        items.append(Item((at, message_id), tuple(words), False))
 
 
 def _words(dice: random.Random) -> list[str]:
