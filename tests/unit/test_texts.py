@@ -37,6 +37,7 @@ INTERNAL = {
     "no generation in the reply",
     "not a stream",
     "ended without done",
+    "a reply is too large",
     "an event is too large",
     'from openai import OpenAI\\n\\nclient = OpenAI(base_url="',
 }
