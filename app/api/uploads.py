@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.auth.caller import Caller
 from app.api.bodies import PART_FORM
+from app.api.fields import KeyHeaders
 from app.api.json_response import respond
 from app.api.representations.uploads import UploadObject
 from app.api.request_parsing import Body, Query, Text
@@ -48,10 +49,12 @@ class CompleteUploadBody(Body):
     answers=(Answer(201, "The upload", UploadObject, headers=("Location",)),),
     refusals=(409,),
 )
-def create_upload(caller: Caller, body: NewUploadBody) -> Response:
-    """Begin an upload in parts of a file for a message. It expires after an hour."""
+def create_upload(caller: Caller, header: KeyHeaders, body: NewUploadBody) -> Response:
+    """Begin an upload in parts of a file for a message. It expires after an hour.
+
+    A repeated request with its `Idempotency-Key` returns the same upload."""
     new = NewFile(body.filename, declared=body.media_type, is_attachment=True)
-    made = web().resources.uploads.create(caller.user.id, new, body.bytes)
+    made = web().resources.uploads.create(caller.user.id, new, body.bytes, header.key(None))
     return respond(UploadObject.of(made), 201, {"Location": f"/api/v1/uploads/{made.id}"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import Literal
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
@@ -13,6 +14,11 @@ _UPLOAD_ID = re.compile(r"upload_[0-9a-f]{32}")
 def upload_id(our_id: str) -> str:
     """The id of an upload, from a UUID: ``upload_`` and its digits."""
     return f"upload_{our_id.replace('-', '')}"
+
+
+def keyed_upload_id(user_id: str, key: str) -> str:
+    """The id of the upload that a user begins with an idempotency key."""
+    return f"upload_{sha256(f'{user_id} {key}'.encode()).hexdigest()[:32]}"
 
 
 def part_id(our_id: str) -> str:

@@ -10,7 +10,7 @@ from hashlib import md5 as new_md5
 from hashlib import sha256 as new_sha256
 
 from app.domain.errors import DatabaseDown, InvalidInput, NotFound, Overloaded, StoreDown, WrongState
-from app.domain.upload_id import is_upload_id, part_id, upload_id
+from app.domain.upload_id import is_upload_id, keyed_upload_id, part_id, upload_id
 from app.files.errors import BytesMissing, FileTooLarge
 from app.files.limits import UploadLimits
 from app.files.names import check_name
@@ -18,6 +18,7 @@ from app.files.pieces import chunks, digest_of, whole
 from app.files.staging import Staged
 from app.files.storage import key_of
 from app.services.files import Completion, Files, NewFile, naming
+from app.services.part_choice import chosen
 from app.services.users import new_id
 from app.store import files as file_rows
 from app.store import uploads
@@ -78,19 +79,22 @@ class Uploads:
         self._limits = limits
         self._file_bytes = file_bytes
 
-    def create(self, user_id: str, new: NewFile, size: int) -> Upload:
+    def create(self, user_id: str, new: NewFile, size: int, key: str | None = None) -> Upload:
         """Begin an upload of ``size`` bytes. They count as bytes of the user's files until the upload ends.
 
+        A repetition with an idempotency ``key`` returns the upload of the first request, as long as it is known.
         Raises InvalidInput, FileTooLarge, TooManyUploads, NoRoomForFiles.
         """
         with naming("filename"):
             name = check_name(new.filename)
         if size > self._file_bytes:
             raise FileTooLarge(self._file_bytes, "bytes")
-        made = upload_id(new_id())
+        made = upload_id(new_id()) if key is None else keyed_upload_id(user_id, key)
         row = UploadRow(made, name, new.purpose, new.declared, size, new.is_attachment, new.expires_after)
         with self._database.user(user_id) as tx:
             file_rows.hold_room(tx, user_id)
+            if key is not None and (known := uploads.get(tx, made)):
+                return _repeated(known, row)
             if uploads.open_count(tx, user_id) >= self._limits.open_uploads:
                 most = self._limits.open_uploads
                 raise TooManyUploads(f"One user has at most {most} pending uploads (MAX_OPEN_UPLOADS_PER_USER).")
@@ -111,6 +115,8 @@ class Uploads:
     def add_part(self, user_id: str, upload_id: str, staged: Staged, starts_at: int | None = None) -> Part:
         """Keep bytes. Without ``starts_at`` the completion says their place.
 
+        Of two requests for one place the later one replaces the other, whose process may have been killed.
+
         Raises InvalidInput, UploadEnded, TooManyParts, NoRoomForFiles.
         """
         with naming("data"):
@@ -120,16 +126,21 @@ class Uploads:
         key = key_of(user_id, sha256)
         with self._database.user(user_id) as tx:
             file_rows.hold(tx, user_id, key)
-            self._check_part(tx, _pending(tx, upload_id), row)
+            upload = _pending(tx, upload_id)
+            if starts_at is not None:
+                uploads.remove_unready(tx, upload_id, starts_at)
+            self._check_part(tx, upload, row)
             is_known = file_rows.has_bytes(tx, user_id, sha256)
             uploads.add_part(tx, user_id, row)
         with self._removing(user_id, row):
             self._files.write(key, chunks(data, whole(data)), is_known=is_known)
             with self._database.user(user_id) as tx:
-                _check_offset(_pending(tx, upload_id), starts_at)
+                upload = _pending(tx, upload_id)
+                _check_offset(upload, starts_at)
                 ready = uploads.set_part_ready(tx, row.id)
             if ready is None:
-                raise NotFound
+                # A later request for its place has replaced it, or the user is being erased.
+                raise NotFound if starts_at is None else WrongOffset(upload)
         return ready
 
     def complete(self, user_id: str, upload_id: str, part_ids: Sequence[str] | None, md5: str | None) -> Ended:
@@ -148,9 +159,9 @@ class Uploads:
                 return _with_file(tx, upload)
             if upload.status != "pending":
                 raise UploadEnded(upload)
-            chosen = _chosen(upload, uploads.parts(tx, upload_id), part_ids)
+            named = chosen(upload, uploads.parts(tx, upload_id), part_ids)
         try:
-            self._make_file(upload, chosen, part_ids, md5)
+            self._make_file(upload, named, part_ids, md5)
         except (UploadEnded, BytesMissing):
             # A cancel or the sweep of workers was faster, or another completion, where this one has lost its lock.
             ended = self.find(user_id, upload_id)
@@ -237,6 +248,13 @@ def _complete(upload: Upload, completed_with: bytes, tx: Tx, file_id: str) -> No
         raise UploadEnded(_found(tx, upload.id))
 
 
+def _repeated(known: Upload, row: UploadRow) -> Upload:
+    """The upload of a repeated request. Raises InvalidInput when its key was used for another file."""
+    if (known.filename, known.bytes, known.declared) != (row.filename, row.bytes, row.declared):
+        raise InvalidInput("Idempotency-Key: was used before for another file", "Idempotency-Key")
+    return known
+
+
 def _found(tx: Tx, wanted: str, *, hold: bool = False) -> Upload:
     found = uploads.get(tx, wanted, hold=hold) if is_upload_id(wanted) else None
     if found is None:
@@ -267,25 +285,3 @@ def _digest_of_ids(part_ids: Sequence[str] | None) -> bytes:
 
 def _is_repeated(upload: Upload, part_ids: Sequence[str] | None) -> bool:
     return upload.status == "completed" and upload.completed_with == _digest_of_ids(part_ids)
-
-
-def _chosen(upload: Upload, parts: Sequence[Part], part_ids: Sequence[str] | None) -> list[Part]:
-    """The parts of the file in its order. Raises InvalidInput."""
-    if part_ids is None:
-        chosen, field = [part for part in parts if part.starts_at is not None], "bytes"
-    else:
-        chosen, field = _named({part.id: part for part in parts}, part_ids), "part_ids"
-    total = sum(part.bytes for part in chosen)
-    if total != upload.bytes:
-        detail = f"the parts have {total} bytes together, and the upload was created for {upload.bytes}"
-        raise InvalidInput(f"{field}: {detail}", field)
-    return chosen
-
-
-def _named(parts: dict[str, Part], part_ids: Sequence[str]) -> list[Part]:
-    for n, one in enumerate(part_ids):
-        if one not in parts:
-            raise InvalidInput(f"part_ids[{n}]: the upload has no such part", f"part_ids[{n}]")
-    if len(set(part_ids)) < len(part_ids):
-        raise InvalidInput("part_ids: a part is given twice", "part_ids")
-    return [parts[one] for one in part_ids]

@@ -145,9 +145,13 @@ STEPS: dict[str, str] = {
             "responses", "reserved_conversations", "client_chats", "stream_tickets", "feed_events", "feeds",
             "preferences", "usage_days", "key_usage_days", "budgets", "api_keys", "sessions", "identities",
             "webhook_endpoints", "webhook_secrets", "webhook_attempts", "webhook_deliveries", "files",
-            "upload_parts", "uploads",
         )
     },
+    # The uploads are locked first, as by all who lock both.
+    "upload_parts": """DELETE FROM upload_parts WHERE user_id = :user_id AND id = ANY(ARRAY(
+        SELECT p.id FROM (SELECT id FROM uploads WHERE user_id = :user_id ORDER BY id FOR UPDATE) u
+        JOIN upload_parts p ON p.upload_id = u.id LIMIT :limit))""",
+    "uploads": _some("uploads"),
 }  # fmt: skip
 # Tables of users that no step names, with the reason.
 OTHERWISE = {

@@ -170,6 +170,12 @@ def remove_part(tx: Tx, part_id: str) -> bool:
     return execute(tx, f"DELETE FROM upload_parts WHERE id = :id AND {mine()} AND NOT is_ready", id=part_id) > 0
 
 
+def remove_unready(tx: Tx, upload_id: str, starts_at: int) -> None:
+    """Remove parts of one place whose bytes are not written."""
+    sql = f"DELETE FROM upload_parts WHERE upload_id = :id AND {mine()} AND starts_at = :starts_at AND NOT is_ready"
+    execute(tx, sql, id=upload_id, starts_at=starts_at)
+
+
 def hold_completion(tx: Tx, upload_id: str, seconds: float) -> bool:
     """Hold the completion of an upload until the end of ``tx``, which may be idle for some seconds.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.scripted import Answer, ScriptedServer, status
+from tests.browser.scripted import Answer, ScriptedServer, nothing, status
+from tests.stack import until
 
 PART = 4 * 1024 * 1024  # bytes, as app/web/static/file_transfer.js has it
 
@@ -115,6 +117,36 @@ def test_a_file_that_is_not_taken_is_cancelled_on_the_server(module_page: Page, 
     outcome = sent(module_page, PART + 1)
     assert (outcome["states"][-1], outcome["problem"]) == ("failed", "Not a film.")
     assert asked(scripted)[-1] == ("DELETE", "/upload_1", False)
+
+
+def test_a_file_that_is_removed_at_once_is_cancelled_on_the_server(module_page: Page, scripted: ScriptedServer) -> None:
+    """Its upload is begun by a request whose reply has not come yet."""
+
+    def slow(handler: Any) -> None:
+        time.sleep(1)
+        has(0)(handler)
+
+    scripted.play(slow, status(204))
+    module_page.evaluate(
+        """async (size) => {
+          const {Upload} = await import('/static/upload.js');
+          const upload = Upload.of(new File([new Uint8Array(size)], 'tide.bin'));
+          const started = upload.start(() => {});
+          setTimeout(() => upload.cancel(), 300);
+          await started;
+        }""",
+        PART + 1,
+    )
+    until(lambda: len(scripted.asked) == 2, 5, "the server knows")
+    assert asked(scripted) == [("POST", "", False), ("DELETE", "/upload_1", False)]
+
+
+def test_a_beginning_whose_reply_was_lost_is_found(module_page: Page, scripted: ScriptedServer) -> None:
+    scripted.play(nothing, has(0), has(PART), has(PART + 1), has(PART + 1, state="completed", file=STORED))
+    assert sent(module_page, PART + 1)["states"][-1] == "ready"
+    keys = [each.headers["Idempotency-Key"] for each in scripted.asked]
+    assert keys[0] is not None
+    assert keys == [keys[0], keys[0], None, None, None]
 
 
 def test_a_server_without_parts_is_asked_for_them_once(module_page: Page, scripted: ScriptedServer) -> None:

@@ -4,6 +4,7 @@
  */
 
 import { PART, sendForm } from './file_transfer.js';
+import { randomId } from './random_and_hash.js';
 import { LONG_LIMIT, Problem, send } from './requests.js';
 
 const UPLOADS = '/uploads';
@@ -11,6 +12,7 @@ const UPLOADS = '/uploads';
 export class PartsTransfer {
   #file;
   #id = null; // of the upload on the server
+  #key = randomId(); // of the request that begins it
   #offset = 0; // bytes that the server has
 
   constructor(file) {
@@ -21,7 +23,7 @@ export class PartsTransfer {
   async send({ signal, onSent }) {
     const ask = (method, path, options) => send(method, UPLOADS + path, { ...options, signal, take: 'json' });
     try {
-      const upload = this.#id === null ? await this.#begin(ask) : await ask('GET', `/${this.#id}`);
+      const upload = this.#id === null ? await this.#begin(signal) : await ask('GET', `/${this.#id}`);
       if (upload === null) return null;
       return await this.#goOn(upload, ask, { signal, onSent });
     } catch (problem) {
@@ -36,13 +38,18 @@ export class PartsTransfer {
     this.#id = null;
   }
 
-  async #begin(ask) {
+  // A repetition with the key finds an upload whose reply was lost. The request goes on when the file is given up: only
+  // its reply has the id with which the upload is cancelled.
+  async #begin(signal) {
     const { name: filename, size: bytes } = this.#file;
-    const upload = await ask('POST', '', { body: { filename, bytes } }).catch((problem) => {
+    const options = { body: { filename, bytes }, take: 'json', key: this.#key };
+    const upload = await send('POST', UPLOADS, options).catch((problem) => {
       if (problem.status === 404) return null;
       throw problem;
     });
     this.#id = upload?.id ?? null;
+    if (signal.aborted) this.giveUp();
+    signal.throwIfAborted();
     return upload;
   }
 
@@ -80,6 +87,7 @@ export class PartsTransfer {
   // The server keeps an upload for a time only. The next call begins anew.
   #lose(problem) {
     this.#id = null;
+    this.#key = randomId();
     throw Object.assign(problem, { isLost: true });
   }
 }

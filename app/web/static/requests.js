@@ -19,7 +19,8 @@ export class Problem extends Error {
   }
 }
 
-// `take`: the form of the body, 'json' or 'blob'; without it the body is not read. `limit` includes the body.
+// `take`: the form of the body, 'json' or 'blob'; without it the body is not read. `limit` includes the body. `key` makes a
+// POST safe to repeat.
 export async function send(method, path, options = {}) {
   const { used = proof(), signal } = options;
   try {
@@ -39,11 +40,12 @@ export async function send(method, path, options = {}) {
 async function attempt(
   method,
   path,
-  { body, signal, take, prefix = PREFIX, limit = LIMIT, accept = 'application/json' },
+  { body, key, signal, take, prefix = PREFIX, limit = LIMIT, accept = 'application/json' },
 ) {
   const headers = { Accept: accept };
   const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };
   init.signal = AbortSignal.any([AbortSignal.timeout(limit), ...(signal ? [signal] : [])]);
+  if (key !== undefined) headers['Idempotency-Key'] = key;
   if (body !== undefined) {
     headers['Content-Type'] = 'application/json';
     init.body = JSON.stringify(body);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ from app.files.storage import key_of
 from app.services import file_sweep
 from app.services.files import NewFile
 from app.services.uploads import COMPLETION_SECONDS, UPLOAD_SECONDS, UploadEnded, Uploads
-from app.store import uploads
+from app.store import erasures, uploads
 from app.store.database import fetch
 from app.wiring import Resources
 from tests import made_files as made
 from tests.factories import owner
+from tests.stack import until
 
 from .conftest import FILES as FOLDER
 from .conftest import Person
@@ -67,6 +70,10 @@ def id_of(person: Person) -> str:
 def stored(person: Person, data: bytes) -> Path:
     """The place of these bytes of a person on the disk."""
     return Path(FOLDER.name) / key_of(id_of(person), sha256(data).hexdigest())
+
+
+class Killed(BaseException):
+    """The end of a process."""
 
 
 def late(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
@@ -499,9 +506,6 @@ def test_a_cancel_beside_a_part_leaves_no_bytes(
 def test_a_part_of_a_killed_process_goes_with_a_cancelled_upload(
     alice: Person, resources: Resources, settings: Settings, sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        """The end of a process."""
-
     def kill(*_: object) -> None:
         raise Killed
 
@@ -547,6 +551,62 @@ def test_an_erasure_beside_bytes_on_their_way_leaves_none(
         answer = person.post("/api/v1/files", data=form, content_type="multipart/form-data")
     assert answer.status_code == 404
     assert not place.exists()
+
+
+def test_a_repeated_beginning_is_one_upload(alice: Person, bob: Person) -> None:
+    def again(person: Person, name: str = "a.txt", key: str = "first") -> TestResponse:
+        return person.post(UPLOADS, json={"filename": name, "bytes": 5}, headers={"Idempotency-Key": key})
+
+    made = again(alice)
+    assert made.status_code == 201
+    assert append(alice, made.json["id"], b"he", 0).status_code == 200
+    assert again(alice).json == made.json | {"offset": 2}
+    assert len({answer.json["id"] for answer in (made, again(alice, key="other"), again(bob))}) == 3
+    refused = again(alice, "b.txt")
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "Idempotency-Key")
+
+
+def test_a_part_of_a_killed_process_is_replaced(
+    make_app: Any, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(make_app(max_upload_parts=2).test_client(), f"killed-{uuid4().hex[:8]}")
+    upload = begun(person, 4)
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(uploads, "set_part_ready", kill)
+            with pytest.raises(Killed):
+                append(person, upload, b"le", 0)
+    assert append(person, upload, b"le", 0).status_code == 200
+    assert append(person, upload, b"ft", 2).status_code == 200
+    assert complete(person, upload).json["file"]["bytes"] == 4
+
+
+def test_an_erasure_waits_for_an_upload_before_its_parts(
+    resources: Resources, settings: Settings, service: Uploads, alice: Person
+) -> None:
+    user = id_of(alice)
+    upload = service.create(user, NewFile("a.txt"), 5).id
+    part = uploads.PartRow(f"part_{uuid4().hex}", upload, 0, 5, "0" * 64)
+    with resources.database.user(user) as tx:
+        uploads.add_part(tx, user, part)
+    sql = "SELECT 1 FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor(1) as threads:
+        with resources.database.user(user) as tx:
+            uploads.get(tx, upload, hold=True)
+            erased = threads.submit(_erase_steps, resources, user)
+            with owner(settings.database_url) as cursor:
+                until(lambda: cursor.execute(sql) or cursor.fetchone(), 10, "that the erasure waits")
+            assert uploads.set_part_ready(tx, part.id) is not None
+        assert erased.result()["upload_parts"] == 1
+
+
+def _erase_steps(resources: Resources, user: str) -> Counter[str]:
+    with resources.database.system() as tx:
+        return erasures.erase_some(tx, user, 100)
 
 
 def test_a_refused_name_is_no_upload(service: Uploads, alice: Person) -> None:
