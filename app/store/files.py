@@ -79,19 +79,24 @@ def hold(tx: Tx, user_id: str, key: str) -> None:
 def used(tx: Tx, user_id: str, besides: str | None = None) -> Used:
     """The room that a user's files and pending uploads take, those that are being written included.
 
-    An upload takes the bytes that it was created for, or those of its parts where they are more. The upload
-    ``besides`` is left out.
+    An upload takes the bytes that it was created for, or those of its parts where they are more. Parts of one that was
+    cancelled or has expired take theirs until they are removed, which a hold puts off. The upload ``besides`` is left
+    out.
     """
     row = fetch_one(
         tx,
         f"""WITH taken AS (
-                SELECT bytes FROM files WHERE user_id = :user_id AND {mine()} AND status <> 'deleted'
+                SELECT 1 AS files, bytes FROM files WHERE user_id = :user_id AND {mine()} AND status <> 'deleted'
                 UNION ALL
-                SELECT greatest(u.bytes, (SELECT sum(p.bytes) FROM upload_parts p
+                SELECT 1, greatest(u.bytes, (SELECT sum(p.bytes) FROM upload_parts p
                     WHERE p.upload_id = u.id AND {mine("p.user_id")}))
                 FROM uploads u WHERE u.user_id = :user_id AND {mine("u.user_id")} AND u.status = 'pending'
                     AND u.expires_at > now() AND u.id IS DISTINCT FROM CAST(:besides AS text)
-            ) SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM taken""",
+                UNION ALL
+                SELECT 0, p.bytes FROM uploads u JOIN upload_parts p ON p.upload_id = u.id AND {mine("p.user_id")}
+                WHERE u.user_id = :user_id AND {mine("u.user_id")} AND NOT u.is_settled
+                    AND (u.status = 'cancelled' OR u.status = 'pending' AND u.expires_at <= now())
+            ) SELECT coalesce(sum(files), 0) AS files, coalesce(sum(bytes), 0) AS bytes FROM taken""",
         user_id=user_id,
         besides=besides,
     )

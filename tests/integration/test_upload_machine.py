@@ -43,6 +43,7 @@ class Known:
     placed: list[bytes] = field(default_factory=list)
     loose: dict[str, bytes] = field(default_factory=dict)
     is_swept: bool = False
+    is_of_placed: bool = False  # completed with the parts that were appended
 
     @property
     def parts(self) -> list[bytes]:
@@ -92,7 +93,9 @@ class Machine(RuleBasedStateMachine):
         return [known for known in self.known.values() if self._status(known) == "pending"]
 
     def _used(self, besides: Known | None = None) -> int:
-        return sum(map(len, self.contents.values())) + sum(k.taken for k in self._pending() if k is not besides)
+        ended = [known for known in self.known.values() if self._status(known) in ("cancelled", "expired")]
+        left = sum(len(part) for known in ended for part in known.parts)
+        return sum(map(len, self.contents.values())) + left + sum(k.taken for k in self._pending() if k is not besides)
 
     @rule(target=made, size=st.integers(2, 7))
     def create(self, size: int) -> Any:
@@ -161,6 +164,10 @@ class Machine(RuleBasedStateMachine):
         whole = b"".join(pieces)
         if self._status(known) == "completed" and self.contents[known.id] == whole:
             return  # a repetition, or the same bytes in other parts
+        if self._status(known) == "completed" and part_ids is None and known.is_of_placed:
+            repeated = self.uploads.complete(self.user_id, known.id, None, None)
+            assert repeated.upload.status == "completed", "also once the parts are gone"
+            return
         refusal: type[Exception] | None = None
         if self._status(known) != "pending":
             refusal = UploadEnded
@@ -173,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         ended = self.uploads.complete(self.user_id, known.id, part_ids, None)
         assert ended.file is not None
         assert self.uploads.complete(self.user_id, known.id, part_ids, None) == ended
-        known.status = "completed"
+        known.status, known.is_of_placed = "completed", part_ids is None
         self.contents[known.id] = whole
 
     @rule(upload=made)

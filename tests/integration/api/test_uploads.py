@@ -553,6 +553,21 @@ def test_an_erasure_beside_bytes_on_their_way_leaves_none(
     assert not place.exists()
 
 
+def test_parts_of_a_cancelled_upload_take_room_until_they_are_removed(
+    make_app: Any, of_workers: Callable[[OpenAPI], Resources]
+) -> None:
+    app = make_app(file_bytes_per_user=2500)
+    person = Person(app.test_client(), f"cancelling-{uuid4().hex[:8]}")
+    for _ in range(2):
+        upload = begun(person, 1200)
+        append(person, upload, uuid4().bytes * 75, 0)
+        person.delete(f"{UPLOADS}/{upload}")
+    refused = begin(person, 1200)
+    assert (refused.status_code, "FILE_BYTES_PER_USER" in refused.text) == (409, True)
+    of_workers(app).file_sweep.sweep()
+    assert begin(person, 1200).status_code == 201
+
+
 def test_a_repeated_beginning_is_one_upload(alice: Person, bob: Person) -> None:
     def again(person: Person, name: str = "a.txt", key: str = "first") -> TestResponse:
         return person.post(UPLOADS, json={"filename": name, "bytes": 5}, headers={"Idempotency-Key": key})
@@ -566,9 +581,7 @@ def test_a_repeated_beginning_is_one_upload(alice: Person, bob: Person) -> None:
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
-def test_a_part_of_a_killed_process_is_replaced(
-    make_app: Any, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_a_killed_process_is_replaced(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     person = Person(make_app(max_upload_parts=2).test_client(), f"killed-{uuid4().hex[:8]}")
     upload = begun(person, 4)
 
