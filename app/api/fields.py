@@ -118,7 +118,11 @@ class KeyHeaders(Headers):
 
     model_config = ConfigDict(populate_by_name=False)
 
-    idempotency_key: str | None = Field(None, alias="Idempotency-Key", description="The same as client_msg_id")
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="Makes the request safe to repeat; takes the place of client_msg_id where the body has it",
+    )
 
     def key(self, from_body: str | None) -> str | None:
         """The idempotency key of the header or the body. Raises InvalidInput when both are given and differ."""

@@ -96,6 +96,6 @@ def complete_upload(caller: Caller, path: UploadPath, body: CompleteUploadBody) 
     refusals=(409,),
 )
 def delete_upload(caller: Caller, path: UploadPath) -> Response:
-    """Cancel an upload. Its bytes are removed."""
+    """Cancel an upload. Workers remove its bytes."""
     web().resources.uploads.cancel(caller.user.id, path.upload_id)
     return Response(status=204)

@@ -80,8 +80,9 @@ class Uploads:
         self._file_bytes = file_bytes
 
     def create(self, user_id: str, new: NewFile, size: int, key: str | None = None) -> Upload:
-        """Begin an upload of ``size`` bytes. They count as bytes of the user's files until the upload ends.
+        """Begin an upload of ``size`` bytes. They take room of the user's files until it ends.
 
+        Its parts take room until they are removed.
         A repetition with an idempotency ``key`` returns the upload of the first request, as long as it is known.
         Raises InvalidInput, FileTooLarge, TooManyUploads, NoRoomForFiles.
         """
@@ -218,7 +219,7 @@ class Uploads:
     def _only_completion(self, user_id: str, upload_id: str) -> Iterator[None]:
         """Keep other completions of an upload out, those in other processes included. Raises CompletionRunning.
 
-        The lock ends with the connection, so that of a killed process does.
+        The lock ends with its connection, also when the process is killed.
         """
         with self._database.user(user_id) as tx:
             _found(tx, upload_id)
@@ -228,7 +229,7 @@ class Uploads:
 
     @contextmanager
     def _removing(self, user_id: str, part: PartRow) -> Iterator[None]:
-        """Remove a part when the block fails in a way that a client meets.
+        """Remove a part when the block fails with an error of a store or of the upload's state.
 
         Its bytes follow its row. Those of a row that a sweep or an erasure has removed meanwhile are removed here.
         """

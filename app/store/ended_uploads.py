@@ -12,7 +12,7 @@ _NOT_HELD = not_held("u")
 _HOLD_IS_MISSING = "NOT EXISTS (SELECT FROM holds h WHERE h.user_id = u.user_id)"
 
 
-# A younger part that is not ready is being written: its row says that its bytes are to be removed.
+# A younger part that is not ready is being written. A removal of its row would come before its bytes, which would stay.
 _WRITTEN = "(p.is_ready OR p.created_at < now() - make_interval(secs => :pending))"
 
 

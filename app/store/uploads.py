@@ -119,7 +119,7 @@ def open_count(tx: Tx, user_id: str) -> int:
 
 
 def get(tx: Tx, upload_id: str, *, hold: bool = False) -> Upload | None:
-    """One upload of the user. ``hold``: nobody else changes its state before ``tx`` ends."""
+    """One upload of the user. ``hold``: no other transaction changes its state before ``tx`` ends."""
     if hold:
         # A statement of its own: the next one sees the parts that were committed while this one waited.
         fetch(tx, f"SELECT FROM uploads WHERE id = :id AND {mine()} FOR UPDATE", id=upload_id)

@@ -1,4 +1,4 @@
-"""The page that draws diagrams in a sandboxed frame of the others: scripts without an origin and without a network."""
+"""The document `/diagram`: the page puts it into a sandboxed frame, which draws diagrams without origin and network."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-# What the language of a page depends on.
+# The headers that the language of a page depends on.
 VARIES = ("Accept-Language", "Cookie")
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
@@ -103,8 +103,9 @@ def _read_all(folder: Path, prefix: str = "") -> dict[str, Asset]:
 ASSETS = _read_all(STATIC) | _read_all(PACKAGES, "packages/")
 # The page draws formulas where the library is installed, and shows them as they are written otherwise.
 FORMULAS = "drawn" if "packages/katex/katex.min.js" in ASSETS else "written"
-# Diagrams likewise. The frame that draws them has no origin, so its scripts belong to another one.
+# The page draws diagrams where the library is installed, and shows their code otherwise.
 DIAGRAMS = "drawn" if "packages/mermaid/mermaid.min.js" in ASSETS else "written"
+# The frame that draws has no origin, so its scripts need a header by which a document of another origin may load them.
 OF_THE_FRAME = frozenset({"packages/mermaid/mermaid.min.js", "diagram_frame.js"})
 _IMPORT = re.compile(r"^(?:import|export) (?:[^;']*? from )?'([^']+)';", re.MULTILINE)
 

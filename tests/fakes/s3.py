@@ -81,7 +81,7 @@ class S3(ThreadedServer):
         self._troubles.clear()
 
     def release(self) -> None:
-        """Execute the operations that are late, and those that will be at once."""
+        """Execute the late operations, and from now on each late one at once."""
         self._loop.call_soon_threadsafe(self._late.set)
 
     # --- the service --------------------------------------------------------------------------------------------

@@ -53,5 +53,5 @@ export const isAllowed = () => isPossible() && Notification.permission === 'gran
 /** Whether the user has not been asked yet, and can be. */
 export const isOpen = () => isPossible() && Notification.permission === 'default';
 
-/** Whether this browser can show notifications of this address. */
+/** True when this browser can show notifications of this address. */
 export const isPossible = () => isSecureContext && 'Notification' in globalThis;

@@ -37,7 +37,7 @@ export function parametersForm({ system_prompt: prompt, parameters }, { reasonin
   );
 }
 
-/** What is written in the form: {system_prompt, parameters}. */
+/** The values of the form: {system_prompt, parameters}. */
 export function parametersIn(form) {
   const given = new FormData(form);
   const parameters = {};

@@ -13,7 +13,7 @@ const SECTIONS = [
   ...ACCOUNT_PAGES.map(([slug, name, make]) => [slug, name, ({ account, onImport }) => make(account, { onImport })]),
 ];
 
-/** Whether there are settings under this part of an address. */
+/** True when the settings have a section under this part of an address. */
 export const hasSection = (slug) => SECTIONS.some(([each]) => each === slug);
 
 /** The view of a section. `navButton`: shows the list of conversations. `about`: {account, models, tabNames, onImport}. */
