@@ -15,7 +15,7 @@ from app.api.auth.site import Site
 from app.api.errors import InsecureSite, Unauthenticated
 from app.api.json_response import respond
 from app.api.web_process import web
-from app.domain.errors import BeingErased, UserBlocked
+from app.domain.errors import BeingErased, StoreDown, UserBlocked
 from app.domain.session import SignIn, SignInMethod
 from app.domain.sign_in_code import CodeState
 from app.services.sessions import Begun
@@ -71,13 +71,11 @@ def sign_out() -> ResponseReturnValue:
     ``next`` is where the browser goes now: home, or to the identity provider, which ends its own session.
     """
     site().check_not_foreign()
-    found = _caller()
-    if found is not None:
-        _end(found)
-    elif (session := current_session()) is not None:
-        # A user who is blocked or being erased can sign out, too.
-        web().resources.sessions.end(session.user_id, session.id, actor_of(None))
-    path = sign_out_address(current_session()) or "/"
+    # Without the database the session ends at its time; the browser loses its secret now.
+    with suppress(StoreDown):
+        _end_own()
+    is_of_page = current_session() is not None or site().secret() is not None
+    path = (sign_out_address(current_session()) if is_of_page else None) or "/"
     response = respond({"next": path}) if _wants_json() else _redirect(path)
     site().forget(response)
     languages.forget(response)
@@ -113,6 +111,16 @@ def enter(begun: Begun, path: str) -> Response:
     site().keep(response, begun)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _end_own() -> None:
+    """End the session or the token of this request. Raises StoreDown."""
+    found = _caller()
+    if found is not None:
+        _end(found)
+    elif (session := current_session()) is not None:
+        # A user who is blocked or being erased can sign out, too.
+        web().resources.sessions.end(session.user_id, session.id, actor_of(None))
 
 
 def _end(found: Caller) -> None:

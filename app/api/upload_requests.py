@@ -33,7 +33,8 @@ class PartForm(FormBody):
 def completed(user_id: str, upload_id: str, part_ids: Sequence[str] | None, md5: str | None) -> Ended:
     """Complete an upload. Files are put together as many at a time as large uploads are read.
 
-    A small file takes a place, too: many parts make its completion as long as that of a large one.
+    A small file takes a place, too: many parts make its completion as long as that of a large one. Each completion
+    holds a connection of the pool, so a part of the pool bounds them as well.
     """
-    with web().place_for_body(FILE_FORM, None):
+    with web().place_for_body(FILE_FORM, None), web().completions.of(user_id):
         return web().resources.uploads.complete(user_id, upload_id, part_ids, md5)

@@ -38,6 +38,7 @@ from app.services.generation_start import Started
 from app.services.placement import Command
 from app.services.poller import Poller
 from app.services.session_keeper import SessionKeeper
+from app.services.user_places import UserPlaces
 from app.telemetry import current as telemetry
 from app.wiring import Resources, build
 
@@ -134,6 +135,8 @@ class WebProcess:
         self._lock = Lock()
         self._live: Live | None = None
         self._large_bodies: dict[str, BoundedSemaphore] = {}
+        # A completion of an upload holds a connection and uses a second one; the pool has twice DATABASE_POOL.
+        self.completions = UserPlaces(max(1, settings.database_pool // 2), "files of parts", "DATABASE_POOL")
 
     def start(self) -> Live:
         """Connect and start the threads, once. Must not be called before the fork."""

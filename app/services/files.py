@@ -154,7 +154,7 @@ class Files:
         return self._storage.open(key_of(file.user_id, file.sha256))
 
     def thumbnail(self, file: File) -> bytes:
-        """The thumbnail of an image, as WebP. Raises NoThumbnail, StorageDown, and Overloaded when too many are made."""
+        """The thumbnail of an image, as WebP. Raises NoThumbnail, StorageDown, Overloaded when too many are made."""
         return self._thumbnails.read(file)
 
     def read(self, user_id: str, file_id: str, most: int) -> bytes:

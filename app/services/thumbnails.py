@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Condition, Lock
@@ -12,6 +12,7 @@ from app.domain.errors import DatabaseDown, Overloaded
 from app.files.errors import BytesMissing, NoThumbnail, StorageDown
 from app.files.storage import Storage, key_of, thumbnail_key_of
 from app.files.thumbnails import check, make
+from app.services.user_places import UserPlaces
 from app.store import files
 from app.store.database import Database
 from app.store.files import File
@@ -93,16 +94,14 @@ class _Turns:
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        self._places = at_once * (1 + THUMBNAILS_WAITING)
-        self._places_of_one = max(1, self._places // 2)
+        self._places = UserPlaces(at_once * (1 + THUMBNAILS_WAITING), "thumbnails", "MAX_THUMBNAILS_AT_ONCE")
         self._changed = Condition()
-        self._here = Counter[str]()  # requests with a place, by user
         self._at_work = set[str]()
 
     @contextmanager
     def of(self, user_id: str) -> Iterator[None]:
         """The turn of a user. Raises Overloaded when too many wait, or when the request has waited too long."""
-        with self._place(user_id):
+        with self._places.of(user_id):
             with self._changed:
                 if not self._changed.wait_for(lambda: self._is_free(user_id), THUMBNAIL_WAIT_SECONDS):
                     raise self._busy()
@@ -113,25 +112,6 @@ class _Turns:
                 with self._changed:
                     self._at_work.discard(user_id)
                     self._changed.notify_all()
-
-    @contextmanager
-    def _place(self, user_id: str) -> Iterator[None]:
-        with self._changed:
-            if self._here[user_id] >= self._places_of_one:
-                raise Overloaded(
-                    f"No more than {self._places_of_one} of your thumbnails are made here or wait for it"
-                    " (MAX_THUMBNAILS_AT_ONCE)."
-                )
-            if self._here.total() >= self._places:
-                raise self._busy()
-            self._here[user_id] += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._here[user_id] -= 1
-                if not self._here[user_id]:
-                    del self._here[user_id]
 
     def _is_free(self, user_id: str) -> bool:
         return user_id not in self._at_work and len(self._at_work) < self._at_once

@@ -58,8 +58,9 @@ LANGUAGES = {path.stem: Language(path.stem, read(path)) for path in sorted(CATAL
 
 def choose(request: Request) -> Language:
     """The language of a request: that of its cookie, that of ``Accept-Language``, or English."""
-    chosen = LANGUAGES.get(request.cookies.get(COOKIE, ""))
-    return chosen or LANGUAGES[request.accept_languages.best_match(LANGUAGES, FALLBACK) or FALLBACK]
+    accepted = [tag.split("-")[0].lower() for tag, quality in request.accept_languages if quality > 0]
+    codes = [request.cookies.get(COOKIE, ""), *accepted, FALLBACK]
+    return next(LANGUAGES[code] for code in codes if code in LANGUAGES)
 
 
 def forget(response: Response) -> None:

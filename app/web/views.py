@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import posixpath
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,16 +71,16 @@ page = Blueprint("page", __name__, template_folder="templates")
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page."""
+    """A file of the page. ``read``: its bytes."""
 
-    body: bytes
+    read: Callable[[], bytes]
     content_type: str
     etag: str
 
     @cached_property
     def zipped(self) -> bytes:
         """The file as gzip. The first request of it pays for that: the packages would add 0.4 s to every start."""
-        return gzip.compress(self.body, 9, mtime=0)
+        return gzip.compress(self.read(), 9, mtime=0)
 
 
 # Comments of modules that stand on lines of their own. They are a fifth of what the page would send.
@@ -88,19 +89,29 @@ _COMMENTS = re.compile(rb"^[ \t]*(?://[^\n]*|/\*(?:[^*]|\*(?!/))*\*/[ \t]*)\n", 
 DOCUMENTED = frozenset({"stream.js"})
 
 
-def _read(path: Path) -> Asset:
+def _own(path: Path) -> Asset:
+    """A file of ours, which is kept in memory: an update in place changes no page that is open."""
     body = path.read_bytes()
-    if path.suffix == ".js" and path.is_relative_to(STATIC) and path.name not in DOCUMENTED:
+    if path.suffix == ".js" and path.name not in DOCUMENTED:
         body = _COMMENTS.sub(b"", body)
-    return Asset(body, TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32])
+    return Asset(lambda: body, TYPES[path.suffix], _etag(body))
 
 
-def _read_all(folder: Path, prefix: str = "") -> dict[str, Asset]:
+def _package(path: Path) -> Asset:
+    """A file of a package, which is read when it is asked for: together they would take 7 MB of each process."""
+    return Asset(path.read_bytes, TYPES[path.suffix], _etag(path.read_bytes()))
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+def _all(folder: Path, asset: Callable[[Path], Asset], prefix: str = "") -> dict[str, Asset]:
     files = (path for path in sorted(folder.rglob("*")) if path.suffix in TYPES)
-    return {prefix + path.relative_to(folder).as_posix(): _read(path) for path in files}
+    return {prefix + path.relative_to(folder).as_posix(): asset(path) for path in files}
 
 
-ASSETS = _read_all(STATIC) | _read_all(PACKAGES, "packages/")
+ASSETS = _all(STATIC, _own) | _all(PACKAGES, _package, "packages/")
 # The page draws formulas where the library is installed, and shows them as they are written otherwise.
 FORMULAS = "drawn" if "packages/katex/katex.min.js" in ASSETS else "written"
 # The page draws diagrams where the library is installed, and shows their code otherwise.
@@ -121,14 +132,14 @@ def _modules(name: str) -> list[str]:
         current = waiting.pop()
         if current not in found:
             found.add(current)
-            imported = _IMPORT.findall(ASSETS[current].body.decode())
+            imported = _IMPORT.findall(ASSETS[current].read().decode())
             waiting += [posixpath.normpath(posixpath.join(posixpath.dirname(current), path)) for path in imported]
     return sorted(found)
 
 
 def _later(names: list[str]) -> set[str]:
     """The modules that these modules load when they need them, and those that these import."""
-    named = {path for name in names for path in _LATER.findall(ASSETS[name].body.decode())}
+    named = {path for name in names for path in _LATER.findall(ASSETS[name].read().decode())}
     return {module for path in named for module in _modules(posixpath.normpath(path))} - set(names)
 
 
@@ -179,7 +190,7 @@ def asset(name: str) -> Response:
     if found is None or not all(char in "0123456789abcdef" for char in version):
         abort(404)
     zipped = request.accept_encodings.quality("gzip") > 0
-    response = make_response(found.zipped if zipped else found.body)
+    response = make_response(found.zipped if zipped else found.read())
     if zipped:
         response.headers["Content-Encoding"] = "gzip"
     response.headers.update({"Content-Type": found.content_type, "Vary": "Accept-Encoding"})

@@ -98,8 +98,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/static/"):
             asset = ASSETS[self.path.removeprefix("/static/")]
-            self.head(200, {"Content-Type": asset.content_type, "Content-Length": str(len(asset.body))})
-            self.send(asset.body)
+            body = asset.read()
+            self.head(200, {"Content-Type": asset.content_type, "Content-Length": str(len(body))})
+            self.send(body)
         elif self.path == "/blank":
             page = b"<!doctype html><title>blank</title><link rel=icon href=data:,><div id=announcer></div>"
             self.head(200, {"Content-Type": "text/html", "Content-Length": str(len(page))})

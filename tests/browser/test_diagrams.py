@@ -123,6 +123,8 @@ def test_a_hostile_source_runs_nothing_and_requests_nothing(
     alice, _ = answered(visit, site, fenced(*HOSTILE, FLOW).replace("ELSEWHERE_URL", other))
     bring_all(alice)
     assert alice.page.evaluate("() => 'hurt' in window") is False
+    (frame,) = [frame for frame in alice.page.frames if frame.url.endswith("/diagram")]
+    assert frame.evaluate("() => 'hurt' in window") is False
     assert scripted.asked == []
     for image in blocks(alice).locator(".diagram img").all():
         drawn = source_of(image)

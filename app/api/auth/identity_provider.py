@@ -28,12 +28,15 @@ def identity_provider() -> IdentityProvider:
 
 
 def sign_out_address(session: Session | None) -> str | None:
-    """The address that ends the session at the identity provider, too; None where there is none, or it is down."""
+    """The address that ends the session at the identity provider, too; None where there is none, or it is down.
+
+    ``session`` is None for one that has ended here already, whose first reply was lost: the provider asks the person.
+    """
     provider = web().resources.identity_provider
-    if provider is None or session is None or session.issuer != provider.issuer:
+    if provider is None or (session is not None and session.issuer != provider.issuer):
         return None
     try:
-        return provider.end_session_url(session.id_token, secrets.token_urlsafe(_STATE_BYTES))
+        return provider.end_session_url(session.id_token if session else None, secrets.token_urlsafe(_STATE_BYTES))
     except (ProviderDown, SignInFailed) as error:
         _log.warning("sign-out not passed to the identity provider", action="sign_out", reason=error.reason)
         return None

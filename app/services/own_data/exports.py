@@ -181,27 +181,42 @@ def _read_position(text: str, sections: Sequence[Section]) -> tuple[str, Key | N
         kinds = {section.name: section.key for section in sections}[name]
         if key is not None:
             for kind, part in zip(kinds, key, strict=True):
-                _PARSERS[kind](part)
+                _PARSERS[kind](_text(part))
         return name, key
     except (ValueError, TypeError, LookupError, OverflowError, binascii.Error):
         raise MalformedInput("This is not the position of an export.", "after") from None
 
 
-def _read_time(text: str) -> None:
-    datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _read_text(text: str) -> None:
-    if not isinstance(text, str) or "\0" in text:
+def _text(part: object) -> str:
+    if not isinstance(part, str) or "\0" in part:
         raise ValueError
+    return part
+
+
+def _read_uuid(text: str) -> None:
+    if str(UUID(text)) != text.lower():
+        raise ValueError
+
+
+# PostgreSQL knows no weeks of ISO 8601.
+def _read_date(text: str) -> None:
+    if "W" in text:
+        raise ValueError
+    date.fromisoformat(text)
+
+
+def _read_time(text: str) -> None:
+    if "W" in text:
+        raise ValueError
+    datetime.fromisoformat(text).astimezone(UTC)
 
 
 # Each raises ValueError, TypeError or OverflowError for a text that PostgreSQL would refuse as this type.
 _PARSERS: dict[KeyType, Callable[[str], object]] = {
-    "uuid": UUID,
+    "uuid": _read_uuid,
     "timestamptz": _read_time,
-    "date": date.fromisoformat,
-    "text": _read_text,
+    "date": _read_date,
+    "text": str,
 }
 
 

@@ -43,7 +43,10 @@ class Diagram {
     // Another source or theme has been shown in the meantime.
     if (this.#source !== source || this.#dark !== dark) return;
     if (drawn) this.#put(drawn, dark);
-    else this.#fail(t('diagram.not_drawn'));
+    // A diagram of the other theme is better than none.
+    else if (!this.#image.isConnected) this.#fail(t('diagram.not_drawn'));
+    // The theme has changed while there was no image to draw again.
+    if (drawn && dark !== isDark()) this.refresh();
   }
 
   /** Draw again where the theme of the page has changed. */

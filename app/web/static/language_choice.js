@@ -5,6 +5,7 @@ import { spoken } from './texts.js';
 const COOKIE = 'unbroken-language';
 const YEAR = 31_536_000; // seconds
 const PLACE = 'path=/; samesite=lax';
+const drawnWith = keptLanguage(); // when the server chose the texts of this document
 
 /** The codes of the languages that the page has. */
 export const languages = () => document.querySelector('meta[name="languages"]')?.content.split(' ') ?? [];
@@ -13,11 +14,12 @@ export const languages = () => document.querySelector('meta[name="languages"]')?
 export const languageName = (code) => new Intl.DisplayNames(code, { type: 'language' }).of(code);
 
 /** The code that this browser keeps, or null. */
-export const keptLanguage = () => document.cookie.match(/(?:^|; )unbroken-language=([\w-]+)/)?.[1] ?? null;
+export function keptLanguage() {
+  return document.cookie.match(/(?:^|; )unbroken-language=([\w-]+)/)?.[1] ?? null;
+}
 
 /** Keep a language; null leaves the choice to the browser's own. Returns whether the page has to be loaded again. */
 export function keepLanguage(wanted) {
-  const before = keptLanguage();
   const code = offered(wanted);
   if (code === undefined) return false;
   if (code === null) forgetLanguage();
@@ -25,7 +27,7 @@ export function keepLanguage(wanted) {
   // A browser that keeps no cookie would load the page for ever.
   if (keptLanguage() !== code) return false;
   // A page whose texts did not load still speaks English; another load would not end that.
-  return before !== code && code !== spoken();
+  return drawnWith !== code && code !== spoken();
 }
 
 // `de` for `de-CH`; undefined for a language that the page does not have.

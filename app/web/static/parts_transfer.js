@@ -35,7 +35,7 @@ export class PartsTransfer {
   /** Cancel the upload on the server, if there is one. */
   giveUp() {
     if (this.#id !== null) send('DELETE', `${UPLOADS}/${this.#id}`).catch(() => {});
-    this.#id = null;
+    [this.#id, this.#key] = [null, randomId()];
   }
 
   // A repetition with the key finds an upload whose reply was lost. The request goes on when the file is given up: only

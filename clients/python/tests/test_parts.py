@@ -61,6 +61,14 @@ def test_a_reply_has_a_largest_size() -> None:
         body.add(b"0")
 
 
+@pytest.mark.parametrize("content", [b"<html>", b"", b"[" * 100_000])
+def test_a_reply_that_is_no_json_is_a_lost_connection(content: bytes) -> None:
+    body = Body(1_000_000)
+    body.add(content)
+    with pytest.raises(ConnectionLost):
+        body.json()
+
+
 @pytest.mark.parametrize(
     ("cursor", "id", "place"),
     [
@@ -92,7 +100,7 @@ def test_a_reader_drops_repeats_and_reports_holes() -> None:
     assert reader.request().headers["Last-Event-ID"] == "1-1"
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b"7"])
+@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b"7", b"[" * 100_000])
 def test_an_event_that_cannot_be_read_is_a_lost_connection(data: bytes) -> None:
     with pytest.raises(ConnectionLost):
         reading().receive(Frame(data, None))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask_openapi3.openapi import OpenAPI
@@ -152,10 +153,17 @@ def test_a_large_export_has_several_whole_archives(
     assert again == whole
 
 
+def position(section: str, *key: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps([section, key]).encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     "after",
     ["", "x", "eyJ", "WyJtZXNzYWdlcyIsWyJ4IiwieCJdXQ", "WyJub3doZXJlIixbXV0", "WyJ1c2FnZSIsWyIyMDI2LTAxLTAxIl1d", "é",
-     "WzEsMl0", "WyJjaGF0cyIsWyJcdTAwMDAiXV0", "bnVsbA"],
+     "WzEsMl0", "WyJjaGF0cyIsWyJcdTAwMDAiXV0", "bnVsbA",
+     # A number; forms of an id, a day and a time that Python reads and PostgreSQL does not.
+     position("conversations", 5), position("conversations", f"urn:uuid:{UUID(int=1)}"),
+     position("usage", "2026-W01-1", "m", ""), position("preferences", "2026-W01-1T00:00:00+00:00")],
 )  # fmt: skip
 def test_a_position_that_is_none_is_refused(alice: Person, after: str) -> None:
     refused = alice.get(EXPORT, query_string={"after": after})

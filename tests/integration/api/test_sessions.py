@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from flask_openapi3.openapi import OpenAPI
 
-from app.api.web_process import WebProcess
+from app.api.application import create_app
+from app.api.web_process import EXTENSION, WebProcess
 from app.config import Settings
 from app.logs import without_secrets
 from app.services.sign_in_links import PATH
@@ -22,7 +23,7 @@ from tests.logins import as_login
 from tests.sign_in import Browser, make_code
 from tests.stack import until
 
-from .conftest import Person, token
+from .conftest import Person, make_settings, token
 
 
 @pytest.fixture
@@ -341,6 +342,17 @@ def test_sign_out_ends_the_session_and_removes_the_cookie(browser: Browser, app:
     assert Browser(app).get("/api/v1/me", Cookie=f"session={secret}").status_code == 401
     again = browser.post("/signout", headers={"Accept": "text/html"})
     assert (again.status_code, again.headers["Location"]) == (303, "/")
+
+
+def test_a_browser_loses_its_secret_though_the_database_is_away(browser: Browser):
+    secret = browser.secret
+    away = create_app(make_settings("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0"))
+    other = Browser(away)
+    other.client.set_cookie("session", secret or "", domain="localhost")
+    answer = other.post("/signout")
+    away.extensions[EXTENSION].close()
+    assert (answer.status_code, answer.json) == (200, {"next": "/"})
+    assert other.secret is None
 
 
 def test_another_origin_signs_nobody_out(browser: Browser):

@@ -278,6 +278,20 @@ def test_a_sign_out_goes_on_at_the_provider(browser: Browser, provider: OIDCProv
     assert ended["id_token_hint"].count(".") == 2
 
 
+def test_a_sign_out_whose_first_reply_was_lost_goes_on_at_the_provider(
+    browser: Browser, provider: OIDCProvider, settings: Settings
+) -> None:
+    sign_in(browser, provider)
+    with owner(settings.database_url) as cursor:
+        cursor.execute("DELETE FROM sessions")
+    url = browser.post("/signout").json["next"]
+    assert browser.secret is None
+    assert visit(url).startswith(f"{HERE}/signin?state=")
+    [ended] = provider.ended
+    assert "id_token_hint" not in ended
+    assert browser.post("/signout").json == {"next": "/"}
+
+
 def test_a_page_of_another_origin_signs_nobody_out(browser: Browser, provider: OIDCProvider) -> None:
     sign_in(browser, provider)
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "", "Sec-Fetch-Site": "cross-site"}):

@@ -205,7 +205,7 @@ def test_one_user_leaves_turns_and_places_to_others(
             assert entered.acquire(timeout=60)
             made_for_bob = made.read(other)
             assert (len(begun), begun[1]) == (2, picture(9)), "one of alice's waits for the other"
-            until(lambda: made._turns._here[files[0].user_id] == len(all_but_one))
+            until(lambda: made._turns._places._taken[files[0].user_id] == len(all_but_one))
             with pytest.raises(Overloaded, match=r"5 of your thumbnails .*\(MAX_THUMBNAILS_AT_ONCE\)"):
                 made.read(files[-1])
             with pytest.raises(thumbnails.NoThumbnail, match="only images"):

@@ -76,7 +76,7 @@ class Body:
         """The value. Raises ConnectionLost for a text that is no JSON, as a proxy may send it."""
         try:
             return json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConnectionLost("the reply is no JSON") from None
 
 
@@ -134,7 +134,7 @@ class Reading:
 def _parsed(frame: Frame) -> dict[str, Any]:
     try:
         body = json.loads(frame.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or "type" not in body:
         raise ConnectionLost("an event cannot be read")
