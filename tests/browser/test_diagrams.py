@@ -76,7 +76,7 @@ def source_of(image: Locator) -> str:
 
 
 def is_whole(page: Page) -> bool:
-    """Whether each image has been decoded: an image that is no image has no size."""
+    """True when each image has been decoded: an image that is no image has no size."""
     images = "() => [...document.querySelectorAll('.diagram img')].every((each) => each.naturalWidth > 20)"
     return bool(page.evaluate(images))
 

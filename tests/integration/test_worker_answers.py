@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from app.domain.commands import ContinueAnswer
-from app.domain.events import Done, Entry, Mark, Reasoning, Snapshot, Token, Tool, decode
+from app.domain.cursor import Cursor
+from app.domain.events import Done, Entry, Mark, Reasoning, Snapshot, Token, Tool, decode, encode
 from app.domain.transcript import Transcript
 from app.store.generations import Generation
 from dev.valkey import Valkey
@@ -85,11 +86,30 @@ def calls_of(stack: Stack, upstream: FakeUpstream, generation_id: str) -> list[C
 def not_appended(logged: list[Entry], entries: list[Entry]) -> list[Entry]:
     """The last events of revisions that a takeover ended between their checkpoint and their append.
 
-    PostgreSQL has them, the log refuses them, and the snapshot of the next revision has their text.
+    PostgreSQL has them and the log refuses them. Fails unless the snapshot of the takeover has their text.
     """
     tops = {entry.cursor.epoch: entry.cursor.n for entry in logged}
-    last = entries[-1].cursor.epoch
-    return [e for e in entries if e.cursor.epoch < last and e.cursor.n > tops.get(e.cursor.epoch, -1)]
+    refused = [e for e in entries[:-1] if e.cursor.n > tops.get(e.cursor.epoch, -1)]
+    for entry in refused:
+        end = next(n for n, e in enumerate(entries) if e.cursor.epoch > entry.cursor.epoch)
+        snapshot = decode(entries[end].payload)
+        assert isinstance(snapshot, Snapshot)
+        assert snapshot.reason in ("cancel", "takeover", "continue")
+        assert snapshot.text == Transcript.of(entries[:end]).text
+    return refused
+
+
+@pytest.mark.parametrize(("text", "is_known"), [("ab", True), ("a", False)])
+def test_an_event_that_the_log_refused_has_to_be_in_the_next_snapshot(text: str, is_known: bool) -> None:
+    events = [Snapshot("", "start", 1), Token("a"), Token("b")]
+    entries = [Entry(Cursor(1, n), encode(event)) for n, event in enumerate(events)]
+    entries.append(Entry(Cursor(2, 0), encode(Snapshot(text, "cancel", 1))))
+    logged = [*entries[:2], entries[3]]
+    if is_known:
+        assert not_appended(logged, entries) == [entries[2]]
+    else:
+        with pytest.raises(AssertionError):
+            not_appended(logged, entries)
 
 
 def check(stack: Stack, row: Generation) -> Transcript:
