@@ -116,7 +116,7 @@ def test_a_file_that_is_not_taken_is_cancelled_on_the_server(module_page: Page, 
     )
     outcome = sent(module_page, PART + 1)
     assert (outcome["states"][-1], outcome["problem"]) == ("failed", "Not a film.")
-    assert asked(scripted)[-1] == ("DELETE", "/upload_1", False)
+    until(lambda: asked(scripted)[-1] == ("DELETE", "/upload_1", False))
 
 
 def test_a_file_that_is_removed_at_once_is_cancelled_on_the_server(module_page: Page, scripted: ScriptedServer) -> None:
