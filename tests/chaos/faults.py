@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,12 @@ async def name_answers(strike: Strike, fault: Fault, worker: Member) -> list[str
     return held
 
 
-async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None, overtaken: float = 0.0) -> None:
+async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = None, overtaken: int = 0) -> None:
     """SIGSTOP until other workers have taken over the answers, then SIGCONT: a zombie that believes it is the owner.
 
     One of its writes is on the way to Redis meanwhile. The write arrives when the answer has another owner, so that
-    the fence has something to refuse. ``overtaken``: seconds in which the others continue before the zombie wakes up.
+    the fence has something to refuse. ``overtaken``: the zombie wakes up when the others have added so many events to
+    one of its logs, or after a minute.
     """
     worker = worker or await strike.rig.busiest()
     hop = strike.rig.hop(f"{worker.name}.redis")
@@ -106,17 +107,36 @@ async def freeze_worker(strike: Strike, seconds: float, worker: Member | None = 
         await strike.within(10, on_its_way.is_set)
         worker.signal(signal.SIGSTOP)
         held = await name_answers(strike, fault, worker)
+        before = await _log_lengths(strike, held) if overtaken else {}
         await asyncio.sleep(seconds)
         # ``seconds`` are enough on an idle machine.
         until = time.monotonic() + 20
         while set(held) & set(await strike.rig.held_by(worker)) and time.monotonic() < until:
             await asyncio.sleep(0.2)
-        await asyncio.sleep(max(overtaken, 1.0))
+        await asyncio.sleep(1)
+        if before:
+            await _growth(strike, before, overtaken)
         refused = hop.counts["fenced"]
         hop.flow()
         await strike.within(3, lambda: hop.counts["fenced"] > refused)
         worker.signal(signal.SIGCONT)
     strike.rig.note("worker continued", worker.name).ended = time.time()
+
+
+async def _log_lengths(strike: Strike, generations: Sequence[str]) -> dict[str, int]:
+    """The number of events in the log of each generation."""
+    keys = {generation: f"{strike.rig.namespace}:{{{generation}}}:log" for generation in generations}
+    return await strike.rig.run_in_redis(lambda client: {name: int(client.xlen(key)) for name, key in keys.items()})
+
+
+async def _growth(strike: Strike, before: dict[str, int], events: int) -> None:
+    """Wait until one of the logs has so many more events than ``before``, for a minute at most."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        now = await _log_lengths(strike, list(before))
+        if any(now[generation] >= length + events for generation, length in before.items()):
+            return
+        await asyncio.sleep(0.2)
 
 
 async def leave_worker(strike: Strike) -> None:

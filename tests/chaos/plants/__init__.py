@@ -47,7 +47,7 @@ async def _zombie(strike: Strike) -> None:
 async def _overtaken_zombie(strike: Strike) -> None:
     await strike.under_way(0.02)
     # A worker that opens an existing revision must pass the revision's end before a reader sees its tokens.
-    await faults.freeze_worker(strike, strike.lease, overtaken=8)
+    await faults.freeze_worker(strike, strike.lease, overtaken=10)
 
 
 async def _zombie_then_loss(strike: Strike) -> None:
