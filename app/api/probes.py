@@ -10,6 +10,7 @@ from app.api.auth.tokens import KeysUnknown
 from app.api.errors import Unauthenticated
 from app.api.routing import public
 from app.api.web_process import web
+from app.domain.version import VERSION
 from app.ops import metrics as numbers
 from app.ops.service_metrics import ServiceCollector
 
@@ -19,8 +20,8 @@ blueprint = Blueprint("probes", __name__)
 @blueprint.get("/healthz")
 @public
 def healthz() -> Response:
-    """The process answers."""
-    return Response(b'{"status":"alive"}', content_type="application/json")
+    """The process answers, and names its version."""
+    return Response(orjson.dumps({"status": "alive", "version": VERSION}), content_type="application/json")
 
 
 @blueprint.get("/readyz")

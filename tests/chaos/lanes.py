@@ -28,6 +28,7 @@ _USUAL = 30.0
 _SECONDS = {
     "two-zombies": 48.0,
     "rolling-restarts": 50.0,
+    "rolling-update": 100.0,
     "web-killed": 35.0,
     "half-open": 38.0,
     "postgres-stopped": 42.0,

@@ -73,7 +73,8 @@ class Build:
     """The variant of the deployment. ``settings`` override the rig's; ``plant`` is a bug of tests/chaos/plants;
     ``clocks``: hours by which a member's clock is off; ``small_disks``: PostgreSQL and Valkey get file systems that can
     be filled; ``members``: settings of single members; ``pgbouncer``: PgBouncer in front of PostgreSQL; ``rabbitmq``:
-    RabbitMQ as the broker in place of Redis; ``two_targets``: a second provider, of another kind.
+    RabbitMQ as the broker in place of Redis; ``two_targets``: a second provider, of another kind; ``released``:
+    writes the code of the last release below a directory; all members begin with it, on the schema of this version.
     """
 
     settings: dict[str, str] = field(default_factory=dict)
@@ -86,14 +87,19 @@ class Build:
     pgbouncer: bool = False
     rabbitmq: bool = False
     two_targets: bool = False
+    released: Callable[[Path], Path] | None = None
 
 
 class Member:
-    """A process of the service that can be ended and started again, on one port and with one set of hops."""
+    """A process of the service that can be ended and started again, on one port and with one set of hops.
+
+    ``source``: the directory whose code the next start runs.
+    """
 
     def __init__(self, name: str, program: Program, port: int = 0) -> None:
         self.name = name
         self.port = port
+        self.source = program.directory
         self.process: Process | None = None
         self._program = program
         self.expected: set[int] = set()
@@ -105,7 +111,7 @@ class Member:
         self._program.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_from = self._program.log.stat().st_size if self._program.log.exists() else 0
         argv = tuple(word.replace(LIFE, str(self.lives)) for word in self._program.argv)
-        self.process = replace(self._program, argv=argv).start()
+        self.process = replace(self._program, argv=argv, directory=self.source).start()
 
     @property
     def pid(self) -> int:
@@ -171,6 +177,7 @@ class Rig:
         self.broker: RabbitMQ | None = None
         self.second: Member | None = None  # the second provider
         self.second_port = 0
+        self.released: Path | None = None  # the code of the last release
         # Footprints after the first scenario, which fills pools and starts threads.
         self.warm: dict[str, Footprint] = {}
         self.exits = ExitWatch(lambda: self.members, lambda exit_: self.history.exits.append(exit_))
@@ -221,7 +228,10 @@ class Rig:
         for index in range(self.build.workers):
             self.workers.append(self._worker(f"worker-{index + 1}"))
         self._give_tools()
+        if self.build.released:
+            self.released = self.build.released(self.directory)
         for member in self.members:
+            member.source = self.released or member.source
             member.start()
         await self.until_ready()
         self.exits.start()

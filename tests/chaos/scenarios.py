@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from tests.chaos import doors, faults, figures, targets
+from tests.chaos import doors, faults, figures, targets, versions
 from tests.chaos.evidence import Allowed, Evidence
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
@@ -217,6 +217,25 @@ async def rolling_restarts(strike: Strike) -> None:
             await faults.ready(worker)
         for web in strike.rig.webs:
             await faults.leave_web(strike, web)
+
+
+scenario(
+    7,
+    "rolling-update",
+    "Processes of the last release and of this version replace each other, both ways: no reset",
+    plan=Plan(
+        generations=6,
+        tokens=400,
+        others=doors.OTHERS,
+        chat_client=doors.ChatAsker,
+        chats=0.25,
+        feeds=doors.FeedReader,
+    ),
+    build=Build(workers=2, released=versions.checkout),
+    covers=("takeover",),
+    judge=lambda evidence: _no_reset(evidence) or versions.handed_over(evidence),
+    needs=versions.missing,
+)(versions.update_and_roll_back)
 
 
 # --- 8 to 12 and 16: Redis ----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import logs
 from app.api.application import create_app
 from app.api.web_process import EXTENSION, WebProcess
+from app.domain.version import VERSION
 from app.ops.metrics import forget_the_dead
 from app.ops.verdicts import judge
 from app.store import workers
@@ -41,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_process_that_answers_lives_whatever_its_stores_do():
     app = create_app(make_settings("postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0"))
     client = app.test_client()
-    assert client.get("/healthz").status_code == 200
+    assert client.get("/healthz").json == {"status": "alive", "version": VERSION}
     ready = client.get("/readyz")
     assert ready.status_code == 503
     assert ready.json["checks"]["database"] == "down"
