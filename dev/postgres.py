@@ -216,7 +216,7 @@ class Postgres(Server):
 
     def _connect_with(self, password: str) -> Any:
         return psycopg2.connect(
-            host=HOST, port=self.port, user=ADMINISTRATOR, password=password, dbname="postgres", connect_timeout=2
+            host=self.host, port=self.port, user=ADMINISTRATOR, password=password, dbname="postgres", connect_timeout=2
         )
 
     @property
@@ -260,4 +260,4 @@ class Postgres(Server):
 
     def url(self, database: str = OWNER, login: str = WORKER) -> str:
         """The address for SQLAlchemy, with one of LOGINS."""
-        return f"postgresql+psycopg2://{login}:{self.passwords[login]}@{HOST}:{self.port}/{database}"
+        return f"postgresql+psycopg2://{login}:{self.passwords[login]}@{self.host}:{self.port}/{database}"

@@ -72,6 +72,7 @@ class Server(ABC):
     """An embedded server whose data are in `directory` and survive `stop()` and kill -9."""
 
     name: ClassVar[str]
+    host = HOST
 
     def __init__(self, directory: Path, log: Path | None = None) -> None:
         self.directory = directory.resolve()

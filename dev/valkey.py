@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 
 from dev.process import CannotRun, Program
-from dev.server import HOST, Server, keep_secret
+from dev.server import Server, keep_secret
 
 CONFIGURATION = """\
 bind {host}
@@ -51,7 +51,7 @@ class Valkey(Server):
         self.password = keep_secret(self.directory / "password")
         configuration = self.directory / "valkey.conf"
         configuration.touch(mode=0o600)
-        configuration.write_text(CONFIGURATION.format(host=HOST, port=self.port, password=self.password))
+        configuration.write_text(CONFIGURATION.format(host=self.host, port=self.port, password=self.password))
 
     def program(self) -> Program:
         return Program("valkey", (str(binary()), "valkey.conf"), self.log, directory=self.directory)
@@ -68,4 +68,4 @@ class Valkey(Server):
 
     def url(self, database: int = 0) -> str:
         """The address for redis-py."""
-        return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
+        return f"redis://:{self.password}@{self.host}:{self.port}/{database}"

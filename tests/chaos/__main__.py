@@ -36,6 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = _options()
+    options.make_rig = Rig
     options.out.mkdir(parents=True, exist_ok=True)
     names, plants = _chosen(options)
     if options.jobs > 1:
@@ -98,7 +99,7 @@ async def _all(names: list[str], plants: list[str], options: argparse.Namespace)
     outcomes = []
     # Scenarios of one build share a rig: starting it takes longer than most of them.
     for build in dict.fromkeys(_key(scenario) for scenario in chosen):
-        outcomes += await _on_one_rig([s for s in chosen if _key(s) == build], options)
+        outcomes += await on_one_rig([s for s in chosen if _key(s) == build], options)
     return outcomes + await _plants(plants, options)
 
 
@@ -112,7 +113,8 @@ def _key(scenario: Scenario) -> str:
     return repr(scenario.build)
 
 
-async def _on_one_rig(scenarios: list[Scenario], options: argparse.Namespace) -> list[Outcome]:
+async def on_one_rig(scenarios: list[Scenario], options: argparse.Namespace) -> list[Outcome]:
+    """Run scenarios of one build. ``options.make_rig`` makes the rig from a directory, a seed and the build."""
     waiting = [s for s in scenarios if not s.needs()]
     outcomes = [_skipped(s, options.seed, s.needs() or "") for s in scenarios if s.needs()]
     while waiting:
@@ -129,7 +131,7 @@ async def _rig_life(scenarios: list[Scenario], options: argparse.Namespace) -> t
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
     outcomes: list[Outcome] = []
     try:
-        async with Rig(directory, options.seed, scenarios[0].build) as rig:
+        async with options.make_rig(directory, options.seed, scenarios[0].build) as rig:
             for scenario in scenarios:
                 outcome = await run(rig, scenario, options.seed, options.out, quick=not options.full, keep=options.keep)
                 outcomes.append(outcome)
@@ -168,7 +170,7 @@ async def _plant(name: str, seed: int, attempt: int, options: argparse.Namespace
     """Run one planted bug. The run holds when the checker turns red by one of the bug's rules."""
     plant = PLANTS[name]
     scenario = replace(plant.scenario, build=replace(plant.scenario.build, plant=name))
-    [outcome] = await _on_one_rig([scenario], argparse.Namespace(**{**vars(options), "seed": seed}))
+    [outcome] = await on_one_rig([scenario], argparse.Namespace(**{**vars(options), "seed": seed}))
     caught = sorted(set(outcome.rules) & set(plant.rules))
     promise = f"{plant.what}: found by {', '.join(caught) or 'nobody'} (run {attempt} of {TRIES})"
     verdict = "passed" if caught else "failed"

@@ -26,6 +26,8 @@ from tests.fakes import upstream
 Id = tuple[int, int]
 # The statuses that a client may receive when all is well, or when a store is away.
 EXPECTED = {None, 200, 202, 204, 304, 429, 503}
+# A reverse proxy says "not now" with these while no group behind it can be reached.
+PROXYS = {502, 504}
 # Between a worker's last look at its lease and the provider's first look at the request, in seconds.
 ON_ITS_WAY = 2.0
 # A process starts the threads of its pools on demand and keeps them: request threads in a web process, threads that
@@ -300,19 +302,20 @@ def acknowledged(evidence: Evidence) -> Iterator[Violation]:
 
 @rule
 def answers(evidence: Evidence) -> Iterator[Violation]:
-    """Every reply is a success or a "not now" (429, 503)."""
+    """Every reply is a success or a "not now" (429, 503; of a reverse proxy also 502 and 504)."""
     history = evidence.history
+    expected = EXPECTED | PROXYS if evidence.allowed.proxied else EXPECTED
     replies = [
         *((asked.tag, reply) for asked in history.asked for reply in asked.replies),
         *((polling.name, reply) for polling in history.pollings for reply in polling.replies),
         *((f"cancel of {c.generation[-6:]}", reply) for c in history.cancellings for reply in c.replies),
     ]
     for who, reply in replies:
-        if reply.status not in EXPECTED:
+        if reply.status not in expected:
             yield Violation("answers", who, f"{reply.status}: {_cut(json.dumps(reply.body).encode())}")
     for reading in history.readings:
         for connection in reading.connections:
-            if connection.status not in EXPECTED:
+            if connection.status not in expected:
                 yield _about("answers", reading, f"{connection.status} at {connection.after}")
 
 

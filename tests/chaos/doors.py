@@ -80,7 +80,7 @@ class ChatAsker:
         connection.end = REFUSED
         with suppress(Unanswered):
             exchange = await Exchange.begin(
-                self._rng.choice(service.ports), "POST", "/v1/chat/completions", headers, json.dumps(body).encode()
+                self._rng.choice(service.addresses), "POST", "/v1/chat/completions", headers, json.dumps(body).encode()
             )
             try:
                 connection.status = exchange.head.status
@@ -151,7 +151,7 @@ class FeedReader:
         path = f"{API}/feed?generations=live&from_seq={self._seq}" + (f"&after={after}" if after else "")
         headers = {**service.headers(self._user), "Accept": "text/event-stream"}
         connection.end = REFUSED
-        exchange = await Exchange.begin(self._rng.choice(service.ports), "GET", path, headers)
+        exchange = await Exchange.begin(self._rng.choice(service.addresses), "GET", path, headers)
         try:
             connection.status = exchange.head.status
             connection.end = BROKEN if connection.status == 200 else str(connection.status)

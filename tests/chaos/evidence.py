@@ -69,10 +69,12 @@ class Allowed:
     """The exceptions of a scenario. Everything else beyond the promise needs the fault log (explain.py).
 
     ``strange``: the provider's tokens are not as they should be. ``footprint``: footprints of processes are compared.
+    ``proxied``: clients reach the service through a reverse proxy, which says "not now" with 502 and 504.
     """
 
     strange: bool = False
     footprint: bool = True
+    proxied: bool = False
 
 
 @dataclass

@@ -21,7 +21,7 @@ OWNER_LOST = {"worker killed", "worker stopped", "worker terminated"}
 # Any worker may be unable to prove its lease.
 LEASES_LOST = {"postgres stopped", "postgres frozen", "postgres locked", "postgres disk full", "backends terminated"}
 # The faults act on the hops that they name.
-NETWORK = {"connections cut", "replies lost", "black hole"}
+NETWORK = {"connections cut", "replies lost", "black hole", "bad cable"}
 # A provider receives what was sent to it when this fault ends.
 HOLDS_BACK = "first target slow"
 PROVIDER = {"provider cut", "first target cut", "first target refuses", "first target slow"}

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-HOST = "127.0.0.1"
+# Host and port.
+Address = tuple[str, int]
 
 
 class Unanswered(Exception):
@@ -34,7 +35,7 @@ class Exchange:
     @classmethod
     async def begin(
         cls,
-        port: int,
+        address: Address,
         method: str,
         path: str,
         headers: dict[str, str],
@@ -50,11 +51,11 @@ class Exchange:
         exchange: Exchange | None = None
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
+                await asyncio.get_running_loop().sock_connect(sock, address)
                 # With a limit this small the bytes of a reader that does not read stay in the kernel.
                 reader, writer = await asyncio.open_connection(sock=sock, limit=8192)
                 exchange = cls(reader, writer)
-                lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}"]
+                lines = [f"{method} {path} HTTP/1.1", f"Host: {address[0]}:{address[1]}"]
                 lines += [f"{name}: {value}" for name, value in headers.items()]
                 lines += [f"Content-Length: {len(body)}"] if body or method == "POST" else []
                 writer.write("\r\n".join([*lines, "", ""]).encode() + body)
@@ -116,12 +117,12 @@ class Exchange:
 
 
 async def call(
-    port: int, method: str, path: str, headers: dict[str, str], body: Any = None, timeout: float = 10.0
+    address: Address, method: str, path: str, headers: dict[str, str], body: Any = None, timeout: float = 10.0
 ) -> tuple[int, Any]:
     """Send a request. Returns the status and the JSON of the reply, or None without JSON. Raises Unanswered."""
     data = json.dumps(body).encode() if body is not None else b""
     sent = {**headers, "Connection": "close", **({"Content-Type": "application/json"} if data else {})}
-    exchange = await Exchange.begin(port, method, path, sent, data, timeout)
+    exchange = await Exchange.begin(address, method, path, sent, data, timeout)
     try:
         received = b"".join([piece async for piece in exchange.body(timeout)])
         if not exchange.complete:

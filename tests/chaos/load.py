@@ -29,7 +29,7 @@ from tests.chaos.history import (
     Reading,
     Reply,
 )
-from tests.chaos.http import EventParser, Exchange, Unanswered, call
+from tests.chaos.http import Address, EventParser, Exchange, Unanswered, call
 
 API = "/api/v1"
 TERMINAL = ("completed", "error", "cancelled")
@@ -65,9 +65,11 @@ class Plan:
 
 @dataclass
 class Service:
-    """The service for clients: ports of the web groups, a token for each user, a query of committed statuses."""
+    """The service for clients: addresses of the web groups or of their proxy, a token for each user, a query of
+    committed statuses.
+    """
 
-    ports: Sequence[int]
+    addresses: Sequence[Address]
     tokens: dict[str, str]
     committed: Callable[[str], str | None]
     model: str = "fake"
@@ -222,15 +224,16 @@ class Load:
         for path in (f"/generations/{generation}", f"/generations/{generation}/stream"):
             for _ in range(20):
                 reply = await self._call(stranger, "GET", path, None, rng)
-                if reply.status not in (None, 503):
+                # 502 and 504 are a reverse proxy's "not now"; the rule `answers` says where it may say so.
+                if reply.status not in (None, 502, 503, 504):
                     self.history.foreign.append(reply)
                     break
                 await asyncio.sleep(0.5)
 
     async def _call(self, user: str, method: str, path: str, body: Any, rng: random.Random) -> Reply:
-        port = rng.choice(self.service.ports)
+        address = rng.choice(self.service.addresses)
         try:
-            status, answer = await call(port, method, API + path, self.service.headers(user), body)
+            status, answer = await call(address, method, API + path, self.service.headers(user), body)
         except Unanswered as error:
             return Reply(time.time(), None, str(error))
         return Reply(time.time(), status, answer)
@@ -293,7 +296,7 @@ class Reader:
         self._load = load
         self._kind = kind
         self._rng = rng
-        self._port = rng.randrange(len(load.service.ports))
+        self._turn = rng.randrange(len(load.service.addresses))
         self._done = False
         # Seconds until the reader hangs up; None: it reads to the end.
         self.stays: tuple[float, float] | None = (0.3, 1.5) if kind == "reconnecting" else None
@@ -304,7 +307,7 @@ class Reader:
         while not self.reading.finished:
             await self._connect()
             if not self.reading.finished:
-                self._port += 1
+                self._turn += 1
                 await asyncio.sleep(self._rng.uniform(0.05, 0.25))
         if self._kind == "reconnecting":
             # The reader has everything already and must get 204.
@@ -317,7 +320,7 @@ class Reader:
         path, headers = self._request()
         try:
             exchange = await Exchange.begin(
-                service.ports[self._port % len(service.ports)],
+                service.addresses[self._turn % len(service.addresses)],
                 "GET",
                 path,
                 {**service.headers(self.reading.user), "Accept": "text/event-stream", **headers},

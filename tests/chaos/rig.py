@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -96,8 +96,9 @@ class Member:
     ``source``: the directory whose code the next start runs.
     """
 
-    def __init__(self, name: str, program: Program, port: int = 0) -> None:
+    def __init__(self, name: str, program: Program, port: int = 0, host: str = HOST) -> None:
         self.name = name
+        self.host = host
         self.port = port
         self.source = program.directory
         self.process: Process | None = None
@@ -150,7 +151,7 @@ class Member:
     @property
     def ready(self) -> bool:
         if self.port:
-            return serves(f"http://{HOST}:{self.port}/readyz")
+            return serves(f"http://{self.host}:{self.port}/readyz")
         with self._program.log.open("rb") as log:
             log.seek(self._log_from)
             return b" ready" in log.read()
@@ -211,11 +212,7 @@ class Rig:
             os.system(f"umount -l {disk}")
 
     async def _start(self) -> None:
-        settings = {"fsync": "off", "max_wal_size": "256MB"}
-        if self.build.small_disks:
-            settings = {"max_wal_size": "48MB", "min_wal_size": "32MB"}
-        self.postgres = Postgres(self._disk("postgres", 220), settings=settings)
-        self.valkey = Valkey(self._disk("valkey", 24))
+        self._make_stores()
         self.valkey.start(timeout=120)
         self.postgres.start(timeout=120)
         self.postgres.ensure_database(DATABASE)
@@ -223,10 +220,7 @@ class Rig:
         await asyncio.to_thread(self._start_variants)
         self.provider_log = self.directory / "provider.log"
         self._start_provider()
-        for index in range(self.build.webs):
-            self.webs.append(self._web(f"web-{'ab'[index]}"))
-        for index in range(self.build.workers):
-            self.workers.append(self._worker(f"worker-{index + 1}"))
+        self._make_members()
         self._give_tools()
         if self.build.released:
             self.released = self.build.released(self.directory)
@@ -235,6 +229,19 @@ class Rig:
             member.start()
         await self.until_ready()
         self.exits.start()
+
+    def _make_stores(self) -> None:
+        settings = {"fsync": "off", "max_wal_size": "256MB"}
+        if self.build.small_disks:
+            settings = {"max_wal_size": "48MB", "min_wal_size": "32MB"}
+        self.postgres = Postgres(self._disk("postgres", 220), settings=settings)
+        self.valkey = Valkey(self._disk("valkey", 24))
+
+    def _make_members(self) -> None:
+        for index in range(self.build.webs):
+            self.webs.append(self._web(f"web-{'ab'[index]}"))
+        for index in range(self.build.workers):
+            self.workers.append(self._worker(f"worker-{index + 1}"))
 
     def _start_variants(self) -> None:
         """Start PgBouncer and RabbitMQ, if the build has them. Raises CannotRun."""
@@ -295,8 +302,7 @@ class Rig:
 
     def _start_provider(self) -> None:
         log = self.directory / "provider.out"
-        argv = (sys.executable, "-m", "tests.fakes.upstream", "--port", "0", "--log", str(self.provider_log))
-        self.provider = Member("provider", Program("provider", argv, log))
+        self.provider = Member("provider", self._provider_program(log))
         self.provider.start()
         until = time.monotonic() + 60
         while not (said := re.search(r"port (\d+)\n", log.read_text())):
@@ -309,19 +315,27 @@ class Rig:
             self.second.start()
             self.second_port = targets.port_of(self.directory)
 
+    def _provider_program(self, log: Path, host: str = HOST) -> Program:
+        argv = ("-m", "tests.fakes.upstream", "--host", host, "--port", "0", "--log", str(self.provider_log))
+        return Program("provider", (sys.executable, *argv), log)
+
     # --- members
 
     def _web(self, name: str) -> Member:
         port = free_port()
         self.proxies.add(f"client.{name}", port)
+        return self._group(name, HOST, port, processes=2)
+
+    def _group(self, name: str, host: str, port: int, processes: int) -> Member:
+        """A group of gunicorn's processes on one address."""
         environment = self._environment(name, WEB) | {
-            "BIND": f"{HOST}:{port}",
-            "WEB_CONCURRENCY": "2",
+            "BIND": f"{host}:{port}",
+            "WEB_CONCURRENCY": str(processes),
             "WEB_THREADS": str(REQUEST_THREADS),
         }
         door = "tests.chaos.plants.web:app" if self.build.plant else "wsgi:app"
         argv = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", door)
-        return Member(name, self._program(name, argv, environment), port)
+        return Member(name, self._program(name, argv, environment), port, host)
 
     def _worker(self, name: str) -> Member:
         door = "tests.chaos.plants.worker" if self.build.plant else "worker.celery_app"
@@ -337,21 +351,12 @@ class Rig:
         ]
         argv = (sys.executable, "-m", *celery)
         environment = self._environment(name, WORKER) | {"WORKER_CONCURRENCY": "50"}
-        environment["OPENAI_BASE_URL"] = f"http://{HOST}:{self.hop(f'{name}.provider').port}/v1"
         if self.second:
             hop = self.proxies.add(f"{name}.second", self.second_port)
             environment["UPSTREAM_SECOND_BASE_URL"] = f"http://{HOST}:{hop.port}"
         return Member(name, self._program(name, argv, environment))
 
     def _environment(self, name: str, login: str) -> dict[str, str]:
-        pooled = self.postgres.port if self.pooler is None else self.pooler.port
-        postgres = self.proxies.add(f"{name}.postgres", pooled)
-        valkey = self.proxies.add(f"{name}.redis", self.valkey.port, REFUSALS)
-        self.proxies.add(f"{name}.provider", self.provider_port)
-        broker = {}
-        if self.broker is not None:
-            hop = self.proxies.add(f"{name}.broker", self.broker.port)
-            broker = {"CELERY_BROKER_URL": self.broker.url.replace(f":{self.broker.port}/", f":{hop.port}/")}
         return {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
@@ -359,14 +364,28 @@ class Rig:
             **LIMITS,
             "JWT_SECRET": self.secret,
             "REDIS_NAMESPACE": self.namespace,
-            "DATABASE_URL": self.postgres.url(DATABASE, login).replace(f":{self.postgres.port}/", f":{postgres.port}/"),
-            "REDIS_URL": self.valkey.url().replace(f":{self.valkey.port}/", f":{valkey.port}/"),
-            "OPENAI_BASE_URL": f"http://{HOST}:{self.provider_port}/v1",
             "CHAOS_PLANT": self.build.plant or "",
-            **broker,
+            **self._addresses(name, login),
             **(targets.settings(self.second_port) if self.second else {}),
             **self.build.settings,
             **self.build.members.get(name, {}),
+        }
+
+    def _addresses(self, name: str, login: str) -> dict[str, str]:
+        """The settings of a member that are addresses: each is a proxy of the member's own."""
+        pooled = self.postgres.port if self.pooler is None else self.pooler.port
+        postgres = self.proxies.add(f"{name}.postgres", pooled)
+        valkey = self.proxies.add(f"{name}.redis", self.valkey.port, REFUSALS)
+        provider = self.proxies.add(f"{name}.provider", self.provider_port)
+        broker = {}
+        if self.broker is not None:
+            hop = self.proxies.add(f"{name}.broker", self.broker.port)
+            broker = {"CELERY_BROKER_URL": self.broker.url.replace(f":{self.broker.port}/", f":{hop.port}/")}
+        return {
+            "DATABASE_URL": self.postgres.url(DATABASE, login).replace(f":{self.postgres.port}/", f":{postgres.port}/"),
+            "REDIS_URL": self.valkey.url().replace(f":{self.valkey.port}/", f":{valkey.port}/"),
+            "OPENAI_BASE_URL": f"http://{HOST}:{provider.port}/v1",
+            **broker,
         }
 
     def _program(self, name: str, argv: tuple[str, ...], environment: dict[str, str]) -> Program:
@@ -500,7 +519,7 @@ class Rig:
     @property
     def dsn(self) -> str:
         port, password = self.postgres.port, self.postgres.passwords[ADMINISTRATOR]
-        return f"host={HOST} port={port} user={ADMINISTRATOR} password={password} dbname={DATABASE}"
+        return f"host={self.postgres.host} port={port} user={ADMINISTRATOR} password={password} dbname={DATABASE}"
 
     async def insist(self, ask: Callable[[], T]) -> T:
         """Call ``ask`` until it succeeds: a store may still suffer from an earlier fault. Returns the result.
@@ -538,8 +557,20 @@ class Rig:
 
     def service(self) -> Service:
         """The service as clients reach it, through the proxies."""
-        ports = [self.hop(f"client.{web.name}").port for web in self.webs]
-        return Service(ports, {user: self.token(user) for user in USERS}, self.committed)
+        addresses = [(HOST, self.hop(f"client.{web.name}").port) for web in self.webs]
+        return Service(addresses, {user: self.token(user) for user in USERS}, self.committed)
+
+    def _store_ports(self) -> set[int]:
+        """The ports over which members reach PostgreSQL and Redis."""
+        return {proxy.port for proxy in self.hops(".redis", ".postgres")}
+
+    def counts(self) -> Counter[str]:
+        """The marks that were counted on the wire since the last ``forget_counts``."""
+        return self.proxies.counts()
+
+    def forget_counts(self) -> None:
+        for proxy in self.proxies.all.values():
+            proxy.counts.clear()
 
     def token(self, user: str) -> str:
         now = int(time.time())
@@ -550,7 +581,7 @@ class Rig:
     def footprints(self) -> dict[str, Footprint]:
         """The footprint of every worker process and web process, by name and pid."""
         found = {}
-        stores = {proxy.port for proxy in self.hops(".redis", ".postgres")}
+        stores = self._store_ports()
         for member in self.members:
             pids = member.children if member.port else [member.pid]
             for pid in pids:

@@ -53,8 +53,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     began = time.monotonic()
     history = rig.history = History(seed, scenario.name, int(time.time() * 10))
     rng = random.Random(f"{seed} {scenario.name}")
-    for proxy in rig.proxies.all.values():
-        proxy.counts.clear()
+    rig.forget_counts()
     dump = Dump(before=dict(rig.warm))
     there = set(rig.footprints())
     load = Load(rig.service(), scenario.plan, history, rng)
@@ -78,7 +77,7 @@ async def run(rig: Rig, scenario: Scenario, seed: int, out: Path, *, quick: bool
     calls = read_provider_log(rig.provider_log, history.run)
     if rig.second:
         calls += targets.calls(rig.second_port, history.run)
-    counts = dict(rig.proxies.counts())
+    counts = dict(rig.counts())
     evidence = Evidence(history, calls, dump, scenario.allowed, counts, strike.lease)
     outcome = _judge(evidence, scenario, seed, time.monotonic() - began)
     if keep or outcome.verdict != "passed":

@@ -34,7 +34,7 @@ class Proxy:
         # The workers of an nginx started by root run as another user, who must be able to read the files.
         self._directory.chmod(0o755)
         self._output = self._directory / "output.log"
-        self._write(groups)
+        write_configuration(self._directory, groups, "127.0.0.1", (self.port, self.operators_port))
         found = binary()
         assert found, "nginx is not installed"
         arguments = (command or ["nginx", "-c", f"{MOUNTED}/nginx.conf", "-g", "daemon off;"])[1:]
@@ -70,24 +70,6 @@ class Proxy:
         self._process.wait(60)
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _write(self, groups: dict[str, list[str]]) -> None:
-        shutil.copytree(CONFIGURATION, self._directory, dirs_exist_ok=True)
-        file = self._directory / "nginx.conf"
-        text = file.read_text()
-        assert text.count("listen 8080 ") == 1
-        text = text.replace("listen 8080 ", f"listen 127.0.0.1:{self.port} ")
-        assert text.count("listen 8081 ") == 1
-        text = text.replace("listen 8081 ", f"listen 127.0.0.1:{self.operators_port} ")
-        text = text.replace("        8081    open;", f"        {self.operators_port}    open;")
-        text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {self._directory}/", text)
-        file.write_text(text)
-        for upstream in (self._directory / "upstreams").iterdir():
-            # Addresses instead of names, because Debian's nginx cannot resolve a name again.
-            text = re.sub(r"(?m)^resolver .*;$", "", upstream.read_text())
-            upstream.write_text(
-                re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text)
-            )
-
     def _await_port(self) -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -96,6 +78,24 @@ class Proxy:
                     return
             time.sleep(0.02)
         raise AssertionError(f"nginx did not start:\n{self.output()}")
+
+
+def write_configuration(directory: Path, groups: dict[str, list[str]], host: str, ports: tuple[int, int]) -> None:
+    """Copy the configuration with other addresses. ``ports``: the clients' port and the operators' port on ``host``."""
+    shutil.copytree(CONFIGURATION, directory, dirs_exist_ok=True)
+    file = directory / "nginx.conf"
+    text = file.read_text()
+    assert text.count("listen 8080 ") == 1
+    text = text.replace("listen 8080 ", f"listen {host}:{ports[0]} ")
+    assert text.count("listen 8081 ") == 1
+    text = text.replace("listen 8081 ", f"listen {host}:{ports[1]} ")
+    text = text.replace("        8081    open;", f"        {ports[1]}    open;")
+    text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {directory}/", text)
+    file.write_text(text)
+    for upstream in (directory / "upstreams").iterdir():
+        # Addresses instead of names, because Debian's nginx cannot resolve a name again.
+        text = re.sub(r"(?m)^resolver .*;$", "", upstream.read_text())
+        upstream.write_text(re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text))
 
 
 def _servers(line: re.Match[str], groups: dict[str, list[str]]) -> str:

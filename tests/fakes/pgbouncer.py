@@ -33,7 +33,8 @@ def binary() -> str | None:
 class PgBouncer:
     """A pooler, started by ``start`` or ``with``. It keeps ``port`` when it is started again.
 
-    It accepts ``logins`` and no others. ``settings`` override the settings made here.
+    It accepts ``logins`` and no others, on ``host`` and ``port`` (0: a free one). ``settings`` override the settings
+    made here.
     """
 
     def __init__(
@@ -42,14 +43,18 @@ class PgBouncer:
         server: Postgres,
         pool: int = POOL,
         logins: Sequence[str] = LOGINS,
+        *,
+        host: str = HOST,
+        port: int = 0,
         **settings: str,
     ) -> None:
-        self.port = free_port()
+        self.host = host
+        self.port = port or free_port()
         self._server = server
         self._directory = directory
         self._logins = logins
         self._settings = {
-            "listen_addr": HOST,
+            "listen_addr": host,
             "listen_port": str(self.port),
             "unix_socket_dir": "",
             "auth_type": "scram-sha-256",
@@ -99,12 +104,12 @@ class PgBouncer:
 
     def url(self, database_url: str) -> str:
         """The address through this pooler."""
-        return make_url(database_url).set(port=self.port).render_as_string(hide_password=False)
+        return make_url(database_url).set(host=self.host, port=self.port).render_as_string(hide_password=False)
 
     def _write_configuration(self) -> None:
         users = "".join(f'"{login}" "{self._server.passwords[login]}"\n' for login in self._logins)
         settings = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
-        databases = f"[databases]\n* = host={HOST} port={self._server.port}\n"
+        databases = f"[databases]\n* = host={self._server.host} port={self._server.port}\n"
         for name, text in (("users.txt", users), ("pgbouncer.ini", f"{databases}[pgbouncer]\n{settings}")):
             path = self._directory / name
             path.write_text(text)

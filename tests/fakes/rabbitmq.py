@@ -1,4 +1,4 @@
-"""A real RabbitMQ for the tests: one node that listens on 127.0.0.1 only, with its own epmd.
+"""A real RabbitMQ for the tests: one node with its own epmd, on 127.0.0.1 unless another address is given.
 
 with RabbitMQ(directory) as broker:
     ...  # broker.url is an amqp:// address
@@ -34,7 +34,8 @@ def _binary(name: str, *places: str) -> str | None:
 class RabbitMQ:
     """A broker, started by ``start`` or ``with``. The node's files are in ``directory``; its epmd ends with it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = HOST) -> None:
+        self.host = host
         self.port = free_port()
         self._directory = directory
         self._variables = self._environment()
@@ -49,21 +50,27 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@{HOST}:{self.port}//"
+        return f"amqp://guest:guest@{self.host}:{self.port}//"
 
     def start(self, timeout: float = 60) -> None:
         """Start epmd and the node. Raises CannotRun where RabbitMQ is not installed, or does not start."""
+        self.begin()
+        if not wait_until(self._answers, timeout, 0.2):
+            self.stop()
+            raise CannotRun(f"rabbitmq did not start:\n{last_lines(self._directory / 'rabbitmq.log')}")
+
+    def begin(self) -> None:
+        """Start epmd and the node without waiting for it. Raises CannotRun where RabbitMQ is not installed."""
         if reason := missing():
             raise CannotRun(reason)
         self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / "plugins").write_text("[].\n")
+        # Otherwise the user `guest` may connect from the node's own loopback only.
+        (self._directory / "rabbitmq.conf").write_text("loopback_users = none\n")
         log, environment = self._directory / "rabbitmq.log", self._variables
         for name in ("epmd", "rabbitmq-server"):
             argv = (str(_binary(name, _SCRIPTS)),)
             self._processes.append(Program(name, argv, log, environment).start())
-        if not wait_until(self._answers, timeout, 0.2):
-            self.stop()
-            raise CannotRun(f"rabbitmq did not start:\n{last_lines(log)}")
 
     def command(self, *arguments: str) -> str:
         """The output of ``rabbitmqctl`` with these arguments. Raises CalledProcessError."""
@@ -85,18 +92,19 @@ class RabbitMQ:
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(free_port()),
             "RABBITMQ_NODENAME": f"tests{self.port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": f"{directory}/mnesia",
             "RABBITMQ_LOG_BASE": f"{directory}/log",
             "RABBITMQ_PID_FILE": f"{directory}/pid",
+            "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/plugins",
         }
 
     def _answers(self) -> bool:
         """True when the node answers the greeting of AMQP."""
-        with suppress(OSError), socket.create_connection((HOST, self.port), timeout=2) as connection:
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=2) as connection:
             connection.sendall(b"AMQP\0\0\x09\x01")
             return len(connection.recv(64)) > 8
         return False
