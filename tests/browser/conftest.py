@@ -18,12 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from app.services.sign_in_links import PATH
 from dev.postgres import Postgres
 from dev.valkey import Valkey
-from tests.browser.scripted import ScriptedServer
+from tests.browser.scripted import REPORT, ScriptedServer
 from tests.factories import owner
 from tests.fakes.upstream import FakeUpstream
 from tests.sign_in import make_code
@@ -114,6 +115,10 @@ class Site:
         """End the running answers of the model ``fake``; its next answers are short."""
         self._tell_upstream("enough", {})
 
+    def go_on(self) -> None:
+        """End the stall of the running answers of the model ``fake``."""
+        self._tell_upstream("go_on", {})
+
     def _tell_upstream(self, what: str, body: dict[str, Any]) -> None:
         address = self.upstream.base_url.removesuffix("/v1") + f"/fake/{what}"
         data = json.dumps(body).encode()
@@ -158,6 +163,13 @@ class Site:
         except urllib.error.HTTPError as error:
             return error.code
 
+    def streams(self, user: str) -> int:
+        """The open streams of a user, as the server counts them."""
+        settings = self.stack.settings
+        key = f"{settings.redis_namespace}:streams:{self.get('/me', user)['id']}"
+        with redis.Redis.from_url(settings.redis_url, socket_timeout=30) as store:
+            return int(store.zcard(key))  # type: ignore[arg-type]
+
     def messages(self, conversation: str, user: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.get(f"/conversations/{conversation}/messages", user)["items"]
         return items
@@ -194,6 +206,11 @@ def deployed(postgres: Postgres, valkey: Valkey, template: str, directory: Path)
         finally:
             stack.stop()
             postgres.drop_database(database)
+
+
+def door_of(page: Page) -> Locator:
+    """The sentence about the sign-in link in the view of a visitor. The dialog of an ended session has it, too."""
+    return page.locator("main.door").get_by_text("Open the sign-in link")
 
 
 class Visitor:
@@ -244,7 +261,7 @@ class Visitor:
     @property
     def door(self) -> Locator:
         """The view of a visitor without a session: its sentence about the sign-in link."""
-        return self.page.get_by_text("Open the sign-in link")
+        return door_of(self.page)
 
     def is_told(self, about: str = "Tell me about the sea") -> None:
         """Sign in and start an answer that goes on until ``site.enough()``."""
@@ -337,19 +354,43 @@ def visiting(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> I
     assert [trouble for visitor in visitors for trouble in visitor.trouble] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def scripted() -> Iterator[ScriptedServer]:
-    """A server that sends the bytes of a test's script, and the modules of the page."""
+    """A server that sends the bytes of a test's script, and the modules of the page.
+
+    Each test has its own: a request that the page of an earlier one sent last does not take a reply from the script.
+    """
     with ScriptedServer() as server:
         yield server
 
 
-@pytest.fixture
-def module_page(chromium: Browser, scripted: ScriptedServer) -> Iterator[Page]:
-    """An empty page of the server that has the modules."""
+class ModuleTab:
+    """A tab for pages with the modules, and the server of the page that it shows."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.server: ScriptedServer
+        page.expose_function("call", self._call)
+        page.add_init_script(REPORT)
+
+    def _call(self, name: str, *given: Any) -> Any:
+        return self.server.calls[name](*given)
+
+
+@pytest.fixture(scope="session")
+def module_tab(chromium: Browser) -> Iterator[ModuleTab]:
+    """One tab for all tests of modules: a tab of its own costs a test more than all that it does."""
     context = chromium.new_context()
     context.set_default_timeout(PATIENCE * 1000)
-    page = context.new_page()
-    page.goto(scripted.url + "/blank")
-    yield page
+    yield ModuleTab(context.new_page())
     context.close()
+
+
+@pytest.fixture
+def module_page(module_tab: ModuleTab, scripted: ScriptedServer) -> Iterator[Page]:
+    """An empty page of the server that has the modules. Its origin is new, so no test has data of another one."""
+    module_tab.server = scripted
+    module_tab.page.goto(scripted.url + "/blank")
+    yield module_tab.page
+    # The modules of the test end with their page.
+    module_tab.page.goto(scripted.url + "/blank")

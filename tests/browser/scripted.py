@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +34,30 @@ class Asked:
 
 Answer = Callable[["Handler"], None]
 
+# A page reports each piece of a stream that its code has been handed.
+REPORT = """
+const request = globalThis.fetch;
+globalThis.fetch = async (...given) => {
+  const response = await request(...given);
+  const stream = response.headers.get('X-Stream');
+  if (stream === null) return response;
+  const {body} = response;
+  const getReader = body.getReader.bind(body);
+  body.getReader = (...options) => {
+    const reader = getReader(...options);
+    const read = reader.read.bind(reader);
+    reader.read = async () => {
+      const piece = await read();
+      if (!piece.done) globalThis.call('received', stream, piece.value.length);
+      return piece;
+    };
+    return reader;
+  };
+  return response;
+};
+"""
+_streams = itertools.count()
+
 
 def events(*entries: tuple[str | None, dict[str, Any]]) -> bytes:
     """Frames as the service writes them."""
@@ -44,7 +71,9 @@ def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
     """Status 200 and the pieces; a number is a pause in seconds. ``end``: clean, broken (no last chunk) or open."""
 
     def answer(handler: Handler) -> None:
-        handler.head(200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"})
+        name = str(next(_streams))
+        kind = {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"}
+        handler.head(200, {**kind, "X-Stream": name})
         for piece in pieces:
             if isinstance(piece, float):
                 time.sleep(piece)
@@ -56,7 +85,7 @@ def stream(*pieces: bytes | float, end: str = "clean") -> Answer:
             handler.linger(60)
         else:
             # A browser throws away what it has not handed out yet when a connection breaks.
-            time.sleep(1.5 if pieces else 0.1)
+            handler.await_receipt(name, sum(len(piece) for piece in pieces if isinstance(piece, bytes)))
             handler.cut()
 
     return answer
@@ -140,6 +169,13 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self.connection.recv(1)
 
+    def await_receipt(self, stream: str, size: int) -> None:
+        """Wait until the code of the page has been handed so many bytes of a stream, or the client disconnects."""
+        deadline = time.monotonic() + 60
+        while self.server.received[stream] < size and time.monotonic() < deadline:
+            if select.select([self.connection], [], [], 0.01)[0]:
+                return
+
     def cut(self) -> None:
         """End the connection, also in the middle of a body."""
         with suppress(OSError):
@@ -176,19 +212,25 @@ class Script:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     script: Script
+    received: Counter[str]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A disconnected browser is not an error here."""
 
 
 class ScriptedServer:
-    """``with ScriptedServer() as server: server.play(stream(…), status(204))``."""
+    """``with ScriptedServer() as server: server.play(stream(…), status(204))``.
+
+    ``calls``: functions that a page can call, ``await call(name, …)``.
+    """
 
     def __enter__(self) -> ScriptedServer:
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.script = Script()
+        self._server.received = Counter()
+        self.calls: dict[str, Callable[..., object]] = {"received": self._received}
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(
@@ -200,6 +242,10 @@ class ScriptedServer:
     def play(self, *answers: Answer, polls: Sequence[Answer] = ()) -> None:
         """Set the replies to the next requests. ``polls``: replies to polls, when they need a script of their own."""
         self._server.script.set(answers, polls)
+
+    def _received(self, stream: str, size: int) -> None:
+        """Note that the code of a page has been handed bytes of a stream (REPORT)."""
+        self._server.received[stream] += size
 
     @property
     def asked(self) -> list[Asked]:

@@ -17,7 +17,6 @@ from tests.fakes.proxy import TcpProxy
 
 PART = 4 * 1024 * 1024  # bytes, as app/web/static/file_transfer.js has it
 BIG = plain("log.txt", "".join(f"line {n:09} of a long log\n" for n in range(18 * 1024 * 1024 // 29)))
-SLOW = 0.02  # seconds for each 64 kB
 
 
 @pytest.fixture
@@ -85,6 +84,11 @@ def of(place: int) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(b"PATCH") and b"offset=%d " % place in data.split(b"\r\n", 1)[0]
 
 
+def hold(line: TcpProxy, place: int) -> None:
+    """Let nothing through any more when the part of this place is on its way."""
+    line.black_hole_at(of(place))
+
+
 def test_a_lost_reply_costs_no_byte(site: Site, alice: Visitor, line: TcpProxy) -> None:
     """Chromium repeats a request by itself whose connection had carried others. The server counts the part once."""
     parts = Parts(alice.page)
@@ -99,9 +103,9 @@ def test_a_lost_reply_costs_no_byte(site: Site, alice: Visitor, line: TcpProxy) 
 
 def test_a_cut_connection_costs_the_part_that_was_on_its_way(site: Site, alice: Visitor, line: TcpProxy) -> None:
     parts = Parts(alice.page)
-    line.delay(SLOW)
+    hold(line, PLACES[2])
     pick(alice, BIG)
-    alice.until(lambda: PLACES[2] in parts.begun, "the third part is on its way")
+    alice.until(lambda: line.rules.holed, "the third part is on its way")
     line.refuse()
     expect(alice.page.locator(".attachment.paused")).to_be_visible()
     line.pass_()
@@ -114,13 +118,13 @@ def test_a_cut_connection_costs_the_part_that_was_on_its_way(site: Site, alice: 
 
 def test_a_killed_web_server_costs_the_part_that_was_on_its_way(site: Site, alice: Visitor, line: TcpProxy) -> None:
     parts = Parts(alice.page)
-    line.delay(SLOW)
+    hold(line, PLACES[1])
     pick(alice, BIG)
-    alice.until(lambda: PLACES[1] in parts.begun, "the second part is on its way")
+    alice.until(lambda: line.rules.holed, "the second part is on its way")
     site.web.kill()
+    line.pass_()
     expect(alice.page.locator(".attachment.paused")).to_be_visible()
     site.return_web()
-    line.pass_()
     uploaded(alice, 1)
     assert len(parts.begun) <= len(PLACES) + 1
     assert sorted({*parts.arrived, *parts.failed}) == PLACES
@@ -128,12 +132,12 @@ def test_a_killed_web_server_costs_the_part_that_was_on_its_way(site: Site, alic
 
 
 def test_a_cancelled_upload_is_cancelled_on_the_server(site: Site, alice: Visitor, line: TcpProxy) -> None:
-    parts = Parts(alice.page)
-    line.delay(SLOW)
+    hold(line, PLACES[1])
     pick(alice, BIG)
-    alice.until(lambda: parts.arrived, "the server has a part")
+    alice.until(lambda: line.rules.holed, "the server has a part, and the second one is on its way")
     expect(chips(alice)).to_contain_text("%")
     alice.page.get_by_role("button", name="Cancel log.txt").click()
     expect(chips(alice)).to_have_count(0)
+    line.pass_()
     alice.until(lambda: statuses(site, alice.name) == ["cancelled"], "the server knows")
     assert kept(site, alice.name) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from playwright.sync_api import Page
 from tests.browser.scripted import Answer, Handler, ScriptedServer, events, poll, status, stream
 from tests.browser.test_feed_reader import HELLO, frame
 from tests.browser.test_reader import FIRST, REST, TEXT
+from tests.stack import until
 
 AUTH = b'data: {"type":"auth","detail":"token expired"}\n\n'
 
@@ -127,23 +129,28 @@ async ({ids}) => {
   session.listen(({type}) => expired.push(type));
   const asking = api.models().then((value) => ({value}), ({status}) => ({status}));
   // As another tab does that signs in while the request is on its way.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await call('requested');
   localStorage.setItem('unbroken.session', ids.at(-1));
+  await call('signed in');
   return {...await asking, expired, kept: localStorage.getItem('unbroken.session')};
 }
 """
 
 
-def late_401(handler: Handler) -> None:
-    time.sleep(1.5)
-    status(401)(handler)
-
-
 def test_a_request_is_repeated_in_the_session_that_began_meanwhile(module_page: Page, scripted: ScriptedServer) -> None:
+    signed_in = threading.Event()
+
+    def late_401(handler: Handler) -> None:
+        assert signed_in.wait(60)
+        status(401)(handler)
+
+    scripted.calls["requested"] = lambda: bool(until(lambda: scripted.asked, what="the request"))
+    scripted.calls["signed in"] = signed_in.set
     scripted.play(late_401, status(200, {"items": []}))
     told = module_page.evaluate(CALL, {"ids": ["old", "new"]})
     assert told == {"value": {"items": []}, "expired": [], "kept": "new"}
     assert len(scripted.asked) == 2
+    signed_in.clear()
     scripted.play(late_401)
     told = module_page.evaluate(CALL, {"ids": ["old"]})
     assert told == {"status": 401, "expired": ["expired"], "kept": None}
@@ -154,9 +161,9 @@ def test_a_request_is_repeated_in_the_session_that_began_meanwhile(module_page: 
 
 HURRY = """
 () => {
-  // A minute of the page is a second of this test.
+  // Five minutes of the page, its longest limit, are two seconds of this test.
   const timeout = AbortSignal.timeout.bind(AbortSignal);
-  AbortSignal.timeout = (ms) => timeout(ms / 60);
+  AbortSignal.timeout = (ms) => timeout(ms / 150);
 }
 """
 GIVE_UP = """

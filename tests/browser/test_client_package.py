@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import redis
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from dev.client_packages import collect
@@ -110,9 +109,6 @@ def until(page: Page, condition: str) -> None:
 def test_two_tabs_of_a_foreign_page_share_one_connection(
     context: BrowserContext, origin: str, web: Web, site: Site
 ) -> None:
-    settings = site.stack.settings
-    key = f"{settings.redis_namespace}:streams:{site.get('/me', USER)['id']}"
-    store = redis.Redis.from_url(settings.redis_url, socket_timeout=30)
     tabs = Tabs(context, origin, web, site)
     first, second = tabs.open(), tabs.open()
     site.behave(tokens=20_000, rate=20)
@@ -120,16 +116,18 @@ def test_two_tabs_of_a_foreign_page_share_one_connection(
     second.evaluate("(id) => followAnswer(id)", generation)
     for page in (first, second):
         until(page, "ids.length > 10")
-    assert (tabs.readers, store.zcard(key)) == ([first], 1)
+    until_true(lambda: site.streams(USER) == 1, what="one stream")
+    # The second tab takes over from a first one that a busy machine kept from its answer to a question.
+    reader = tabs.readers[-1]
+    other = second if reader is first else first
     # The tab that reads is closed in the middle of the answer.
-    with second.expect_request(lambda request: "/api/v1/feed" in request.url):
-        first.close()
-    until(second, f"ids.length > {second.evaluate('ids.length') + 20} && connection.live")
-    until_true(lambda: store.zcard(key) == 1, what="one stream")
+    with other.expect_request(lambda request: "/api/v1/feed" in request.url):
+        reader.close()
+    until(other, f"ids.length > {other.evaluate('ids.length') + 20} && connection.live")
+    until_true(lambda: site.streams(USER) == 1, what="one stream")
     site.enough()
-    until(second, "window.end")
-    assert second.evaluate("end") == {"reason": "done", "text": site.stack.transcript(generation).text}
-    assert second.evaluate("ids") == [str(entry.cursor) for entry in site.stack.read(generation)]
-    assert "missed" not in second.evaluate("changes")
-    second.evaluate("connection.close()")
-    store.close()
+    until(other, "window.end")
+    assert other.evaluate("end") == {"reason": "done", "text": site.stack.transcript(generation).text}
+    assert other.evaluate("ids") == [str(entry.cursor) for entry in site.stack.read(generation)]
+    assert "missed" not in other.evaluate("changes")
+    other.evaluate("connection.close()")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import ENDLESS, Site, Visitor
 from tests.browser.test_page import row
@@ -49,30 +49,34 @@ def test_a_conversation_goes_on_while_somebody_looks_at_it(visit: Visit, site: S
     site.patch(f"/conversations/{conversation}", alice.name, {"title": "Named elsewhere"})
     expect(alice.page.get_by_role("heading", name="Named elsewhere")).to_be_visible()
     site.delete(f"/conversations/{conversation}", alice.name)
-    expect(alice.page).to_have_url(re.compile("/new$"))
+    # The note goes away by itself after a while.
     expect(alice.page.get_by_text("deleted elsewhere")).to_be_visible()
+    expect(alice.page).to_have_url(re.compile("/new$"))
 
 
 def test_tabs_share_one_feed_and_the_next_one_reads_on(visit: Visit, site: Site) -> None:
-    alice = visit()
-    feeds: list[str] = []
+    alice = visit(signed_in=False)
+    readers: list[Page] = []
 
     def note(request: Request) -> None:
         if "/api/v1/feed" in request.url:
-            feeds.append(request.url)
+            readers.append(request.frame.page)
 
+    alice.context.on("request", note)
+    alice.sign_in()
     other = alice.tab()
-    other.on("request", note)
     other.goto(site.url + "/new")
     site.finished(alice.name, "For both tabs")
     for page in (alice.page, other):
         expect(page.get_by_role("link", name="For both tabs")).to_be_visible()
-    assert feeds == []
-    alice.page.close()
-    alice.page = other
-    alice.until(lambda: feeds, "the other tab reads")
+    alice.until(lambda: site.streams(alice.name) == 1, "the tabs have one connection")
+    # The new tab takes over from an older one that a busy machine kept from its answer to a question.
+    reader = readers[-1]
+    alice.page = other if reader is alice.page else alice.page
+    reader.close()
+    alice.until(lambda: readers[-1] is alice.page, "the other tab reads")
     site.finished(alice.name, "For the one that is left")
-    expect(other.get_by_role("link", name="For the one that is left")).to_be_visible()
+    expect(alice.page.get_by_role("link", name="For the one that is left")).to_be_visible()
 
 
 def test_the_tabs_of_a_session_share_though_one_began_with_the_name_of_an_older_one(visit: Visit) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.scripted import Answer, ScriptedServer, nothing, status
+from tests.browser.scripted import Answer, Handler, ScriptedServer, nothing, status
 from tests.stack import until
 
 PART = 4 * 1024 * 1024  # bytes, as app/web/static/file_transfer.js has it
@@ -122,22 +122,28 @@ def test_a_file_that_is_not_taken_is_cancelled_on_the_server(module_page: Page, 
 def test_a_file_that_is_removed_at_once_is_cancelled_on_the_server(module_page: Page, scripted: ScriptedServer) -> None:
     """Its upload is begun by a request whose reply has not come yet."""
 
-    def slow(handler: Any) -> None:
-        time.sleep(1)
+    cancelled = threading.Event()
+
+    def slow(handler: Handler) -> None:
+        assert cancelled.wait(60)
         has(0)(handler)
 
     scripted.play(slow, status(204))
+    scripted.calls["begun"] = lambda: bool(until(lambda: scripted.asked, what="the beginning"))
+    scripted.calls["cancelled"] = cancelled.set
     module_page.evaluate(
         """async (size) => {
           const {Upload} = await import('/static/upload.js');
           const upload = Upload.of(new File([new Uint8Array(size)], 'tide.bin'));
           const started = upload.start(() => {});
-          setTimeout(() => upload.cancel(), 300);
+          await call('begun');
+          upload.cancel();
+          await call('cancelled');
           await started;
         }""",
         PART + 1,
     )
-    until(lambda: len(scripted.asked) == 2, 5, "the server knows")
+    until(lambda: len(scripted.asked) == 2, what="the cancellation")
     assert asked(scripted) == [("POST", "", False), ("DELETE", "/upload_1", False)]
 
 

@@ -48,7 +48,7 @@ def in_all_widths(visitor: Visitor, name: str) -> None:
             visitor.page.set_viewport_size({"width": width, "height": 900})
             stands_still(visitor)
             visitor.picture(f"{name}-{light}-{width}")
-            assert fits(visitor), f"{name} at {width}"
+            visitor.until(lambda: fits(visitor), f"{name} fits {width} pixels")
             assert visitor.page.evaluate(CUT) == [], f"{name} at {width}"
         assert faults(visitor.page) == [], f"{name} {light}"
 

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import redis
 from playwright.sync_api import Error, Page, Request, expect
 
 from dev.server import free_port
@@ -48,10 +47,6 @@ class Tabs:
         self.address = address
         self.open: list[Page] = []
         self.readers: list[Page] = []
-        self._user = self.site.get("/me", visitor.name)["id"]
-        settings = self.site.stack.settings
-        self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=30)
-        self._key = f"{settings.redis_namespace}:streams:{self._user}"
 
     def sign_in(self) -> None:
         self.visitor.page.goto(self.address + self.site.sign_in_path(self.visitor.name))
@@ -75,7 +70,7 @@ class Tabs:
 
     def streams(self) -> int:
         """The user's open streams at the server."""
-        return int(self._redis.zcard(self._key))  # type: ignore[arg-type]
+        return self.site.streams(self.visitor.name)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -1,6 +1,6 @@
 """Each request of the page ends or is repeated though the server never answers it.
 
-``HURRY`` divides the page's own limits by sixty, so that a minute of the page is a second of a test.
+``HURRY`` divides the page's own limits by 150: five minutes of the page, its longest limit, are two seconds of a test.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ HURRY = """
 () => {
   const later = globalThis.setTimeout, timeout = AbortSignal.timeout.bind(AbortSignal), request = globalThis.fetch;
   globalThis.seconds = (count) => new Promise((resolve) => later(resolve, count * 1000));
-  globalThis.setTimeout = (run, ms = 0, ...rest) => later(run, ms / 60, ...rest);
-  AbortSignal.timeout = (ms) => timeout(ms / 60);
+  globalThis.setTimeout = (run, ms = 0, ...rest) => later(run, ms / 150, ...rest);
+  AbortSignal.timeout = (ms) => timeout(ms / 150);
   globalThis.requests = 0;
   globalThis.fetch = (...given) => {
     globalThis.requests += 1;

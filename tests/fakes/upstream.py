@@ -9,7 +9,8 @@ In a test::
 
 As a process: ``python -m tests.fakes.upstream --port 0 --log FILE`` prints ``port N``; then
 ``GET /fake/calls``, ``PUT /fake/defaults`` (a behaviour object), ``DELETE /fake/attempts`` (so that ``once``
-counts anew) and ``PUT /fake/enough`` (running calls end in order, later calls are short) serve the test's side.
+counts anew), ``PUT /fake/enough`` (running calls end in order, later calls are short) and ``PUT /fake/go_on`` (running
+calls send their next token now, also out of a stall) serve the test's side.
 
 **Behaviour** of a call, later ones win: the server's defaults · the model name's query (``fake?tokens=80&rate=60``) ·
 the last object ``{"fake": {…}}`` in the latest user message that has one. All fields are described at ``Behaviour``.
@@ -495,6 +496,13 @@ class _Sender:
         if self._timer is not None:
             self._timer.cancel()
 
+    def go_on(self) -> None:
+        """End the present wait."""
+        if self._timer is not None and not self.finished.done():
+            self._timer.cancel()
+            self._due = self._loop.time()
+            self._play()
+
     def _play(self) -> None:
         """Play all steps that are due, at most fifty in one turn of the loop."""
         now = self._loop.time()
@@ -536,6 +544,7 @@ class Server:
         self.calls: list[Call] = []
         self._api_key = api_key
         self._attempts: Counter[str] = Counter()
+        self._senders: set[_Sender] = set()
         self._log = open(log, "a", encoding="utf-8", buffering=1) if log else None  # noqa: SIM115
 
     def application(self) -> web.Application:
@@ -549,6 +558,7 @@ class Server:
                 web.delete("/fake/attempts", self._forget_attempts),
                 web.put("/fake/defaults", self._set_defaults),
                 web.put("/fake/enough", self._say_no_more),
+                web.put("/fake/go_on", self._go_on),
             ]
         )
         return app
@@ -621,10 +631,12 @@ class Server:
         if transport is None:
             raise ConnectionResetError
         sender = _Sender(transport, call, script(call, wish))
+        self._senders.add(sender)
         try:
             sender.start()
             end = await sender.finished
         finally:
+            self._senders.discard(sender)
             sender.stop()
         self._end(call, end)
         if end == "cut":
@@ -715,6 +727,11 @@ class Server:
         self.defaults = replace(self.defaults, text=None, tokens=ENOUGH, rate=0, held=False)
         for call in self.calls:
             call.enough = call.enough or call.end is None
+        return web.json_response({})
+
+    async def _go_on(self, request: web.Request) -> web.Response:
+        for sender in [*self._senders]:
+            sender.go_on()
         return web.json_response({})
 
     def close(self) -> None:

@@ -46,3 +46,16 @@ def test_a_held_call_goes_on_when_the_defaults_change() -> None:
         urllib.request.urlopen(ask(upstream, "/fake/defaults", {}, "PUT"), timeout=30).close()
         assert len(TOKEN.findall(said.result(60))) == 3
         assert (upstream.calls[0].first_token_at or 0) >= released
+
+
+def test_a_stalled_call_goes_on_when_it_is_told_to() -> None:
+    question = ("/v1/chat/completions", QUESTION)
+    with (
+        FakeUpstream({"tokens": 5, "rate": 0, "stall_after": 2}) as upstream,
+        urllib.request.urlopen(ask(upstream, *question), timeout=60) as answer,
+    ):
+        while b"k0.1 " not in answer.readline():
+            pass
+        assert upstream.calls[0].end is None
+        urllib.request.urlopen(ask(upstream, "/fake/go_on", {}, "PUT"), timeout=30).close()
+        assert TOKEN.findall(answer.read().decode()) == [("0", "2"), ("0", "3"), ("0", "4")]
