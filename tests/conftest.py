@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import redis
 from hypothesis.internal.conjecture import engine
 
+from app.store import database
 from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests.logins import migrate, remember
@@ -108,6 +110,15 @@ def cloned_database(postgres: Postgres, template: str) -> Iterator[str]:
     postgres.clone_database(template, name)
     yield postgres.url(name)
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def patient_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the transactions of this process wait for locks as long as a busy machine needs. The service allows 3 s."""
+    for name in ("AS_USER", "AS_OPERATOR", "AS_SYSTEM"):
+        opening, waits = re.subn(r"('(?:lock|statement)_timeout', )'\ds'", r"\1'60s'", getattr(database, name))
+        assert waits == 2
+        monkeypatch.setattr(database, name, opening)
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class Watcher:
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.usefixtures("patient_locks")
 def test_many_threads_that_change_one_conversation_leave_no_gap_and_no_reader_ever_sees_one(
     stack: Stack, seed: int
 ) -> None:
@@ -139,6 +140,7 @@ def test_every_message_is_told_once_and_every_answers_end_once(stack: Stack) -> 
     assert sorted(ended) == sorted(name for name, role in messages.items() if role == "assistant")
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_conversations_of_one_user_do_not_wait_for_each_other_for_ever(stack: Stack) -> None:
     """Each transaction locks its conversation and then the counter of its user, so no circle is possible."""
     begun = [stack.start(f"chat {n}") for n in range(10)]

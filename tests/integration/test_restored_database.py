@@ -190,6 +190,7 @@ def test_a_reader_that_resumes_after_a_restore_gets_no_part_of_another_text(
     assert Transcript.of([*before.entries[:4], *resumed]).text == Transcript.of(after.entries).text
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_several_workers_notice_a_restore_once(resources: Resources, alice: User) -> None:
     generation = start(resources, alice).generation.id
     restores.notice(resources.database)

@@ -123,6 +123,7 @@ def test_in_an_idle_conversation_every_policy_is_the_same(resources: Resources, 
     assert context(resources, second) == ["one", "t1.0 t1.1 ", "two"]
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_of_many_simultaneous_interruptions_one_answer_is_left(resources: Resources, alice: User) -> None:
     first, _ = speaking(resources, alice)
     gate = threading.Barrier(6)

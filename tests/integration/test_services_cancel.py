@@ -237,6 +237,7 @@ def together(*works: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
+@pytest.mark.usefixtures("patient_locks")
 def test_eight_simultaneous_cancels_get_the_same_final_object(resources: Resources, alice: User, state: str) -> None:
     for _ in range(4):
         if state == "queued":
@@ -268,6 +269,7 @@ def test_no_cancel_is_acknowledged_that_is_not_stored(resources: Resources, alic
     check_end(resources, view)
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_a_cancel_leaves_another_one_the_time_of_its_lease(resources: Resources, alice: User) -> None:
     """Cancels that claim a generation from each other never finish it (found by the chaos rig: epoch 9,246)."""
     hand = running(resources, alice, 3)
@@ -294,6 +296,7 @@ def test_a_request_takes_over_a_cancel_that_no_worker_came_for(
     assert (view.row.status == "cancelled", view.row.epoch) == (epochs == 1, dead.lease.epoch + epochs)
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_against_completion_exactly_one_of_both_wins_and_all_see_the_same(resources: Resources, alice: User) -> None:
     won = set()
     for number in range(24):

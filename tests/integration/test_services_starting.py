@@ -174,6 +174,7 @@ def test_an_unknown_model_is_refused_and_leaves_nothing(
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_twelve_simultaneous_requests_with_one_key_make_one_generation(
     resources: Resources, alice: User, module_database_url: str
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_repeat_after_the_end_gets_the_finished_generation(resources: Resource
     assert (again.generation.id, again.generation.status) == (started.generation.id, "completed")
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_twenty_simultaneous_messages_to_one_conversation_start_exactly_one(
     resources: Resources, alice: User, module_database_url: str
 ) -> None:
@@ -218,6 +220,7 @@ def test_twenty_simultaneous_messages_to_one_conversation_start_exactly_one(
     assert stored(module_database_url, alice) == Counter(conversations=1, messages=4, generations=2)
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_simultaneous_first_messages_begin_conversations_of_their_own(resources: Resources, alice: User) -> None:
     found = together(6, lambda n: start(resources, alice, str(n)))
     assert len({one.conversation.id for one in found if isinstance(one, Started)}) == 6

@@ -320,6 +320,7 @@ def test_a_key_of_an_import_is_not_one_of_a_message(alice: Person):
     assert alice.post(IMPORT, json=sample(), headers=headers).status_code == 201
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_imports_sent_at_the_same_time_under_one_key_make_one_conversation(app: OpenAPI, alice: Person):
     def bring_once(_: int) -> tuple[int, str]:
         person = Person(app.test_client(), alice.subject)

@@ -164,6 +164,7 @@ def test_the_refusal_of_an_address_names_the_setting(alice: Person) -> None:
         assert setting in answer.json["detail"]
 
 
+@pytest.mark.usefixtures("patient_locks")
 def test_a_user_has_so_many_endpoints_and_no_more(make_app: Any) -> None:
     person = Person(make_app(max_webhook_endpoints_per_user=2).test_client(), "alice")
     threads = [Thread(target=person.post, args=("/v1/webhook_endpoints",), kwargs={"json": {
