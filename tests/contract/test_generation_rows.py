@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import time
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,11 +21,37 @@ from tests.stack import Stack, until
 
 LEASE = 4.0
 CANCEL_LEASE = 2.0
-# No statement runs so near to a limit, in seconds, that its own duration could decide the result.
-MARGIN = 0.4
+# Seconds by which times of Python and PostgreSQL, read at one moment of one clock, may differ: both are rounded.
+ROUNDED = 0.001
 
 epochs = st.sampled_from([0, 0, 0, 0, 1, 2])  # the age of a writer's lease, in revisions
 patience = st.sampled_from([0.0, 3.0])
+
+
+class Moment(NamedTuple):
+    """A time of PostgreSQL that the model knows as an interval: a process may stand still around each statement."""
+
+    earliest: float
+    latest: float
+
+    def after(self, seconds: float) -> Moment:
+        return Moment(self.earliest + seconds, self.latest + seconds)
+
+    def is_over(self, during: Moment) -> bool | None:
+        """Whether it is over for a statement that ran in this interval; None when the statement's own time decides."""
+        if self.latest < during.earliest:
+            return True
+        return False if during.latest < self.earliest else None
+
+
+def all_of(*conditions: bool | None) -> bool | None:
+    """True, False, or None where that depends on a condition that is None."""
+    return False if False in conditions else None if None in conditions else True
+
+
+def any_of(*conditions: bool | None) -> bool | None:
+    """True, False, or None where that depends on a condition that is None."""
+    return True if True in conditions else None if None in conditions else False
 
 
 class Rows(RuleBasedStateMachine):
@@ -35,26 +62,23 @@ class Rows(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.resources = self.stack.resources
+        before = time()
         self.id = start(self.resources, self.stack.user).generation.id
         self.leases = Leases(self.resources.database, "model", LEASE, 600)
-        self.passed = 0.0
         self.status, self.epoch, self.tries, self.dispatches = "queued", 0, 0, 0
-        self.lease_until: float | None = None
-        self.next_dispatch = self.now + 2.0
+        self.lease_until: Moment | None = None
+        self.next_dispatch = self.since(before).after(2.0)
         self.cancelled = False
         self.chunks: dict[Cursor, bytes] = {}
         self.final: Cursor | None = None
 
-    @property
-    def now(self) -> float:
-        return monotonic() + self.passed
+    def since(self, before: float) -> Moment:
+        """The interval from ``before``, in which PostgreSQL has read its clock, until now."""
+        return Moment(before - ROUNDED, time() + ROUNDED)
 
-    def clear(self, *limits: float | None) -> bool:
-        """True when each of these moments is more than ``MARGIN`` seconds away."""
-        return all(limit is None or abs(limit - self.now) > MARGIN for limit in limits)
-
-    def free(self, late: float) -> bool:
-        return self.status == "running" and (self.lease_until is None or self.lease_until + late < self.now)
+    def free(self, late: float, during: Moment) -> bool | None:
+        over = self.lease_until is None or self.lease_until.after(late).is_over(during)
+        return all_of(self.status == "running", over)
 
     def lease(self, back: int) -> Lease:
         return Lease(self.id, max(self.epoch - back, 0))
@@ -72,18 +96,18 @@ class Rows(RuleBasedStateMachine):
                 seconds=seconds,
                 id=self.id,
             )
-        self.passed += seconds
+        self.lease_until = self.lease_until and self.lease_until.after(-seconds)
+        self.next_dispatch = self.next_dispatch.after(-seconds)
 
     @rule(late=patience)
     def claim(self, late: float) -> None:
-        if self.lease_until is not None and not self.clear(self.lease_until + late):
-            return
-        expected = self.status == "queued" or self.free(late)
+        before = time()
         claimed = self.leases.claim(self.id, late)
-        assert (claimed is not None) == expected
+        during = self.since(before)
+        assert any_of(self.status == "queued", self.free(late, during)) in (None, claimed is not None)
         if claimed:
             self.epoch, self.tries, self.dispatches = self.epoch + 1, self.tries + 1, 0
-            self.status, self.lease_until, self.next_dispatch = "running", self.now + LEASE, self.now
+            self.status, self.lease_until, self.next_dispatch = "running", during.after(LEASE), during
             assert (claimed.lease.epoch, claimed.tries) == (self.epoch, self.tries)
             assert claimed.cancelled == self.cancelled
 
@@ -99,54 +123,59 @@ class Rows(RuleBasedStateMachine):
         body = pack(list(events.values())) if events else None
         part = Checkpoint(lease, self.stack.user.id, first, max(first + count - 1, first), body, None)
         expected = self.holds(back) and self.lease_until is not None
+        before = time()
         assert self.leases.renew([part]) == ({self.id} if expected else set())
         if expected:
-            self.lease_until = self.now + LEASE
+            self.lease_until = self.since(before).after(LEASE)
             self.chunks |= events
 
     @rule(back=epochs)
     def advance(self, back: int) -> None:
+        before = time()
         with self.resources.database.system() as tx:
             claimed = leases.advance(tx, self.lease(back), [], LEASE)
         assert (claimed is not None) == self.holds(back)
         if claimed:
-            self.epoch, self.lease_until = self.epoch + 1, self.now + LEASE
+            self.epoch, self.lease_until = self.epoch + 1, self.since(before).after(LEASE)
 
     @rule(back=epochs, late=st.booleans())
     def release(self, back: int, late: bool) -> None:
         """Give the lease back. With ``late``, a renewal of this lease arrives afterwards."""
+        before = time()
         assert self.leases.release(self.lease(back), []) == self.holds(back)
         if self.holds(back):
-            self.tries, self.lease_until, self.next_dispatch = max(self.tries - 1, 0), None, self.now
+            self.tries, self.lease_until, self.next_dispatch = max(self.tries - 1, 0), None, self.since(before)
         if late:
             self.save(back, 100, 1)
 
     @rule(back=epochs)
     def leave(self, back: int) -> None:
+        before = time()
         self.leases.leave(self.lease(back))
         if self.holds(back):
-            self.tries, self.lease_until, self.next_dispatch = max(self.tries - 1, 0), self.now, self.now
+            self.tries, self.lease_until = max(self.tries - 1, 0), self.since(before)
+            self.next_dispatch = self.lease_until
 
     @rule(back=epochs)
     def expire(self, back: int) -> None:
+        before = time()
         with self.resources.database.user(self.stack.user.id) as tx:
             leases.expire(tx, self.lease(back))
         if self.holds(back):
-            self.lease_until, self.next_dispatch = self.now, self.now
+            self.lease_until = self.next_dispatch = self.since(before)
 
     @rule()
     def cancel(self) -> None:
-        again = None if self.lease_until is None else self.lease_until + leases.CANCEL_AGAIN_SECONDS
-        if not self.clear(again):
-            return
-        live = self.status in ("queued", "running")
-        expected = live and (not self.cancelled or again is None or again < self.now)
+        before = time()
         with self.resources.database.user(self.stack.user.id) as tx:
             claimed = leases.claim_to_cancel(tx, self.id, CANCEL_LEASE)
-        assert (claimed is not None) == expected
+        during = self.since(before)
+        again = self.lease_until is None or self.lease_until.after(leases.CANCEL_AGAIN_SECONDS).is_over(during)
+        expected = all_of(self.status in ("queued", "running"), any_of(not self.cancelled, again))
+        assert expected in (None, claimed is not None)
         if claimed:
             self.status, self.epoch, self.cancelled = "running", self.epoch + 1, True
-            self.lease_until, self.next_dispatch = self.now + CANCEL_LEASE, self.now
+            self.lease_until, self.next_dispatch = during.after(CANCEL_LEASE), during
 
     @rule(back=epochs, now=st.sampled_from([True, False, False, False, False]))
     def finish(self, back: int, now: bool) -> None:
@@ -162,16 +191,15 @@ class Rows(RuleBasedStateMachine):
 
     @rule(late=patience)
     def sweep(self, late: float) -> None:
-        limit = None if self.lease_until is None else self.lease_until + late
-        if not self.clear(limit, self.next_dispatch):
-            return
-        waits = self.status == "queued" or self.free(late)
-        expected = waits and self.next_dispatch <= self.now
+        before = time()
         with self.resources.database.system() as tx:
-            assert (self.id in leases.due(tx, 1000, LEASE, 10**6, late)) == expected
-        if expected:
+            is_due = self.id in leases.due(tx, 1000, LEASE, 10**6, late)
+        during = self.since(before)
+        waits = any_of(self.status == "queued", self.free(late, during))
+        assert all_of(waits, self.next_dispatch.is_over(during)) in (None, is_due)
+        if is_due:
             self.dispatches += 1
-            self.next_dispatch = self.now + min(2**self.dispatches, 60)
+            self.next_dispatch = during.after(min(2**self.dispatches, 60))
 
     @invariant()
     def rows_are_what_the_model_says(self) -> None:
