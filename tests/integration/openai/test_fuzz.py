@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.domain import backoff
 from tests.integration.api.conftest import Person, app, process, resources
 from tests.integration.api.conftest import settings as app_settings
 
@@ -71,6 +74,18 @@ def generous(module_database_url: str, valkey: Any) -> Any:
 
     assert app_settings
     return make_settings(module_database_url, valkey.url(), max_queued=100_000, max_streams_per_user=100_000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_chance() -> Iterator[None]:
+    """Threads of the application draw their pauses elsewhere than from ``random``.
+
+    Hypothesis compares the state of ``random`` before and behind a body that it generates, and takes a draw of another
+    thread for one of the strategy.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(backoff, "random", random.Random())
+        yield
 
 
 @pytest.fixture
