@@ -128,12 +128,14 @@ def test_another_worker_goes_on_with_the_accepted_configuration(
 ) -> None:
     stack.resources.model_admin.put(name, spec("old"))
     first = stack.worker()
-    message = json.dumps({"fake": {"key": name, "tokens": 60, "rate": 20}})
+    message = json.dumps({"fake": {"key": name, "tokens": 2000, "rate": 20}})
     generation = stack.start(message, model=name).generation.id
     until(lambda: len(stack.log(generation)) > 10)
     first.kill()
     stack.resources.model_admin.put(name, spec("new", upstream_name="fake-large"))
     stack.worker()
+    until(lambda: len(calls(upstream, message)) == 2, what="the call of the other worker")
+    calls(upstream, message)[1].enough = True
     assert stack.finished(generation).status == "completed"
     assert [told(call)[:2] for call in calls(upstream, message)] == [("fake", "old")] * 2
 

@@ -124,6 +124,9 @@ def test_a_first_start_evades_a_port_that_was_bound_meanwhile(tmp_path: Path, ki
 def test_valkey_keeps_its_data_through_kill_9_on_the_same_address(own_valkey: Valkey):
     with redis.Redis.from_url(own_valkey.url()) as client:
         client.set("k", "v")
+        [log] = (own_valkey.directory / "appendonlydir").glob("*.incr.aof")
+        # While a disk is slow, Valkey delays its writes to the file for up to two seconds.
+        until(lambda: b"$1\r\nk\r\n$1\r\nv\r\n" in log.read_bytes())
         own_valkey.kill()
         own_valkey.start()
         assert client.get("k") == b"v"

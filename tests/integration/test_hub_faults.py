@@ -192,7 +192,7 @@ def test_a_log_that_takes_no_lines_stops_no_stream(place: Place) -> None:
             assert watcher.take(1) == ["1-0"]
         for watcher in leaving:
             watcher.sock.close()
-        until(lambda: hub.streams_open == 1, 10)
+        until(lambda: hub.streams_open == 1)
         writer.tokens(3)
         writer.end()
         stays.sock.settimeout(10)
@@ -258,7 +258,8 @@ def test_a_reader_that_takes_nothing_for_a_minute_is_cut_and_its_place_is_free(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert housekeeping.STALL_SECONDS == 60.0
-    monkeypatch.setattr(housekeeping, "STALL_SECONDS", 1.5)
+    # Longer than a busy machine keeps this test from its next step.
+    monkeypatch.setattr(housekeeping, "STALL_SECONDS", 5.0)
     writer, hub = place.writer(), place.hub()
     writer.begin()
     closed: list[Closed] = []
@@ -270,7 +271,7 @@ def test_a_reader_that_takes_nothing_for_a_minute_is_cut_and_its_place_is_free(
     received: list[str] = []
     for _ in range(15):
         received += slow.take(5)
-        time.sleep(0.2)
+        time.sleep(0.4)
     until(lambda: [report.reason for report in closed] == ["stalled"])
     assert hub.streams_open == 1
     assert hub.stats.stalled == 1

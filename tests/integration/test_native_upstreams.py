@@ -53,7 +53,8 @@ def stack(
         variables = {"KIND": kind, "BASE_URL": servers[kind].base_url, "API_KEY": KEY}
         settings |= {f"UPSTREAM_{name.upper()}_{field}": value for field, value in variables.items()}
     settings["UPSTREAM_OLD_CONTINUATION"] = "prefill"
-    settings["TOKEN_TIMEOUT"] = "1.5"
+    # More than a busy machine keeps a fake upstream waiting for its processor.
+    settings["TOKEN_TIMEOUT"] = "4"
     stack = Stack(tmp_path_factory.mktemp("native"), module_database_url, valkey.url(), **settings)
     admin = stack.resources.model_admin
     for name, upstream, own in (
@@ -187,7 +188,7 @@ def test_a_client_runs_tools_over_chat_completions(
 
 def test_a_lost_worker_is_replaced_in_the_middle(stack: Stack, servers: dict[str, FakeServer], worker: Worker) -> None:
     """The text goes on behind its last token: by instruction, and by a model that takes the text as its own."""
-    asked = {model: wish(tokens=60, rate=30) for model in ("a", "g", "prefilled")}
+    asked = {model: wish(tokens=60, rate=15) for model in ("a", "g", "prefilled")}
 
     def calls(model: str) -> list[Call]:
         return calls_of(servers["gemini" if model == "g" else "anthropic"], asked[model])
@@ -196,7 +197,7 @@ def test_a_lost_worker_is_replaced_in_the_middle(stack: Stack, servers: dict[str
     doomed = stack.worker(10)
     try:
         rows = {model: stack.start(message, model=model).generation for model, message in asked.items()}
-        until(lambda: all(any(c.tokens_sent > 25 for c in calls(model)) for model in asked), 30, "tokens")
+        until(lambda: all(any(c.tokens_sent > 8 for c in calls(model)) for model in asked), 30, "tokens")
         doomed.kill()
     finally:
         worker.signal(signal.SIGCONT)
@@ -241,7 +242,7 @@ def test_pings_are_no_tokens_but_keep_a_silent_model_alive(
         {"stall_after": 0, "pings": True},
         {"stall_after": 2, "once": True},
     ]
-    ids = [stack.start(wish(tokens=4, stall_for=3.0, **b), model="a").generation.id for b in behaviours]
+    ids = [stack.start(wish(tokens=4, stall_for=6.0, **b), model="a").generation.id for b in behaviours]
     outcomes = [visible(stack.finished(generation_id).attempts) for generation_id in ids]
     assert outcomes == [["finished"], ["finished"], ["token_timeout", "finished"]]
 
@@ -331,5 +332,5 @@ def test_models_are_listed(stack: Stack, worker: Worker) -> None:
     def offers() -> set[str]:
         return {offer.name for offer in stack.resources.model_catalog.offers()}
 
-    until(lambda: {"manual-fake", "gemini-2.5-fake"} <= offers(), 20, "the lists")
+    until(lambda: {"manual-fake", "gemini-2.5-fake"} <= offers(), what="the lists")
     assert "embedding-fake" not in offers()

@@ -17,8 +17,8 @@ from tests.stack import Stack, until
 @pytest.fixture
 def stack(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Stack]:
     port = free_port()
-    own = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "UPSTREAM_OPENAI_BACKGROUND": 1, "LEASE_SECONDS": 2}
-    stack = Stack(tmp_path, database_url, redis_url, HEARTBEAT_SECONDS=0.5, PORT=port, **own)
+    own = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "UPSTREAM_OPENAI_BACKGROUND": 1}
+    stack = Stack(tmp_path, database_url, redis_url, PORT=port, **own)
     stack.variables["OPENAI_API_KEY"] = stack.token("bob")
     yield stack
     stack.stop()

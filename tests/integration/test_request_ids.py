@@ -66,7 +66,9 @@ def ask(stack: Stack, request_id: str, **behaviour: Any) -> Started:
 
 
 def lines_of(worker: Worker) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+    # The last line may be half written.
+    whole, _, _ = worker.log().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 def actions(worker: Worker, generation_id: str) -> set[str]:

@@ -70,7 +70,7 @@ class Reader:
 
     def __init__(self, url: str) -> None:
         self.clock, self.heard = Clock(), Heard()
-        self.revocations = Revocations(Database(as_login(url, WEB), 1, timeout=2.0), self.clock)
+        self.revocations = Revocations(Database(as_login(url, WEB), 1, timeout=30.0), self.clock)
         self.revocations.listen(self.heard)
 
     def poll(self) -> list[str]:

@@ -108,7 +108,9 @@ def test_what_only_redis_and_what_only_postgresql_has_is_put_together(resources:
     assert chunks(resources, first.id) == first.entries + second.entries
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), min_size=1, max_size=5))
 def test_every_lost_call_is_recorded_at_the_target_where_it_was_made(
     resources: Resources, alice: User, calls: list[tuple[str, bool, bool]]

@@ -10,7 +10,7 @@ import pytest
 from app.domain.errors import InvalidInput
 from app.domain.models import ModelSpec
 from tests.fakes.upstream import FakeUpstream
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 BRIEF = {"tokens": 2, "rate": 0}
 
@@ -45,7 +45,7 @@ def test_a_model_of_a_removed_upstream_is_named_at_the_start_and_fails_with_its_
     started = stack.start(model="mine")
     removed = {name: "" for name in stack.variables if name.startswith("UPSTREAM_OTHER_ONE")}
     worker = stack.worker(UPSTREAMS="one", **removed)
-    assert '"model": "mine"' in worker.log() or '"model":"mine"' in worker.log()
+    until(lambda: '"model": "mine"' in worker.log() or '"model":"mine"' in worker.log(), what="the name")
     done = stack.finished(started.generation.id)
     assert (done.status, done.error["code"]) == ("error", "provider_unknown")
     assert "names the provider other-one, which is not configured (UPSTREAMS)" in done.error["message"]
@@ -60,9 +60,14 @@ def test_each_model_is_answered_by_its_upstream(
     admin.add("mine", ModelSpec(provider="other-one", upstream_name="fake"))
     with pytest.raises(InvalidInput, match="named 'openai'; there are offline, offline-fast, one, other-one"):
         admin.add("nowhere", ModelSpec(provider="openai"))
-    offers = {offer.name: offer.provider for offer in stack.resources.model_catalog.offers()}
     listed = ("fake", "fake-large", "fake/with-slash")
-    assert offers.items() >= {**dict.fromkeys(listed, "one"), **{f"{n}@other-one": "other-one" for n in listed}}.items()
+    expected = {**dict.fromkeys(listed, "one"), **{f"{n}@other-one": "other-one" for n in listed}}
+
+    def offers() -> dict[str, str]:
+        return {offer.name: offer.provider for offer in stack.resources.model_catalog.offers()}
+
+    # The worker asks the upstreams beside its start.
+    until(lambda: offers().items() >= expected.items(), what="the lists of both upstreams")
     for model, upstream in (
         (None, first),
         ("fake", first),

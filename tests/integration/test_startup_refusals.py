@@ -49,7 +49,7 @@ def test_a_redis_cluster_is_refused_with_the_reason(stack: Stack, cluster: Clust
     environment = {**os.environ, **stack.variables, "REDIS_URL": cluster.url(), "PORT": "0", "BIND": "127.0.0.1:0"}
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        timeout=60,
+        timeout=180,
     )  # fmt: skip
     assert done.returncode != 0
     [line] = [line for line in lines_of(done.stdout + done.stderr) if "cannot start" in line["event"]]

@@ -206,7 +206,7 @@ def test_a_redis_that_goes_away_between_question_and_answer_refuses_nobody(redis
 
 
 def test_a_redis_that_hangs_is_tried_once_for_each_question(redis_url: str) -> None:
-    with TcpProxy.before(redis_url) as proxy, client_of(proxy.url(redis_url), 1) as client:
+    with TcpProxy.before(redis_url) as proxy, client_of(proxy.url(redis_url), 3) as client:
         book = ExpiringMembers.of_streams(client, NAMESPACE)
         assert book.reserve("alice", "one", 9)()
         proxy.black_hole()

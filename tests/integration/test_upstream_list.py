@@ -22,7 +22,7 @@ from app.store import upstream_models
 from app.store.database import Database, execute
 from dev.run import take_upstream_credentials
 from tests.fakes.upstream import FakeUpstream
-from tests.stack import Stack
+from tests.stack import Stack, until
 from worker.model_lists import ModelLists
 from worker.providers.base import ProviderError
 
@@ -56,7 +56,7 @@ def environment_of(pid: int) -> str:
 
 def get(stack: Stack, url: str) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {stack.token()}"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
         return json.load(response)
 
 
@@ -64,19 +64,21 @@ def test_a_web_process_lists_what_a_worker_has_stored_and_holds_no_key(stack: St
     worker = stack.worker()
     web = stack.web()
 
-    def listed() -> set[str]:
-        native = {item["name"] for item in get(stack, f"{web.url}/api/v1/models")["items"]}
-        compatible = {item["id"] for item in get(stack, f"{web.url}/v1/models")["data"]}
-        assert native == compatible
-        return native
+    def native() -> set[str]:
+        return {item["name"] for item in get(stack, f"{web.url}/api/v1/models")["items"]}
 
-    assert "fake" in listed()
+    def compatible() -> set[str]:
+        return {item["id"] for item in get(stack, f"{web.url}/v1/models")["data"]}
+
+    # The worker reads the list beside its start.
+    until(lambda: "fake" in native(), what="the list")
+    assert native() == compatible()
     assert KEY in environment_of(worker.pid)
     for process in (web.pid, *children(web.pid)):
         assert "OPENAI_API_KEY" not in environment_of(process)
         assert KEY not in environment_of(process)
     worker.kill()
-    assert "fake" in listed()
+    assert "fake" in native()
     fresh = stack.web()
     assert "fake" in {item["id"] for item in get(stack, f"{fresh.url}/v1/models")["data"]}
 
@@ -232,7 +234,7 @@ def test_a_new_trouble_is_logged_once_with_the_address_and_a_hint(database: Data
 def test_an_upstream_without_a_list_is_an_error_of_its_own(stack: Stack, upstream: FakeUpstream) -> None:
     web = stack.web(OPENAI_BASE_URL=upstream.base_url.removesuffix("/v1"))
     worker = stack.worker(OPENAI_BASE_URL=upstream.base_url.removesuffix("/v1"))
-    assert "Most addresses end in /v1: try" in worker.log()
+    until(lambda: "Most addresses end in /v1: try" in worker.log(), what="the hint")
     status, native = post(stack, f"{web.url}/api/v1/generations", {"message": "Hi"})
     assert (status, native["type"]) == (503, "/problems/upstream-silent")
     assert native["title"] == "The upstream lists no models"
@@ -244,7 +246,7 @@ def post(stack: Stack, url: str, body: dict[str, Any]) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {stack.token()}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -92,7 +92,11 @@ def test_an_operator_looks(app: OpenAPI, role: str) -> None:
         assert person.get(path).status_code in (200, 404), path
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 @given(role=st.text(max_size=20).filter(lambda role: role not in ("admin", "operator", "support")))
 def test_no_text_but_admin_is_the_role(app: OpenAPI, role: str) -> None:
     person = with_role(app, role)

@@ -49,7 +49,7 @@ def test_a_feed_that_fails_leaves_no_place_and_no_presence(
         fail(alice, "GET", path)
     assert has_room(alice, path)
     presence = app.extensions[EXTENSION].live.presence
-    until(lambda: not presence._here, timeout=5, what="an end of all presence")
+    until(lambda: not presence._here, what="an end of all presence")
 
 
 @pytest.mark.parametrize("failure", [no_socket, no_stream])
@@ -83,4 +83,4 @@ def has_room(person: Person, path: str) -> bool:
         with person.get(path) as answer:
             return answer.status_code == 200
 
-    return until(opens, timeout=5)
+    return until(opens)

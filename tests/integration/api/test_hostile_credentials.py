@@ -67,7 +67,7 @@ def test_a_token_has_one_spelling_so_that_its_end_is_final(alice: Person, resour
     with resources.database.user(alice.get("/api/v1/me").json["id"]) as tx:
         access.end_token(tx, sha256(text.encode()).hexdigest(), 4e9)
     again = Person(alice.client, alice.subject, {"Authorization": f"Bearer {spelling.format(text)}"})
-    until(lambda: again.get("/api/v1/me").status_code == 401, 3, "the end of every spelling")
+    until(lambda: again.get("/api/v1/me").status_code == 401, what="the end of every spelling")
 
 
 PLANTED = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,14 @@ from app.wiring import Resources
 from tests.factories import add_conversation, add_message, owner
 
 from .conftest import Hand, Person
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhurried() -> Iterator[None]:
+    """A busy machine must not look like a search for parts of words that takes too long."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(search_store, "PARTS_MILLISECONDS", 20_000)
+        yield
 
 
 def search(person: Person, q: str, **query: Any) -> list[dict[str, Any]]:
