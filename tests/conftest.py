@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import re
+import time
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
@@ -119,6 +121,15 @@ def patient_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         opening, waits = re.subn(r"('(?:lock|statement)_timeout', )'\ds'", r"\1'60s'", getattr(database, name))
         assert waits == 2
         monkeypatch.setattr(database, name, opening)
+
+
+@pytest.fixture
+def one_day() -> None:
+    """Wait, in the last minute of a day, for the next one: usage is counted per day and month of UTC."""
+    now = datetime.now(UTC)
+    tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    if tomorrow - now < timedelta(minutes=1):
+        time.sleep((tomorrow - now).total_seconds())
 
 
 @pytest.fixture

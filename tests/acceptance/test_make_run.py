@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class House:
         def try_once() -> bool:
             try:
                 self.answer()
-            except (OSError, AssertionError):
+            except (OSError, HTTPException, AssertionError):
                 return False
             return True
 

@@ -84,6 +84,12 @@ def refuse_all(body: dict[str, Any]) -> tuple[int, Any] | None:
     return None
 
 
+def looks(stack: Stack) -> int:
+    """How often the entries were read. Only web processes, and none runs here, read another whole hash of Redis."""
+    commands: Any = stack.resources.redis.info("commandstats")
+    return int(commands.get("cmdstat_hgetall", {"calls": 0})["calls"])
+
+
 def test_refusals_are_learned_once_and_by_all_workers(make_stack: Callable[..., Stack]) -> None:
     with upstream(refuse_all) as (base_url, requests):
         stack = make_stack(base_url)
@@ -102,7 +108,10 @@ def test_refusals_are_learned_once_and_by_all_workers(make_stack: Callable[..., 
         shared = LearnedCapabilities(stack.resources.redis, stack.namespace)
         until(shared.read, what="the shared entry")
         first.kill()
+        before = looks(stack)
         stack.worker()
+        # A worker waits for its first look only half a second, and may begin to answer without it.
+        until(lambda: looks(stack) > before, what="the look of the new worker")
         stack.finished(stack.start(model="m", parameters=parameters).generation.id)
         assert len(requests) == 6
 

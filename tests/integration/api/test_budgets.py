@@ -20,6 +20,8 @@ from app.wiring import Resources
 
 from .conftest import Hand, Person, token
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 START = "/api/v1/generations"
 # An answer of the hand uses 3 input tokens and 5 output tokens.
 OF_ANSWER = 8

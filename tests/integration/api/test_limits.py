@@ -100,6 +100,7 @@ def test_who_has_all_their_streams_is_still_told_what_is_not_there_and_what_is_o
     assert person.get(f"/api/v1/generations/{over}/stream").status_code == 200
 
 
+@pytest.mark.usefixtures("one_day")
 def test_a_days_tokens_are_counted_per_person_and_refused_until_midnight(make_app: Any, of_workers: Any):
     app = make_app(token_quota_per_day=16)
     talker, other = Person(app.test_client(), "talker"), Person(app.test_client(), "other")

@@ -41,6 +41,7 @@ def test_users_are_found_by_the_beginning_of_their_subject(admin: Person, anybod
     assert rest["next_cursor"] is None
 
 
+@pytest.mark.usefixtures("one_day")
 def test_a_look_at_one_user_has_figures_and_no_text(admin: Person, alice: Person, resources: Resources) -> None:
     begun = alice.start("a secret matter")
     Hand(resources, begun["generation"]["id"]).run("a")

@@ -164,10 +164,11 @@ def test_its_stream_ends_with_the_token_it_was_issued_for(make_app: Any):
     app = make_app()
     person = Person(app.test_client(), "brief")
     made = person.start()
-    person.headers["Authorization"] = f"Bearer {token('brief', exp=int(time.time()) + 5)}"
+    # A busy machine needs some seconds until the stream is open.
+    person.headers["Authorization"] = f"Bearer {token('brief', exp=int(time.time()) + 8)}"
     answer = person.post("/api/v1/stream-tickets", json={"generation_id": made["generation"]["id"]})
     left = datetime.fromisoformat(answer.json["expires_at"]) - datetime.now(UTC)
-    assert left.total_seconds() <= 5
+    assert left.total_seconds() <= 8
     path = f"/api/v1/generations/{made['generation']['id']}/stream"
     seen = []
     stream = opened(app.test_client(), path, answer.json["ticket"])

@@ -17,6 +17,8 @@ from app.wiring import Resources
 
 from .conftest import Hand, Person
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 USAGE = "/api/v1/usage"
 
 

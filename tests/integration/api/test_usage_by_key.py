@@ -20,6 +20,8 @@ from app.wiring import Resources
 
 from .conftest import Hand, Person
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 USAGE = "/api/v1/usage"
 FAILED = {"code": "upstream_error", "message": "it broke"}
 
