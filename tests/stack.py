@@ -225,7 +225,13 @@ class Stack:
 
     def workers(self, count: int, concurrency: int = 20, **settings: Any) -> list[Worker]:
         """Start ``count`` workers at once: with enough processors they need no longer than one."""
-        workers = [self._launch_worker(concurrency, settings) for _ in range(count)]
+        return self._answering([self._launch_worker(concurrency, settings) for _ in range(count)])
+
+    def worker_named(self, name: str) -> Worker:
+        """Start a worker with this node name, and wait until it answers a ping."""
+        return self._answering([self._launch_worker(20, {}, name)])[0]
+
+    def _answering(self, workers: list[Worker]) -> list[Worker]:
         app = producer(self.settings.broker_url, self.namespace)
         try:
             for worker in workers:
@@ -234,8 +240,8 @@ class Stack:
             app.close()
         return workers
 
-    def _launch_worker(self, concurrency: int, settings: dict[str, Any]) -> Worker:
-        name = f"w{uuid4().hex[:8]}@test"
+    def _launch_worker(self, concurrency: int, settings: dict[str, Any], name: str = "") -> Worker:
+        name = name or f"w{uuid4().hex[:8]}@test"
         celery = ["celery", "--app", "worker.celery_app", "worker", "--pool", "threads", "--hostname", name]
         celery += ["--concurrency", str(concurrency), "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
         worker: Worker = self._launch(Worker, name, celery, {"WORKER_CONCURRENCY": concurrency, **settings})

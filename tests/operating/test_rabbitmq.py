@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,3 +258,27 @@ def test_a_worker_survives_the_deletion_of_its_queue(stack: Stack, broker: Rabbi
         notify(stack, generation)
         assert stack.finished(generation, SWEEP_SECONDS / 2).status == "completed"
     assert worker.alive
+
+
+def test_a_worker_begins_under_the_name_of_one_whose_connection_rabbitmq_still_holds(
+    stack: Stack, broker: RabbitMQ
+) -> None:
+    """A host that lost its power closes no connection, and its container starts again under the host's name."""
+    lost = stack.worker()
+    lost.signal(signal.SIGSTOP)
+    worker = stack.worker_named(lost.name)
+    assert "RESOURCE_LOCKED" not in worker.log()
+    generation = stack.start(model="offline-fast").generation.id
+    # RabbitMQ delivers every other message to the connection that nobody reads.
+    notify(stack, generation)
+    assert stack.finished(generation, SWEEP_SECONDS / 2).status == "completed"
+
+
+def test_every_queue_of_a_worker_is_durable_or_exclusive(stack: Stack, broker: RabbitMQ) -> None:
+    """RabbitMQ 4.3 refuses every other queue."""
+    stack.worker()
+    finish(stack, 1)
+    rows = [line.split("\t") for line in broker.command("list_queues", "name", "durable", "owner_pid").splitlines()]
+    mine = {name: (durable, owner) for name, durable, owner in rows if stack.namespace in name}
+    assert len(mine) >= 2, rows
+    assert [name for name, (durable, owner) in mine.items() if durable != "true" and not owner] == []
