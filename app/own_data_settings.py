@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings
 
 
 class OwnDataSettings(BaseSettings):
-    """The limits of imports, exports and shares, and the time for which conversations are kept."""
+    """The limits of imports, exports and shares, and the times for which rows are kept."""
 
     # A file of an archive with 2 GB or more would need the 64-bit form, which not every program reads.
     max_export_bytes: int = Field(67_108_864, ge=1024, le=2_000_000_000)
@@ -18,6 +18,10 @@ class OwnDataSettings(BaseSettings):
     max_shares_per_user: int = Field(100, ge=0, le=1000)
     max_share_bytes: int = Field(2_000_000, ge=1024, le=20_000_000)
     temporary_chat_seconds: float = Field(86_400, ge=1)
+    reserved_conversation_days: int = Field(90, ge=1, le=36_500)
+    # A budget of a month reads the days of the month.
+    usage_days: int = Field(3650, ge=62, le=36_500)
+    erasure_days: int = Field(3650, ge=1, le=36_500)
 
     @property
     def share_bounds(self) -> tuple[int, int]:
@@ -28,3 +32,8 @@ class OwnDataSettings(BaseSettings):
     def export_bounds(self) -> tuple[int, int]:
         """The bytes of one archive, and the exports that a process makes at a time."""
         return self.max_export_bytes, self.max_exports_at_once
+
+    @property
+    def kept_days(self) -> tuple[int, int, int]:
+        """The days for which unused reservations, usage and finished erasures are kept."""
+        return self.reserved_conversation_days, self.usage_days, self.erasure_days

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from app.services import model_versions, restores, revocations
+from app.services.leftovers import KeptDays, Leftovers
 from app.services.minutes import RUN_SECONDS
 from app.services.own_data.retention import TEMPORARY_SECONDS
 from app.services.sweeper import TIDY_SECONDS, Chore
@@ -29,5 +30,10 @@ def chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("prune sign-in codes", resources.sign_in_links.prune, TIDY_SECONDS),
         Chore("prune sign-ins", resources.identities.prune, TIDY_SECONDS),
         Chore("prune webhooks", resources.webhook_deliveries.prune, TIDY_SECONDS),
+        Chore("prune leftovers", _leftovers(resources).prune, TIDY_SECONDS),
         Chore("prune models", partial(model_versions.prune, resources.database), TIDY_SECONDS),
     )
+
+
+def _leftovers(resources: Resources) -> Leftovers:
+    return Leftovers(resources.database, KeptDays(*resources.settings.kept_days))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from app.domain.commands import User
 from app.domain.cursor import Cursor
@@ -26,6 +27,9 @@ MOST_REPLAYED_BYTES = 1_048_576
 # Days after which changes that are not replayed are removed, and rows removed in one transaction.
 KEPT_DAYS = 7
 PRUNED_AT_ONCE = 1000
+# Conversations, and users, that one of these transactions looks through. There is no index over all changes by age.
+LOOKED_AT_AT_ONCE = 5000
+FIRST_ID, LAST_ID = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,20 @@ class Feeds:
 
     def prune(self) -> None:
         """Remove changes that are old and behind all that is replayed. Raises DatabaseDown."""
-        for remove in (feed.prune, feed.prune_passing, feed.prune_deleted):
-            removed = PRUNED_AT_ONCE
-            while removed == PRUNED_AT_ONCE:
+        for following, remove in ((feed.next_conversation, feed.prune), (feed.next_user, feed.prune_passing)):
+            after = FIRST_ID
+            while after < LAST_ID:
                 with self._database.system() as tx:
-                    removed = remove(tx, MOST_REPLAYED, KEPT_DAYS, PRUNED_AT_ONCE)
+                    until = following(tx, after, LOOKED_AT_AT_ONCE - 1) or LAST_ID
+                self._remove(partial(remove, looked=feed.Stretch(after, until)))
+                after = until
+        self._remove(feed.prune_deleted)
+
+    def _remove(self, remove: Callable[..., int]) -> None:
+        removed = PRUNED_AT_ONCE
+        while removed == PRUNED_AT_ONCE:
+            with self._database.system() as tx:
+                removed = remove(tx, newest=MOST_REPLAYED, days=KEPT_DAYS, limit=PRUNED_AT_ONCE)
 
     def _replay(self, user: User, scope: Scope, key: str, after: int) -> Replay:
         with self._database.user(user.id) as tx:

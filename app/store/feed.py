@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from app.store.database import Tx, announce, defer, execute, fetch, mine
+from app.store.database import Tx, announce, defer, execute, fetch, fetch_one, mine
 
 Kind = Literal[
     "message.new",
@@ -44,6 +44,13 @@ _CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archi
     'archived_at', c.archived_at, 'pinned', c.pinned, 'tags', c.tags, 'unread', c.ended_seq > c.seen_seq,
     'system_prompt', c.system_prompt, 'parameters', c.parameters, 'metadata', c.metadata,
     'last_updated', c.last_updated)"""
+
+
+class Stretch(NamedTuple):
+    """Ids above ``after`` and not above ``until``."""
+
+    after: str
+    until: str
 
 
 class _Noted(NamedTuple):
@@ -188,36 +195,67 @@ def _ends(tx: Tx, function: str, ids: Sequence[str]) -> dict[str, int]:
     return {row.id: row.seq for row in rows}
 
 
-def prune(tx: Tx, newest: int, days: int, limit: int) -> int:
+# The inner LIMIT of both statements has PostgreSQL look up each conversation, and each user, in the index. Without it,
+# PostgreSQL read the whole table of a million changes for each batch of users.
+
+
+def next_conversation(tx: Tx, after: str, skipped: int) -> str | None:
+    """The id of the conversation that is ``skipped`` ids behind ``after``; None when there are not so many."""
+    sql = "SELECT id FROM conversations WHERE id > CAST(:after AS uuid) ORDER BY id OFFSET :skipped LIMIT 1"
+    row = fetch_one(tx, sql, after=after, skipped=skipped)
+    return row.id if row else None
+
+
+def next_user(tx: Tx, after: str, skipped: int) -> str | None:
+    """The id of the user with a feed who is ``skipped`` ids behind ``after``; None when there are not so many."""
+    sql = "SELECT user_id FROM feeds WHERE user_id > CAST(:after AS uuid) ORDER BY user_id OFFSET :skipped LIMIT 1"
+    row = fetch_one(tx, sql, after=after, skipped=skipped)
+    return row.user_id if row else None
+
+
+def prune(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -> int:
     """Remove up to ``limit`` changes that are older than ``days`` and not among the ``newest`` of their conversation.
 
-    A change among the newest of its user is among the newest of its conversation, too, and stays. Returns the number
-    of removed changes.
+    Only conversations of the stretch are looked at. A change among the newest of its user is among the newest of its
+    conversation, too, and stays. Returns the number of removed changes.
     """
     return execute(
         tx,
-        """DELETE FROM feed_events e USING (
-               SELECT old.user_id, old.seq FROM conversations c JOIN feed_events old
-                   ON old.conversation_id = c.id AND old.conversation_seq <= c.feed_seq - :newest
-               WHERE c.feed_seq > :newest AND old.created_at < now() - make_interval(days => :days)
-               LIMIT :limit FOR UPDATE OF old SKIP LOCKED
-           ) old WHERE e.user_id = old.user_id AND e.seq = old.seq""",
+        """DELETE FROM feed_events WHERE ctid = ANY(ARRAY(
+               SELECT old.place FROM conversations c CROSS JOIN LATERAL (
+                   SELECT o.ctid AS place FROM feed_events o
+                   WHERE o.conversation_id = c.id AND o.conversation_seq <= c.feed_seq - :newest
+                       AND o.created_at < now() - make_interval(days => :days)
+                   ORDER BY o.conversation_seq LIMIT :limit FOR UPDATE SKIP LOCKED
+               ) old
+               WHERE c.id > CAST(:after AS uuid) AND c.id <= CAST(:until AS uuid) AND c.feed_seq > :newest LIMIT :limit
+           ))""",
+        after=looked.after,
+        until=looked.until,
         newest=newest,
         days=days,
         limit=limit,
     )
 
 
-def prune_passing(tx: Tx, newest: int, days: int, limit: int) -> int:
-    """Remove up to ``limit`` old changes that only the user's feed has and that are not among its newest."""
+def prune_passing(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -> int:
+    """Remove up to ``limit`` old changes that only the user's feed has and that are not among its newest.
+
+    Only feeds of users of the stretch are looked at.
+    """
     return execute(
         tx,
-        """DELETE FROM feed_events e USING (
-               SELECT old.user_id, old.seq FROM feed_events old JOIN feeds f USING (user_id)
-               WHERE old.conversation_seq IS NULL AND old.created_at < now() - make_interval(days => :days)
-                   AND old.seq <= f.seq - :newest
-               LIMIT :limit FOR UPDATE OF old SKIP LOCKED
-           ) old WHERE e.user_id = old.user_id AND e.seq = old.seq""",
+        """DELETE FROM feed_events WHERE ctid = ANY(ARRAY(
+               SELECT old.place FROM feeds f CROSS JOIN LATERAL (
+                   SELECT o.ctid AS place FROM feed_events o
+                   WHERE o.user_id = f.user_id AND o.conversation_seq IS NULL AND o.seq <= f.seq - :newest
+                       AND o.created_at < now() - make_interval(days => :days)
+                   ORDER BY o.seq LIMIT :limit FOR UPDATE SKIP LOCKED
+               ) old
+               WHERE f.user_id > CAST(:after AS uuid) AND f.user_id <= CAST(:until AS uuid) LIMIT :limit
+           ))""",
+        after=looked.after,
+        until=looked.until,
         newest=newest,
         days=days,
         limit=limit,

@@ -51,11 +51,12 @@ OF_WORKERS = {
     "model_configs.py": {"prune_versions"},
     "sessions.py": {"prune"},
     "erasures.py": {"pending", "settled", "released", "count", "finish", "requested", "users_of"},
+    "leftovers.py": {"remove_reservations", "remove_tickets", "remove_usage", "remove_erasures"},
     "expired.py": {"stretch", "take", "take_temporary"},
     "incarnation.py": {"raise_epochs"},
     "webhook_deliveries.py": {"prune"},
     "removed_files.py": {"remove_due", "unused_behind", "_remove"},
-    "feed.py": {"record_running", "prune", "prune_passing", "prune_deleted"},
+    "feed.py": {"record_running", "next_conversation", "next_user", "prune", "prune_passing", "prune_deleted"},
 }
 
 

@@ -1,0 +1,50 @@
+"""Removes rows that would stay: unused reservations, old tickets, old usage, finished erasures, unused lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from app.services.tickets import REOPEN_SECONDS
+from app.store import leftovers
+from app.store.database import Database
+
+# Rows removed in one transaction.
+LEFTOVERS_AT_ONCE = 1000
+# Days without a refresh after which the list of an upstream is removed: no worker has the upstream any more.
+UNUSED_LIST_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDays:
+    """The days for which rows are kept: RESERVED_CONVERSATION_DAYS, USAGE_DAYS, ERASURE_DAYS."""
+
+    reservations: int
+    usage: int
+    erasures: int
+
+
+class Leftovers:
+    """Removes such rows, in batches."""
+
+    def __init__(self, database: Database, kept: KeptDays) -> None:
+        self._database = database
+        self._kept = kept
+
+    def prune(self) -> None:
+        """Remove what is past its time. Raises DatabaseDown."""
+        kept = self._kept
+        self._remove(partial(leftovers.remove_reservations, days=kept.reservations))
+        self._remove(partial(leftovers.remove_tickets, seconds=REOPEN_SECONDS))
+        self._remove(partial(leftovers.remove_usage, table="usage_days", days=kept.usage))
+        self._remove(partial(leftovers.remove_usage, table="key_usage_days", days=kept.usage))
+        self._remove(partial(leftovers.remove_erasures, days=kept.erasures))
+        with self._database.system() as tx:
+            leftovers.remove_lists(tx, UNUSED_LIST_DAYS)
+
+    def _remove(self, remove: Callable[..., int]) -> None:
+        removed = LEFTOVERS_AT_ONCE
+        while removed == LEFTOVERS_AT_ONCE:
+            with self._database.system() as tx:
+                removed = remove(tx, limit=LEFTOVERS_AT_ONCE)

@@ -1,0 +1,38 @@
+"""Old reservations, tickets, usage and erasures are found by their time, and workers remove unused lists of models."""
+
+from migrations.online import online, quickly
+
+revision = "0053"
+down_revision = "0052"
+branch_labels = None
+depends_on = None
+
+INDEXES = {
+    "reserved_conversations_by_age": "INDEX {name} ON reserved_conversations (created_at)",
+    "stream_tickets_by_age": "INDEX {name} ON stream_tickets (created_at)",
+    "usage_days_by_day": "INDEX {name} ON usage_days (day)",
+    "key_usage_days_by_day": "INDEX {name} ON key_usage_days (day)",
+    "erasures_finished": "INDEX {name} ON erasures (finished_at) WHERE finished_at IS NOT NULL",
+    # The changes of a user that only the user's feed has. It replaces feed_events_passing, by age: most old ones stay,
+    # and each batch would read them again.
+    "feed_events_passing_of_user": "INDEX {name} ON feed_events (user_id, seq) WHERE conversation_seq IS NULL",
+    # Each sweep looks for these: the index over all erasures has the finished ones, too, which only become more.
+    "erasures_unfinished": "INDEX {name} ON erasures (emptied_at) WHERE finished_at IS NULL",
+}
+PASSING = "INDEX {name} ON feed_events (created_at) WHERE conversation_seq IS NULL"
+
+
+def upgrade() -> None:
+    with online() as steps:
+        for name, definition in INDEXES.items():
+            steps.index(name, definition)
+        steps.drop_index("feed_events_passing")
+    quickly("GRANT DELETE ON upstream_models TO unbroken_system")
+
+
+def downgrade() -> None:
+    with online() as steps:
+        steps.index("feed_events_passing", PASSING)
+        for name in INDEXES:
+            steps.drop_index(name)
+    quickly("REVOKE DELETE ON upstream_models FROM unbroken_system")
