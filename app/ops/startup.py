@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ from app.store.schema import too_old
 OLDEST_REDIS = (6, 2)
 
 _QUOTA = "TOKEN_QUOTA_PER_DAY is the earlier name of BUDGET_TOKENS_PER_DAY, and will be removed."
+
+_ACCEPTED = """SELECT CAST(current_setting('max_connections') AS integer)
+    - CAST(current_setting('superuser_reserved_connections') AS integer)
+    - CAST(current_setting('reserved_connections') AS integer)"""
 
 _log = structlog.get_logger()
 
@@ -45,6 +50,28 @@ def log_warnings(settings: Settings) -> None:
         _log.warning("database login is shared", action="start", detail=ONE_LOGIN)
     if settings.token_quota_per_day is not None:
         _log.warning("setting is deprecated", action="start", detail=_QUOTA)
+    if (detail := connections_warning(settings, int(os.environ.get("WEB_CONCURRENCY") or 2))) is not None:
+        _log.warning("database connections may run out", action="start", detail=detail)
+
+
+def connections_warning(settings: Settings, web_processes: int) -> str | None:
+    """The warning that these processes and one worker may need more connections than PostgreSQL accepts.
+
+    None when they need fewer, and when PostgreSQL does not reply. Other instances and poolers are not known here.
+    """
+    of_web, of_worker = web_processes * (2 * settings.database_pool + 1), 2 * settings.database_pool
+    try:
+        with closing(connect(settings.database_url)) as connection, connection.cursor() as cursor:
+            cursor.execute(_ACCEPTED)
+            accepted = int(cursor.fetchone()[0])
+    except psycopg2.Error:
+        return None
+    if of_web + of_worker <= accepted:
+        return None
+    return (
+        f"{web_processes} web processes may take {of_web} connections, and each worker {of_worker} (DATABASE_POOL is "
+        f"{settings.database_pool}); PostgreSQL accepts {accepted} (max_connections, without the reserved ones)."
+    )
 
 
 def redis_refusal(url: str) -> str | None:
