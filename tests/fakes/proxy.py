@@ -226,6 +226,9 @@ class TcpProxy:
             writer.transport.abort()
             return
         link = _Link(writer, server_writer)
+        if self.rules.refusing:  # since the server was dialled
+            link.reset()
+            return
         for each in (writer, server_writer):
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._links.add(link)

@@ -36,7 +36,7 @@ class Course:
     reasoning: int = 0  # tokens of a summary before the text
     calls: tuple[dict[str, Any], ...] = ()  # function calls behind the text: {"name", "arguments"}
     rounds: int = 1  # they are made while the request has fewer outputs of calls than this
-    created_delay: float = 0.0  # seconds until the first event of the POST
+    created_held: bool = False  # the POST has no response while the server is held
     first_delay: float = 0.0  # seconds between the run's beginning and its first token
     end_delay: float = 0.0  # seconds between the last token and the end
     cut_after: int | None = None  # reset the first connection
@@ -123,6 +123,7 @@ class Server:
         self.requests: list[Request] = []
         self.by_key: dict[str, Run] = {}
         self.forgotten: set[str] = set()
+        self.held = False
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -156,8 +157,8 @@ class Server:
         else:
             run.posts += 1
         self._note(request, run, 200)
-        if run.course.created_delay:
-            await asyncio.sleep(run.course.created_delay)
+        while run.course.created_held and self.held:
+            await asyncio.sleep(0.02)
         if not body.get("stream"):
             return web.json_response(run.final())
         return await self._stream(request, run, -1)
@@ -218,9 +219,11 @@ class Server:
         await self._speak(run)
         if run.is_over:
             return
-        if _outputs(run.body) < course.rounds:
-            for number, call in enumerate(course.calls):
-                await self._call(run, number, call)
+        calls = course.calls if _outputs(run.body) < course.rounds else ()
+        for number, call in enumerate(calls):
+            await self._call(run, number, call)
+        while self.held and not calls and not run.is_over:
+            await asyncio.sleep(0.02)
         await asyncio.sleep(course.end_delay)
         if not run.is_over:
             await self._set(run, "incomplete" if course.incomplete else "completed")
@@ -380,6 +383,14 @@ class FakeResponses(ThreadedServer):
 
     def cancels(self, run: Run) -> list[Request]:
         return [request for request in self.requests if request.run == run.id and request.path.endswith("/cancel")]
+
+    def hold(self) -> None:
+        """From now on no run ends, unless it has calls to make. It still sends its tokens."""
+        self.server.held = True
+
+    def go_on(self) -> None:
+        """End the effect of ``hold``."""
+        self.server.held = False
 
     def forget(self, run: Run) -> None:
         """Delete a run, as after its time."""

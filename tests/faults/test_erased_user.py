@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import redis
 
+from app.domain.models import ModelSpec
 from tests.factories import add_conversation, add_user, owner
 from tests.stack import Stack, Web, Worker, until
 from tests.traces import keys_with, tables_with
@@ -38,11 +39,13 @@ def ask(web: Web, token: str, method: str, path: str, body: Any = None, **header
 
 
 def test_a_users_words_and_id_are_in_no_table_key_or_file(stack: Stack, database_url: str) -> None:
+    # Its answers run until the worker is killed, however long the rest takes.
+    stack.resources.model_admin.put("long", ModelSpec(provider="offline", parameters={"tokens": 10_000}))
     worker, web = stack.worker(LOG_LEVEL="DEBUG"), stack.web(LOG_LEVEL="DEBUG")
     marker, token = f"marker{uuid4().hex}", stack.token("mallory")
     client = redis.Redis.from_url(stack.variables["REDIS_URL"], socket_timeout=30)
     _, me = ask(web, token, "GET", "/api/v1/me")
-    sent = {"message": f"{marker} 1", "model": "offline", "metadata": {"note": marker}, "client_msg_id": marker}
+    sent = {"message": f"{marker} 1", "model": "long", "metadata": {"note": marker}, "client_msg_id": marker}
     status, made = ask(web, token, "POST", "/api/v1/generations", sent)
     assert status == 202, made
     endpoint = {"name": marker, "url": f"https://hooks.invalid/{marker}", "event_types": ["response.completed"]}
@@ -82,7 +85,8 @@ def test_a_users_words_and_id_are_in_no_table_key_or_file(stack: Stack, database
     assert any(made["generation"]["id"] in path.read_text(errors="replace") for path in files)
     found = {path.name: trace for path in files for trace in traces if trace in path.read_text(errors="replace")}
     assert found == {}
-    assert "user erased" in worker.log()
+    # The line is written after the commit that was waited for.
+    until(lambda: "user erased" in worker.log(), what="the line of the erasure")
     until(lambda: ask(web, token, "GET", "/api/v1/me")[0] == 200, 10, "a new account")
     again = ask(web, token, "GET", "/api/v1/me")[1]["id"]
     assert again != me["id"]
@@ -104,10 +108,14 @@ def _kill_in_the_middle(worker: Worker, database_url: str, user: str, erase: Cal
         locking.execute("SELECT 1 FROM feed_events WHERE user_id = %s AND seq = 101200 FOR UPDATE", (user,))
         assert erase()[0] == 202
 
+        blocker = locking.connection.get_backend_pid()
+
         def waits() -> bool:
             with owner(database_url) as cursor:
                 cursor.execute(AGE)
-                cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'")
+            with owner(database_url) as cursor:
+                # Other locks, also those of AGE, are waited for as well.
+                cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {blocker} = ANY (pg_blocking_pids(pid))")
                 return bool(cursor.fetchone()[0])
 
         until(waits, 30, "a batch that waits for the row", 0.05)

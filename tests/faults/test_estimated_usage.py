@@ -20,7 +20,8 @@ from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, until
 
 TOKENS = 1500
-TIMES = {"LEASE_SECONDS": 3, "HEARTBEAT_SECONDS": 0.5, "FIRST_TOKEN_TIMEOUT": 2, "TOKEN_TIMEOUT": 2}
+# Longer than a busy machine stops a process: no lease ends, and no call is given up, but those that a test ends.
+TIMES = {"LEASE_SECONDS": 6, "HEARTBEAT_SECONDS": 0.5, "FIRST_TOKEN_TIMEOUT": 6, "TOKEN_TIMEOUT": 6}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_one_that_nobody_was_asked_for_counts_nothing(stack: Stack) -> None:
 
 def test_a_cancel_before_the_first_token_counts_the_prompt(served: Stack, upstream: FakeUpstream) -> None:
     before = len(upstream.calls)
-    generation = ask(served, first_delay=10)
+    generation = ask(served, first_delay=60)
     until(lambda: len(upstream.calls) > before, 20)
     row = cancelled(served, generation)
     assert row.usage == {
@@ -158,12 +159,17 @@ def test_a_provider_that_does_not_count_is_counted_for(served: Stack) -> None:
     assert "estimated" not in told.usage
 
 
-def test_each_call_of_an_answer_with_tools_is_counted(served: Stack) -> None:
+def test_each_call_of_an_answer_with_tools_is_counted(served: Stack, upstream: FakeUpstream) -> None:
     spec = {"provider": "openai", "upstream_name": "fake", "tools": ["word_count"]}
     served.resources.model_admin.put("tooled", ModelSpec.model_validate(spec))
     tool = {"name": "word_count", "arguments": {"text": "a b"}}
-    generation = ask(served, "tooled", tool_call=tool, tool_rounds=3, tokens=40, rate=20, finish="tool_calls")
+    before = len(upstream.calls)
+    generation = ask(served, "tooled", tool_call=tool, tool_rounds=3, tokens=10**4, rate=20, finish="tool_calls")
+    spoken(served, generation)
+    # The first call ends now, and the second one lasts until the cancel.
+    upstream.calls[before].enough = True
     until(lambda: len([t for t in served.transcript(generation).tool_views() if t["state"] == "finished"]) == 1, 30)
+    until(lambda: len(upstream.calls) == before + 2, what="the second call")
     row = cancelled(served, generation)
     assert [attempt["outcome"] for attempt in row.attempts] == ["cancelled"] * 2
     assert row.usage is not None

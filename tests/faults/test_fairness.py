@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from time import monotonic
 
 import pytest
 
@@ -20,7 +19,8 @@ from tests.fakes.upstream import FakeUpstream
 from tests.stack import Stack, until
 
 ROUNDS = 9
-SWEEP_SECONDS = 60
+# Longer than a test: an answer that has begun was begun by a doorbell.
+SWEEP_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,6 @@ def test_behind_a_crowd_of_another_user_an_answer_begins_although_the_crowd_stil
     until(lambda: statuses(crowded, crowded.user) == {"running": 2, "queued": 100})
     loaded = first_token_seconds(crowded, bob, ROUNDS)
     assert len(loaded) == ROUNDS
-    assert max(loaded) < SWEEP_SECONDS
     assert statuses(crowded, bob) == {"completed": ROUNDS}
     assert statuses(crowded, crowded.user) == {"running": 2, "queued": 100}
 
@@ -151,25 +150,22 @@ def test_a_full_worker_leaves_doorbells_to_one_that_has_room(crowded: Stack) -> 
     crowded.worker(concurrency=4)
     for number in range(4):
         user = person(crowded, f"late {number}")
-        began = monotonic()
         generation = start_long_answers(crowded, user, 1)[0]
-        until(lambda: crowded.generation(generation).status == "running", 20)  # noqa: B023
-        assert monotonic() - began < 5, "it waited for a slot of the full worker"
+        # No slot of the full worker becomes free.
+        until(lambda: crowded.generation(generation).status == "running")  # noqa: B023
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed by an operator", "failed", "completed", "deleted"])
-def test_what_waits_for_an_end_is_rung_for_at_once(crowded: Stack, how: str) -> None:
+def test_what_waits_for_an_end_is_rung_for_at_once(crowded: Stack, upstream: FakeUpstream, how: str) -> None:
     """An end starts the next answer of its conversation, and an answer that waited because its user was at the cap."""
     crowded.worker(concurrency=4)
     resources, alice = crowded.resources, crowded.user
-    ends_soon = {"failed": {"error_after": 60}, "completed": {}}.get(how)
-    wish = (
-        {"tokens": 60, "rate": 20, "once": False, **ends_soon}
-        if ends_soon is not None
-        else {"tokens": 10**6, "rate": 20}
-    )
-    first = crowded.start(json.dumps({"fake": wish}), model="fake")
+    # An answer that fails by itself does so after the others have begun to wait, on a busy machine too.
+    fails = {"error_after": 120} if how == "failed" else {}
+    called = len(upstream.calls)
+    first = crowded.start(json.dumps({"fake": {"tokens": 10**6, "rate": 20, **fails}}), model="fake")
     until(lambda: crowded.generation(first.generation.id).status == "running")
+    until(lambda: len(upstream.calls) > called, what="the call of the first answer")
     long = json.dumps({"fake": {"tokens": 10**6, "rate": 20}})
     behind = crowded.start(long, model="fake", conversation_id=first.conversation.id, on_busy="enqueue")
     crowded.start(long, model="fake")
@@ -184,10 +180,9 @@ def test_what_waits_for_an_end_is_rung_for_at_once(crowded: Stack, how: str) -> 
     elif how == "deleted":
         resources.conversations.delete(alice, first.conversation.id)
     else:
+        upstream.calls[called].enough = how == "completed"
         crowded.finished(first.generation.id)
-    ended = monotonic()
-    until(lambda: any(crowded.generation(one).status == "running" for one in waiting), 20)
-    assert monotonic() - ended < 3, "it waited for a sweeper"
+    until(lambda: any(crowded.generation(one).status == "running" for one in waiting), what="an answer that waited")
 
 
 def rung(stack: Stack, generation: str) -> bool:

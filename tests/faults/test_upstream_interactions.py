@@ -20,6 +20,13 @@ def upstream() -> Iterator[FakeInteractions]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def nothing_held(upstream: FakeInteractions) -> Iterator[None]:
+    """A test that failed while runs were held leaves none behind."""
+    yield
+    upstream.go_on()
+
+
 @pytest.fixture(scope="module")
 def stack(
     tmp_path_factory: pytest.TempPathFactory, module_database_url: str, valkey: Any, upstream: FakeInteractions
@@ -55,7 +62,7 @@ def crew(stack: Stack) -> Callable[[], Worker]:
 PHASES = {
     "in the thoughts": ({"reasoning": 60, "rate": 20}, 0),
     "in the middle": ({"rate": 20}, 15),
-    "behind the last token": ({"rate": 300, "end_delay": 6.0}, 90),
+    "behind the last token": ({"rate": 300}, 90),
 }
 
 
@@ -63,6 +70,8 @@ def test_the_worker_that_takes_over_goes_on_with_the_run(
     stack: Stack, upstream: FakeInteractions, crew: Callable[[], Worker]
 ) -> None:
     crew()
+    # No run ends before the worker is killed, however long the phases are waited for.
+    upstream.hold()
     asked = {name: ask(stack, model="plain", **course) for name, (course, _) in PHASES.items()}
     with_tools = ask(stack, model="counts", rate=20, tokens=40, reasoning=2, calls=[CALL])
     gone = ask(stack, model="plain", rate=20)
@@ -73,6 +82,7 @@ def test_the_worker_that_takes_over_goes_on_with_the_run(
     upstream.forget(upstream.of(gone[1])[0])
     shown = {generation: Transcript.of(stack.log(generation)) for generation, _ in (*asked.values(), with_tools)}
     crew().kill()
+    upstream.go_on()
     crew()
     for generation, words in asked.values():
         row, run = stack.finished(generation), run_of(upstream, words)

@@ -41,7 +41,7 @@ COURSES: tuple[dict[str, Any], ...] = (
 def deployed(
     tmp_path_factory: pytest.TempPathFactory, module_database_url: str, valkey: Valkey
 ) -> Iterator[tuple[Rig, User]]:
-    times = {"LEASE_SECONDS": 2, "HEARTBEAT_SECONDS": 0.5, "BREAKER_FAILURES": 1000}
+    times = {"LEASE_SECONDS": 4, "HEARTBEAT_SECONDS": 0.5, "BREAKER_FAILURES": 1000}
     with rig(tmp_path_factory.mktemp("fire"), module_database_url, valkey.url(), **times) as made:
         made.model("both", ("a-openai", "fake"), ("b-openai", "fake"), price={"input": "1", "output": "2"})
         yield made, made.stack.resources.users.user("under-fire", None)
@@ -63,9 +63,12 @@ def test_usage_under_fire_is_that_of_the_upstreams(deployed: tuple[Rig, User]) -
     dice = random.Random(seed)
     doomed, _ = made.stack.workers(2)
     asked = [_ask(made, user, dice) for _ in range(ANSWERS)]
+    # A slow one is not cancelled: it still runs when the worker is killed.
+    slow = _ask(made, user, dice, {"tokens": 60, "rate": 10})
     for one in dice.sample(asked, ANSWERS // 5):
         time.sleep(dice.uniform(0, 0.1))
         made.stack.resources.generations.cancel(user, one.id)
+    asked.append(slow)
     until(lambda: any(row.epoch > 0 and row.final is None for row in map(_row(made), asked)), 10, "a running answer")
     doomed.kill()
     rows = {one: made.stack.finished(one.id) for one in asked}
@@ -74,9 +77,9 @@ def test_usage_under_fire_is_that_of_the_upstreams(deployed: tuple[Rig, User]) -
     assert counted(made, user) == expected(rows)
 
 
-def _ask(made: Rig, user: User, dice: random.Random) -> Asked:
+def _ask(made: Rig, user: User, dice: random.Random, course: dict[str, Any] | None = None) -> Asked:
     mark, key = uuid4().hex, dice.choice(KEYS)
-    message = json.dumps({"fake": {"key": mark, "linger": 0.1, **dice.choice(COURSES)}})
+    message = json.dumps({"fake": {"key": mark, "linger": 0.1, **(course or dice.choice(COURSES))}})
     of_key = replace(user, credential=Credential("key", key)) if key else user
     started = made.stack.resources.starter.start(of_key, StartGeneration(message, model="both"))
     return Asked(started.generation.id, mark, key)
