@@ -65,6 +65,16 @@ class Proxy:
                 return lines
             time.sleep(0.02)
 
+    def access(self, request_id: str, patience: float = 30.0) -> dict[str, Any]:
+        """The line of a request in the access log. It is written after the response, and may follow later ones."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = [line for line in self.accesses(0) if line["request_id"] == request_id]
+            if found or time.monotonic() > deadline:
+                [line] = found
+                return line
+            time.sleep(0.02)
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(60)
