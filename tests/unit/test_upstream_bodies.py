@@ -15,6 +15,7 @@ import uvloop
 from app.domain.upstreams import Upstream
 from app.ops import metrics
 from tests.fakes.raw_server import Answer, RawServer, saying
+from tests.stack import until
 from worker.limits import Limits
 from worker.providers.base import ALIVE, ChatMessage, Finished, Piece, Prompt, ProviderError, Text, Usage
 from worker.providers.chat.provider import OpenAICompatible
@@ -43,10 +44,10 @@ def head(*headers: str) -> bytes:
 
 
 def ask(
-    answer: Answer, way: str = "direct", limits: Limits = LIMITS
+    answer: Answer, way: str = "direct", limits: Limits = LIMITS, pieces: list[Piece] | None = None
 ) -> tuple[list[Piece], ProviderError | None, int, float]:
-    """The pieces of one call, its error, the number of requests, and the seconds."""
-    pieces: list[Piece] = []
+    """The pieces of one call, its error, the number of requests, and the seconds. ``pieces`` grows meanwhile."""
+    pieces = [] if pieces is None else pieces
 
     async def main(url: str) -> ProviderError | None:
         provider = OpenAICompatible(Upstream("u", "openai", url, "sk-none"), limits, TRANSPORTS[way]())
@@ -187,12 +188,15 @@ def test_usage_behind_the_finish_reason_is_waited_for() -> None:
 
 
 def test_an_upstream_that_sends_no_text_yet_is_alive() -> None:
+    pieces: list[Piece] = []
+
     def answer(connection: socket.socket, request: bytes) -> None:
         connection.sendall(head("Content-Type: text/event-stream") + b": PROCESSING\n\n" * 3)
-        time.sleep(0.2)  # otherwise the text may be in the same read
+        # Otherwise the text may be in the same read.
+        until(lambda: pieces)
         connection.sendall(STREAM)
 
-    pieces, error, _, _ = ask(answer)
+    _, error, _, _ = ask(answer, pieces=pieces)
     assert error is None
     assert pieces[0] is ALIVE
     assert ALIVE not in pieces[pieces.index(Text("Hel")) :]

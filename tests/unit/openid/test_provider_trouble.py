@@ -15,6 +15,10 @@ from tests.fakes.oidc_provider import OIDCProvider
 from tests.unit.openid.conftest import PATIENCE, Connect, refusal, sign_in
 
 DISCOVERY = "openid-configuration"
+# Seconds that a busy machine may need for the rest of a sign-in. A dripping provider drips for ever.
+SLACK = 10
+# Seconds of a request, in which all threads of a test have begun theirs.
+TOGETHER = 3.0
 
 
 @pytest.mark.parametrize("path", [DISCOVERY, "token", "jwks", "userinfo"])
@@ -28,7 +32,7 @@ def test_an_outage_is_named_within_the_bound(provider: OIDCProvider, connect: Co
     began = time.monotonic()
     with pytest.raises(ProviderDown) as caught:
         sign_in(connect(PATIENCE), provider)
-    assert time.monotonic() - began < PATIENCE + 2
+    assert time.monotonic() - began < PATIENCE + SLACK
     assert isinstance(caught.value, StoreDown)
     assert caught.value.detail.startswith("The identity provider does not answer")
 
@@ -89,7 +93,7 @@ def test_documents_are_fetched_once_for_many(provider: OIDCProvider, connect: Co
 def test_a_failure_holds_for_those_who_waited_for_it(provider: OIDCProvider, connect: Connect) -> None:
     """Threads at a silent provider are free again after the time of one request; those past a number are at once."""
     provider.switches.dripping = {DISCOVERY}
-    client, refused = connect(PATIENCE), []
+    client, refused = connect(TOGETHER), []
 
     def begin() -> None:
         with pytest.raises(ProviderDown) as caught:
@@ -104,21 +108,20 @@ def test_a_failure_holds_for_those_who_waited_for_it(provider: OIDCProvider, con
         thread.join()
     assert len(refused) == MOST_WAITING + 5
     assert sum("wait for it" in reason for _, reason in refused) == 5
-    assert max(seconds for seconds, _ in refused) < 3 * PATIENCE
+    # One after the other they would wait MOST_WAITING times as long.
+    assert max(seconds for seconds, _ in refused) < MOST_WAITING * TOGETHER / 4
     assert provider.requests[DISCOVERY] == 1
 
 
 def test_a_slow_provider_holds_a_few_threads_only(provider: OIDCProvider, connect: Connect) -> None:
-    client = connect(PATIENCE)
+    client = connect(TOGETHER)
     answers = [(begun := client.begin(), provider.browse(begun.url)) for _ in range(MOST_AT_ONCE + 3)]
     provider.switches.dripping = {"token"}
-    waited, reasons = [], []
+    reasons = []
 
     def finish(number: int) -> None:
-        began = time.monotonic()
         with pytest.raises(ProviderDown) as caught:
             client.finish(answers[number][1], answers[number][0])
-        waited.append(time.monotonic() - began)
         reasons.append(caught.value.reason)
 
     threads = [threading.Thread(target=finish, args=(number,)) for number in range(len(answers))]
