@@ -28,8 +28,10 @@ Id = tuple[int, int]
 EXPECTED = {None, 200, 202, 204, 304, 429, 503}
 # A reverse proxy says "not now" with these while no group behind it can be reached.
 PROXYS = {502, 504}
-# Between a worker's last look at its lease and the provider's first look at the request, in seconds.
-ON_ITS_WAY = 2.0
+# Between a worker's last look at its lease and the provider's first look at the request, in seconds. A loaded machine
+# may stop each of the two for a second or more. A call for an answer that had ended before, such as a takeover's, comes
+# later: after a lease.
+ON_ITS_WAY = 4.5
 # A process starts the threads of its pools on demand and keeps them: request threads in a web process, threads that
 # wait for Redis in a worker.
 WEB_THREADS, WORKER_THREADS = 30, 70

@@ -49,13 +49,18 @@ class Strike:
         return True
 
     async def answering(self) -> None:
-        """Wait until a worker holds an answer. Some faults have no effect on idle workers."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            for worker in self.rig.workers:
-                if await self.rig.held_by(worker):
-                    return
-            await asyncio.sleep(0.2)
+        """Wait until a worker holds an answer. Some faults have no effect on idle workers.
+
+        On a slow machine the faults before may have outlasted all messages: others are sent then.
+        """
+        for _ in range(4):
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                for worker in self.rig.workers:
+                    if await self.rig.held_by(worker):
+                        return
+                await asyncio.sleep(0.2)
+            self.load.ask(2)
 
     async def later(self, low: float, high: float) -> None:
         await asyncio.sleep(self.rng.uniform(low, high))
@@ -289,7 +294,10 @@ async def fill_redis_disk(strike: Strike, seconds: float) -> None:
 
 
 async def stop_postgres(strike: Strike, away: float, meanwhile: int = 0) -> None:
-    """``pg_ctl stop -m immediate``, and a start after ``away`` seconds. ``meanwhile``: messages sent in between."""
+    """``pg_ctl stop -m immediate``, and a start after ``away`` seconds.
+
+    ``meanwhile``: messages sent in between; the start waits until one of them was refused.
+    """
     postgres = strike.rig.postgres
     with strike.rig.during("postgres stopped", f"immediately, {away:g} s"):
         if postgres.process:
@@ -299,6 +307,7 @@ async def stop_postgres(strike: Strike, away: float, meanwhile: int = 0) -> None
         postgres.kill()
         strike.load.ask(meanwhile)
         await asyncio.sleep(away)
+        await strike.within(40 if meanwhile else 0, lambda: strike.load.refused)
         await asyncio.to_thread(postgres.before_start)
         postgres.process = postgres.program().start()
 

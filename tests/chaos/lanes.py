@@ -63,6 +63,8 @@ def run(
 
 def may_have_been_late(outcome: Outcome) -> bool:
     """True when a run's only fault is its time, or a missed moment."""
+    if outcome.scenario in MIXES:
+        return outcome.verdict == "no coverage"
     if outcome.scenario not in SCENARIOS:
         return False
     is_timed = SCENARIOS[outcome.scenario].timed

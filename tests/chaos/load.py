@@ -140,9 +140,15 @@ class Load:
         """The number of events that all readers together have seen."""
         return sum(len(c.frames) for reading in self.history.readings for c in reading.connections)
 
+    def newest(self, generation: str) -> tuple[int, int]:
+        """The position of the last event that any reader of a generation has received; (0, 0) without one."""
+        frames = (frame for r in self.history.readings if r.generation == generation for frame in r.frames())
+        ids = (frame.id.partition("-") for frame in frames if frame.id)
+        return max(((int(epoch), int(n)) for epoch, _, n in ids), default=(0, 0))
+
     @property
     def refused(self) -> bool:
-        """True when at least one message got the reply 429 or 503."""
+        """True when at least one message got the reply 503."""
         return any(reply.status == 503 for asked in self.history.asked for reply in asked.replies)
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:

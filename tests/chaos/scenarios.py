@@ -468,9 +468,15 @@ def _until_met(fault: Fault, *marks: str) -> Fault:
     return strike_until_met
 
 
+async def _kill_worker_at_work(strike: Strike) -> None:
+    """Kill a worker that holds an answer: another one has to take it over."""
+    await strike.answering()
+    await faults.kill_worker(strike)
+
+
 # The places that every mix must reach; random faults follow.
 _FIRST: tuple[Fault, ...] = (
-    faults.kill_worker,
+    _kill_worker_at_work,
     _until_met(lambda s: faults.freeze_worker(s, s.lease + 2), "fenced"),
     faults.lose_redis_tail,
     _until_met(faults.flush_redis, "lost", "unopened"),
@@ -550,9 +556,9 @@ def mix(seconds: float, name: str = "mix") -> Scenario:
 # Faults of a mix with two targets: each of these once, and others at random.
 _TARGETS: tuple[Fault, ...] = (
     targets.cut,
-    lambda s: targets.refuse(s, 9),
+    targets.refuse,
     lambda s: targets.slow(s, targets.SILENCE + 3),
-    faults.kill_worker,
+    _kill_worker_at_work,
     lambda s: faults.freeze_worker(s, s.lease + 2),
     faults.flush_redis,
 )

@@ -40,9 +40,14 @@ SETTINGS = {
 }
 TARGETS = [{"upstream": FIRST, "name": "fake"}, {"upstream": SECOND, "name": "fake"}]
 KINDS = {"first target cut", "first target refuses", "first target slow"}
-# Failures that a breaker takes until it opens (BREAKER_FAILURES), and seconds until it has seen them.
+# Failures that a breaker takes until it opens (BREAKER_FAILURES), and seconds until each worker of a loaded machine has
+# seen them. The calls that the fault breaks off are failures, too.
 FAILURES = 3
-OPENING = 2.0
+OPENING = 4.0
+# Messages that are sent while the breaker has to be open: more than a breaker that never opens can be excused for.
+MEANWHILE = 2 * FAILURES
+# Seconds in which they are answered, on a loaded machine too.
+ANSWERED = 60.0
 # Seconds between the end of a fault and the first event of the revision that it leads to.
 AFTER = SILENCE + 20.0
 # The outcomes of calls that a worker has left.
@@ -98,18 +103,32 @@ async def cut(strike: Strike) -> None:
             proxy.cut()
 
 
-async def refuse(strike: Strike, seconds: float) -> None:
-    """Break off every call of the first target, and refuse connections to it."""
+async def refuse(strike: Strike) -> None:
+    """Break off every call of the first target, and refuse connections to it.
+
+    Messages are sent while the breaker has to be open, and the fault lasts until each of them is being answered.
+    """
     await strike.answering()
     hops = strike.rig.hops(".provider")
-    with strike.rig.during("first target refuses", f"{seconds:g} s"):
+    with strike.rig.during("first target refuses"):
         for proxy in hops:
             proxy.refuse = True
             proxy.cut()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(OPENING + 0.5)
+        known = {asked.tag for asked in strike.load.history.asked}
+        strike.load.ask(MEANWHILE)
+        await strike.within(ANSWERED, lambda: _answered(strike, known) >= MEANWHILE)
+        # The rule counts answers that were accepted a second before the end.
+        await asyncio.sleep(1.5)
         for proxy in hops:
             proxy.heal()
             proxy.refuse = False
+
+
+def _answered(strike: Strike, known: set[str]) -> int:
+    """The number of messages, beside the known ones, of whose answers a reader has received text."""
+    asked = [one.generation for one in strike.load.history.asked if one.tag not in known and one.generation]
+    return sum(strike.load.newest(generation) > (1, 0) for generation in asked)
 
 
 async def slow(strike: Strike, seconds: float) -> None:

@@ -184,6 +184,8 @@ def test_how_a_stream_is_split_changes_nothing(cuts: list[int]) -> None:
         ("worker-killed", "failed", ["recovery"], True),
         ("web-killed", "failed", ["promise"], True),
         ("redis-flushed", "no coverage", [], True),
+        ("mix", "no coverage", [], True),
+        ("mix-failover", "failed", ["promise"], False),
         ("worker-killed", "failed", ["recovery", "rewinds"], False),
         ("redis-flushed", "failed", ["promise"], False),
         ("worker-killed", "failed", [], False),

@@ -74,7 +74,7 @@ async def _mended_log_then_death(strike: Strike) -> None:
 
 async def _refusal(strike: Strike) -> None:
     await strike.under_way(0.05)
-    await targets.refuse(strike, 12)
+    await targets.refuse(strike)
 
 
 async def _lost_replies(strike: Strike) -> None:
@@ -110,9 +110,7 @@ PLANTS: dict[str, Plant] = {
             _short(
                 "first target refuses",
                 _refusal,
-                generations=40,
-                ramp=20.0,
-                tokens=60,
+                generations=8,
                 cancels=0.0,
                 models=lambda i: targets.FALLBACK,
             ),
