@@ -11,6 +11,7 @@ worker      the cost of a token in the worker and in Redis, and Celery's share o
 path        the cost of a token from the provider to the readers, all processes together
 database    the bytes that an answer writes to PostgreSQL
 resume      the time until a reader has 5,000 tokens again
+connects    the cost of a reader that comes back to a log which its process follows, 64 of them at a time
 growth      the cost of a token under rising load, the limit of one process, the memory of an idle stream
 
 Every part starts its own servers and checks that every token was delivered exactly once. The modules designs (relays),

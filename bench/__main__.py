@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import database, growth, journey, path, relay, report, resume, worker
+from bench import connects, database, growth, journey, path, relay, report, resume, worker
 from bench.figures import Run
 from bench.machine import describe
 from bench.stores import stores
@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "path": path.run,
     "database": database.run,
     "resume": resume.run,
+    "connects": connects.run,
     "growth": growth.run,
 }
 

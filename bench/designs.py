@@ -138,10 +138,19 @@ DESIGNS = {
 }
 
 
-def _gunicorn(name: str, arguments: list[str], stores: Stores, count: int) -> Iterator[Target]:
+@contextmanager
+def empty_route(stores: Stores, app: str) -> Iterator[Target]:
+    """An empty route under gunicorn's own threads, as many as the product has."""
+    app = f"bench.peers.empty_route:{app}"
+    yield from _gunicorn("empty route", ["--worker-class=gthread", "--threads=8"], stores, 1, app)
+
+
+def _gunicorn(
+    name: str, arguments: list[str], stores: Stores, count: int, app: str = "bench.peers.naive_flask:app"
+) -> Iterator[Target]:
     port = free_port()
     command = (sys.executable, "-m", "gunicorn", "-c", os.devnull, "--no-control-socket", f"--bind=127.0.0.1:{port}")
-    argv = (*command, "--workers=1", "--backlog=8192", "--timeout=0", *arguments, "bench.peers.naive_flask:app")
+    argv = (*command, "--workers=1", "--backlog=8192", "--timeout=0", *arguments, app)
     yield from _serve(name, argv, port, stores, count)
 
 

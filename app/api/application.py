@@ -36,6 +36,7 @@ from app.api import (
     service_accounts,
     sessions,
     shares,
+    short_way,
     sign_in,
     sign_in_by_provider,
     tickets,
@@ -66,13 +67,6 @@ from app.api.web_process import EXTENSION, WebProcess
 from app.config import Settings
 from app.eventlog import allowance
 from app.web import diagram, views
-
-_GUARDS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-}
-
 
 # The modules of the native protocol, in the order of the document.
 _NATIVE = (
@@ -145,18 +139,19 @@ def create_app(settings: Settings) -> OpenAPI:
                 public(view)
     document.register(app, settings)
     app.extensions["connection-bounds"] = bodies.bounds(app, settings)
+    short_way.register(app, settings.redis_seconds_per_request)
     return app
 
 
 def _bound_waits(app: Flask, seconds: float) -> None:
     """Bound the time that one request waits for Redis, over all of its commands."""
-    app.before_request(lambda: allowance.begin(seconds))
+    app.before_request(lambda: allowance.begin(request.environ.get(short_way.REDIS_SECONDS, seconds)))
     app.teardown_request(lambda _: allowance.end())
 
 
 def _protect(response: Response) -> Response:
     """Add the headers that a response has not set: no type is guessed, no page framed, no private response stored."""
-    for name, value in _GUARDS.items():
+    for name, value in short_way.GUARDS:
         response.headers.setdefault(name, value)
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store" if _is_private() else "no-cache"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from flask import Flask, Response, g, request
@@ -34,6 +34,8 @@ _REDIS_OPTIONS: dict[str, Any] = {
 }
 
 _COUNT = Script.load("window.lua")
+# In the environment of a request that the short way has handed on: the standing of the limit that it has counted in.
+READ_COUNTED = "unbroken.read_counted"
 
 _log = structlog.get_logger()
 
@@ -50,6 +52,14 @@ class Counted:
     item: RateLimitItem
     owner: str
     refusal: Callable[[str, RateLimitItem, float], TooManyRequests]
+
+
+class _Reply(NamedTuple):
+    """The reply to a count: whether the request was counted, the requests that are left, and the window's end."""
+
+    was_counted: bool
+    remaining: int
+    ends_at: float
 
 
 class Limits:
@@ -83,6 +93,7 @@ class Limits:
         # Counts for API keys while Redis does not answer.
         self._alone = MovingWindowRateLimiter(MemoryStorage())
         self.reads = self._counter(reads, settings.ratelimit_reads)
+        self._reads = parse_many(settings.ratelimit_reads)
         self.generations = self._counter(generations, settings.ratelimit_generations)
         self.imports = self._counter(imports, settings.ratelimit_imports)
         self.exports = self._counter(exports, settings.ratelimit_exports)
@@ -93,6 +104,23 @@ class Limits:
     def new_conversations(self) -> None:
         """Count a conversation that begins."""
         self._new_conversations()()
+
+    def count_read(self, user_id: str) -> Callable[[], Standing | None] | None:
+        """Send the count of a read by a user's token, outside of Flask. None where Flask-Limiter has to count.
+
+        The returned function waits for the reply. It returns the standing of the limit; None for a request over it,
+        which was not counted. Raises the errors of the client.
+        """
+        item, name = self._reads[0], reads.__name__
+        receive = self._send(name, item, user_id) if len(self._reads) == 1 else None
+        if receive is None:
+            return None
+
+        def answer() -> Standing | None:
+            reply = receive()
+            return _standing(name, item, reply.remaining, reply.ends_at) if reply.was_counted else None
+
+        return answer
 
     @property
     def _storage(self) -> RedisStorage:
@@ -115,6 +143,8 @@ class Limits:
         @wraps(mark)
         def count() -> Check:
             # A request that its key may not send leaves the limit of the user to the user's other credentials.
+            if (counted := request.environ.pop(READ_COUNTED, None)) is not None:
+                return partial(_keep, counted)
             self._check_key(name)
             of_user = Counted(name, items[0], _key(), _refusal)
             return (self._count_in_redis(of_user, check) if len(items) == 1 else None) or check
@@ -143,34 +173,46 @@ class Limits:
         Flask-Limiter would first look up limits of routes, blueprints and defaults, and there are none. ``check``
         counts without Redis, for a reply that does not come.
         """
+        item, scope = counted.item, counted.name
+        receive = self._send(scope, item, counted.owner)
+        if receive is None:
+            return None
+
+        def answer() -> None:
+            try:
+                reply = receive()
+            except Exception:  # every error of the client
+                check()
+                return
+            _keep(_standing(scope, item, reply.remaining, reply.ends_at))
+            if not reply.was_counted:
+                raise counted.refusal(scope, item, _within(item, reply.ends_at))
+
+        return answer
+
+    def _send(self, scope: str, item: RateLimitItem, owner: str) -> Callable[[], _Reply] | None:
+        """Send a count. None while Redis is away; the returned function waits for the reply."""
         if self._limiter.limiter is not self._redis:
             return None
-        item, scope = counted.item, counted.name
-        key = self._storage.prefixed_key(item.key_for(self._prefix, counted.owner, scope))
+        key = self._storage.prefixed_key(item.key_for(self._prefix, owner, scope))
         try:
             receive = self._scripts.send(_COUNT, key, time.time(), item.get_expiry(), item.amount)
         except Exception:  # every error of the client
             return None
 
-        def answer() -> None:
-            try:
-                was_counted, used, oldest = receive()
-            except Exception:  # every error of the client
-                check()
-                return
+        def reply() -> _Reply:
+            was_counted, used, oldest = receive()
             ends_at = float(oldest or time.time()) + item.get_expiry()
-            _keep(scope, item, item.amount - int(used), ends_at)
-            if not was_counted:
-                raise counted.refusal(scope, item, _within(item, ends_at))
+            return _Reply(bool(was_counted), item.amount - int(used), ends_at)
 
-        return answer
+        return reply
 
     def _keep_standing(self, scope: str) -> float:
         """Keep the limit that Flask-Limiter has counted last, for the headers. Returns the seconds to its end."""
         current = self._limiter.current_limit
         try:
             if current is not None:
-                _keep(scope, current.limit, current.remaining, current.reset_at)
+                _keep(_standing(scope, current.limit, current.remaining, current.reset_at))
                 return _within(current.limit, current.reset_at)
         except Exception as error:  # every error of the storage
             _log.warning("end of a limit not read", action="limit", error=type(error).__name__)
@@ -218,9 +260,12 @@ def _refusal_of_key(name: str, item: RateLimitItem, seconds: float) -> TooManyRe
     return TooManyRequests(f"The limit of {subject} is {item} for this API key (its limits.{subject}).", seconds)
 
 
-def _keep(name: str, item: RateLimitItem, remaining: int, ends_at: float) -> None:
-    standing = Standing(name, item.amount, item.get_expiry(), max(0, remaining), _within(item, ends_at))
-    g.setdefault("rate_limits", {})[name] = standing
+def _standing(name: str, item: RateLimitItem, remaining: int, ends_at: float) -> Standing:
+    return Standing(name, item.amount, item.get_expiry(), max(0, remaining), _within(item, ends_at))
+
+
+def _keep(standing: Standing) -> None:
+    g.setdefault("rate_limits", {})[standing.name] = standing
 
 
 def _with_headers(response: Response) -> Response:

@@ -22,6 +22,11 @@ def count(response: Response) -> None:
         STREAM_CONNECTS.labels("cursor" if _has_position() else "start", outcome).inc()
 
 
+def count_opened(position: str | None) -> None:
+    """Count a stream that was opened with this position in its request."""
+    STREAM_CONNECTS.labels("cursor" if _names_position(position) else "start", "opened").inc()
+
+
 def _outcome(is_stream: bool, status: int) -> str | None:
     """The outcome; None for a response that is no stream and no refusal, such as a JSON object.
 
@@ -49,4 +54,8 @@ def _asks_for_stream() -> bool:
 
 def _has_position() -> bool:
     named = (request.headers.get("Last-Event-ID"), *map(request.args.get, _POSITIONS))
-    return any(value is not None and value not in _START for value in named)
+    return any(map(_names_position, named))
+
+
+def _names_position(value: str | None) -> bool:
+    return value is not None and value not in _START

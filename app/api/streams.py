@@ -44,6 +44,22 @@ def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor
         return _respond(process, caller, reservation.acquire(), row, after, conversation_created=False)
 
 
+def reopen(
+    process: WebProcess, caller: Caller, generation_id: str, after: Cursor, request_id: str
+) -> EventStream | None:
+    """The stream of a generation past a position, for a request without telemetry and outside of Flask.
+
+    None when nothing is left of it. Raises NotFound, InvalidCursor, DatabaseDown, TooManyStreams, Overloaded.
+    """
+    with _reserved_place(process, caller) as reservation:
+        row = process.resources.generations.authorise(caller.user, generation_id, after)
+        if row.final is not None and after >= row.final:
+            return None
+        held = _OpenStream(process.live, caller.user, reservation.acquire(), None, request_id, None)
+        opening = sse.notice(stream_opening(row, after, conversation_created=False))
+        return held.open(caller, StreamRequest(row.id, after), opening)
+
+
 def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
     """Start a generation and answer with its stream. The place is acquired first, so that a refusal starts nothing."""
     with place_for(process, caller) as place:
@@ -113,17 +129,10 @@ def follow(
     what it returns is called when the stream has ended. ``left`` is called when the client leaves before the end, and
     must not block.
     """
-    live = process.live
-    # It gives the place back, whatever fails from here on.
-    held = _OpenStream(live, caller.user, place, "generation_id" if wanted.log_type is None else "feed", left)
-    try:
-        held.begin(joins)
-        request = replace(for_caller(wanted, caller), on_close=held.count, report=held.report)
-        stream = EventStream(live.hub, request, opening, held.release)
-        return Response(stream, headers=list(headers), direct_passthrough=True)
-    except BaseException:
-        held.release()
-        raise
+    span = StreamSpan.begin(_subject(wanted))
+    held = _OpenStream(process.live, caller.user, place, left, request_id(), span)
+    stream = held.open(caller, wanted, opening, joins)
+    return Response(stream, headers=list(headers), direct_passthrough=True)
 
 
 def for_caller(wanted: StreamRequest, caller: Caller) -> StreamRequest:
@@ -134,6 +143,11 @@ def for_caller(wanted: StreamRequest, caller: Caller) -> StreamRequest:
         revocables=caller.user.revocables,
         proved_at=caller.proved_at,
     )
+
+
+def _subject(wanted: StreamRequest) -> str:
+    """The field that names what is followed."""
+    return "generation_id" if wanted.log_type is None else "feed"
 
 
 class _OpenStream:
@@ -147,20 +161,45 @@ class _OpenStream:
         "_user_id",
     )  # fmt: skip
 
-    def __init__(self, live: Live, user: User, place: str, subject: str, left: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        live: Live,
+        user: User,
+        place: str,
+        left: Callable[[], None] | None,
+        request_id: str,
+        span: StreamSpan | None,
+    ) -> None:
         self._live = live
         self._user_id = user.id
         self._session_id = user.credential.id if user.credential.kind == "session" else None
         self._place = place
-        # The field that names what was followed.
-        self._subject = subject
-        self._request_id = request_id()
-        self._span = StreamSpan.begin(subject)
+        self._subject = ""
+        self._request_id = request_id
+        self._span = span
         self._is_counted = False
         self._leave: Callable[[], None] | None = None
         self._left = left
 
-    def begin(self, joins: Callable[[], Callable[[], None]] | None) -> None:
+    def open(
+        self,
+        caller: Caller,
+        wanted: StreamRequest,
+        opening: bytes,
+        joins: Callable[[], Callable[[], None]] | None = None,
+    ) -> EventStream:
+        """The body of the response. The place is given back, whatever fails from here on."""
+        # The field that names what is followed.
+        self._subject = _subject(wanted)
+        try:
+            self._begin(joins)
+            request = replace(for_caller(wanted, caller), on_close=self.count, report=self.report)
+            return EventStream(self._live.hub, request, opening, self.release)
+        except BaseException:
+            self.release()
+            raise
+
+    def _begin(self, joins: Callable[[], Callable[[], None]] | None) -> None:
         """Count the stream as open, and join what ``joins`` stands for."""
         STREAMS_OPEN.inc()
         self._is_counted = True

@@ -42,6 +42,11 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def choose_id(given: str) -> str:
+    """The id of a request: the one that its client or proxy has given it, if it is one, or a new one."""
+    return given if _SANE.fullmatch(given) else str(uuid7())
+
+
 def bind() -> None:
     """Add the current request's id, and that of its trace, to every log line of this thread."""
     clear_contextvars()
@@ -49,8 +54,7 @@ def bind() -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if _SANE.fullmatch(given) else str(uuid7())
+    g.request_id = choose_id(request.headers.get(HEADER, ""))
     g.begun_at = time.perf_counter()
     parent = TraceContext.read(request.headers.get("traceparent"), request.headers.get("tracestate"))
     g.trace = server_spans.begin(parent, g.request_id)
@@ -64,8 +68,7 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.begun_at
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.method in _METHODS else "other"
-    HTTP_REQUESTS.labels(method, route, response.status_code).inc()
-    HTTP_SECONDS.labels(method, route).observe(seconds)
+    count(method, route, response.status_code, seconds)
     stream_connects.count(response)
     response.headers[HEADER] = g.request_id
     server_spans.end(response)
@@ -74,16 +77,34 @@ def _end(response: Response) -> Response:
     return response
 
 
-def _write_line(response: Response, seconds: float) -> None:
-    caller = g.get("caller")
+def count(method: str, route: str, status: int, seconds: float) -> None:
+    """Add an answered request to the metrics."""
+    HTTP_REQUESTS.labels(method, route, status).inc()
+    HTTP_SECONDS.labels(method, route).observe(seconds)
+
+
+def log_answer(method: str, path: str, status: int, seconds: float, **fields: str | None) -> None:
+    """Write the line of an answered request. ``path`` is without its query, which may hold a ticket or a search."""
+    # Quoted, so that no character turns or breaks the line.
+    path = logs.without_secrets(quote(path, safe=_PATH))
     _log.info(
         "request answered",
         action="request",
-        method=request.method,
-        # Without the query, which may hold a ticket or a search; quoted, so that no character turns or breaks the line.
-        path=logs.without_secrets(quote(_path(), safe=_PATH)),
-        status=response.status_code,
+        method=method,
+        path=path,
+        status=status,
         seconds=round(seconds, 4),
+        **fields,
+    )
+
+
+def _write_line(response: Response, seconds: float) -> None:
+    caller = g.get("caller")
+    log_answer(
+        request.method,
+        _path(),
+        response.status_code,
+        seconds,
         client=request.remote_addr,
         user_id=caller.user.id if caller else None,
         # The reason of a 401, which the client does not get. No part of the request is in it.

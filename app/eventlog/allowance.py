@@ -35,6 +35,11 @@ def end() -> None:
     _thread.left = None
 
 
+def left() -> float | None:
+    """The seconds that this thread may still wait; None without an allowance."""
+    return _thread.left
+
+
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
     """Give this block an allowance in seconds, in a thread that has none. An existing allowance stays as it is."""

@@ -12,7 +12,12 @@ _LONGEST = 16_384
 
 def bearer() -> str | None:
     """The token or key of this request; None without one. Raises Unauthenticated when it is too long."""
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    return bearer_of(request.headers.get("Authorization", ""))
+
+
+def bearer_of(header: str) -> str | None:
+    """The text behind `Bearer` in an `Authorization` header; None without one. Raises Unauthenticated."""
+    scheme, _, text = header.partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
         return None
     if len(text) > _LONGEST:

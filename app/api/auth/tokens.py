@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
+from time import monotonic
 from typing import Any, NamedTuple
 
 import jwt
@@ -154,8 +155,12 @@ class Verifier:
             raise Unauthenticated
         if not _SPELLING.fullmatch(token):
             raise Unauthenticated("The token cannot be read.", presented=True)
-        digest = sha256(token.encode()).digest()
+        digest = _digest(token)
         return self._cache.get(digest) or self._verify(token, digest)
+
+    def known(self, token: str) -> Claims | None:
+        """The claims of a token that was verified here before and is still accepted; None for all others."""
+        return self._cache.get(_digest(token)) if _SPELLING.fullmatch(token) else None
 
     def _verify(self, token: str, digest: bytes) -> Claims:
         # Read before the check: a set that is fetched during the check did not verify this token.
@@ -191,13 +196,23 @@ class TokenMethod:
         """The caller; None without a Bearer. Raises Unauthenticated, KeysUnknown, UserBlocked, DatabaseDown."""
         if bearer() is None:
             return None
-        claims = self._verifier.verify()
-        credential = Credential("token", claims.digest)
         try:
-            user = resources.users.user(claims.subject, claims.role, credential, claims.issued_at)
+            return caller_of(self._verifier.verify(), resources)
         except TokenEnded:
             raise Unauthenticated(presented=True) from None
-        return Caller(user, claims.expires_at)
+
+
+def caller_of(claims: Claims, resources: Resources) -> Caller:
+    """The caller whom a verified token proves. Raises TokenEnded, UserBlocked, DatabaseDown."""
+    # Before the user is looked up: a later revocation counts.
+    began = monotonic()
+    credential = Credential("token", claims.digest)
+    user = resources.users.user(claims.subject, claims.role, credential, claims.issued_at)
+    return Caller(user, claims.expires_at, began)
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()
 
 
 def _access_token(token: str) -> dict[str, Any]:
