@@ -2,7 +2,7 @@
 # Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token signin test faults clients packages operating chaos fleet fuzz hostile bench browser lint measures clean failover alerts
+.PHONY: help run token signin test faults clients packages operating chaos fleet soak fuzz hostile bench browser lint measures clean failover alerts
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -34,7 +34,7 @@ signin: $(RUN) ## print a link that signs a browser in, once, at the running ins
 
 # Some environments forbid bytecode files. Each server of the tests, some 150, and each process of pytest would then
 # compile everything again.
-test faults operating chaos fleet clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
+test faults operating chaos fleet soak clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEV) $(PACKAGES) ## tests of each part, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest --numprocesses 5 --dist worksteal $(ARGS)
 
@@ -46,6 +46,9 @@ chaos: $(DEV) ## kill, freeze and cut off parts under load, check that nothing i
 
 fleet: $(DEV) ## network namespaces as hosts that are lost and parted under load; needs root [SEED= SECONDS= ARGS=--short]
 	@exec $(PYTHON) -m tests.fleet $(ARGS)
+
+soak: $(DEV) ## an hour of steady load with a deploy every five minutes: nothing may grow [READERS= GENERATIONS= SECONDS= ARGS=]
+	@exec $(PYTHON) -m tests.soak $(ARGS)
 
 fuzz: $(DEV) ## read mutated transcripts of upstreams [COUNT=100000 SEED=]
 	@exec $(PYTHON) -m tests.fuzz $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))

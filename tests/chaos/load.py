@@ -67,12 +67,20 @@ class Plan:
 class Service:
     """The service for clients: addresses of the web groups or of their proxy, a token for each user, a query of
     committed statuses.
+
+    ``streams``: addresses of the stream groups, where a deployment has some; the others serve the streams otherwise.
     """
 
     addresses: Sequence[Address]
     tokens: dict[str, str]
     committed: Callable[[str], str | None]
     model: str = "fake"
+    streams: Sequence[Address] = ()
+
+    def stream_address(self, turn: int) -> Address:
+        """The address of a reader's connection; a reader counts its connections upwards."""
+        addresses = self.streams or self.addresses
+        return addresses[turn % len(addresses)]
 
     def headers(self, user: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[user]}"}
@@ -302,7 +310,7 @@ class Reader:
         self._load = load
         self._kind = kind
         self._rng = rng
-        self._turn = rng.randrange(len(load.service.addresses))
+        self._turn = rng.randrange(len(load.service.streams or load.service.addresses))
         self._done = False
         # Seconds until the reader hangs up; None: it reads to the end.
         self.stays: tuple[float, float] | None = (0.3, 1.5) if kind == "reconnecting" else None
@@ -326,7 +334,7 @@ class Reader:
         path, headers = self._request()
         try:
             exchange = await Exchange.begin(
-                service.addresses[self._turn % len(service.addresses)],
+                service.stream_address(self._turn),
                 "GET",
                 path,
                 {**service.headers(self.reading.user), "Accept": "text/event-stream", **headers},

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.chaos.runner import Outcome
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #cf222e; --odd: #9a6700; --bar: #0969da; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -51,7 +51,7 @@ def _page(rows: list[dict[str, Any]]) -> str:
     return "".join(
         (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Chaos</title>',
-            f"<style>{_STYLE}</style><h1>Kill anything</h1>",
+            f"<style>{STYLE}</style><h1>Kill anything</h1>",
             f"<p>{held} of {len(rows)} runs held. <small>{escape(machine)}; {when}.</small></p>",
             f"<p>{_HOW}</p>",
             _table([row for row in rows if row["number"] < 100], "Scenarios"),
