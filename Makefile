@@ -2,7 +2,7 @@
 # Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token signin test faults clients packages operating chaos fleet soak fuzz hostile bench browser lint measures clean failover alerts
+.PHONY: help run token signin test faults clients packages operating chaos fleet soak fuzz hostile bench browser lint measures clean failover alerts containers
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -11,7 +11,7 @@ PEERS := .venv/.installed-bench
 PACKAGES := app/web/packages/.installed
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 $(RUN): requirements.txt constraints.txt dev/venv.sh
 	@sh dev/venv.sh requirements.txt $@
@@ -34,7 +34,7 @@ signin: $(RUN) ## print a link that signs a browser in, once, at the running ins
 
 # Some environments forbid bytecode files. Each server of the tests, some 150, and each process of pytest would then
 # compile everything again.
-test faults operating chaos fleet soak clients browser failover alerts: export PYTHONDONTWRITEBYTECODE :=
+test faults operating chaos fleet soak clients browser failover alerts containers: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEV) $(PACKAGES) ## tests of each part, against a real PostgreSQL and Valkey [ARGS=]
 	@exec $(PYTHON) -m pytest --numprocesses 5 --dist worksteal $(ARGS)
 
@@ -68,6 +68,9 @@ failover: $(DEV) ## cut targets at every event of their answers, for all pairs o
 
 alerts: $(DEV) ## make faults in a real deployment with Prometheus, measure when alerts fire [ARGS=--only "Redis full"]
 	@exec $(PYTHON) -m tests.alerts $(ARGS)
+
+containers: $(DEV) ## build the image, run docker-compose.yml with Podman, check it from inside and outside [ARGS=--only stores]
+	@exec $(PYTHON) -m tests.containers $(ARGS)
 
 browser: $(DEV) $(PACKAGES) ## the page in a real browser [ARGS=]
 	@exec $(PYTHON) -m pytest tests/browser --numprocesses 2 --dist worksteal $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -37,11 +38,12 @@ class Proxy:
         write_configuration(self._directory, groups, "127.0.0.1", (self.port, self.operators_port))
         found = binary()
         assert found, "nginx is not installed"
-        arguments = (command or ["nginx", "-c", f"{MOUNTED}/nginx.conf", "-g", "daemon off;"])[1:]
-        arguments = [argument.replace(MOUNTED, str(self._directory)) for argument in arguments]
+        arguments = [word.replace(MOUNTED, str(self._directory)) for word in command or ["sh", f"{MOUNTED}/start.sh"]]
+        path = f"{Path(found).parent}:{os.environ['PATH']}"
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [found, "-p", str(self._directory), *arguments],
+                [*arguments, "-p", str(self._directory)],
+                env={**os.environ, "PATH": path},
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
@@ -100,11 +102,15 @@ def write_configuration(directory: Path, groups: dict[str, list[str]], host: str
     assert text.count("listen 8081 ") == 1
     text = text.replace("listen 8081 ", f"listen {host}:{ports[1]} ")
     text = text.replace("        8081    open;", f"        {ports[1]}    open;")
-    text = re.sub(r"(?m)^(\s*\w+_path|pid) /tmp/", rf"\1 {directory}/", text)
+    text = re.sub(r"(?m)^(\s*\w+_path|pid|    include) /tmp/", rf"\1 {directory}/", text)
     file.write_text(text)
+    # Written by start.sh; without it nginx needs no name server, because it gets addresses.
+    (directory / "resolver.conf").touch()
+    start = directory / "start.sh"
+    start.write_text(start.read_text().replace("/tmp/", f"{directory}/").replace(MOUNTED, str(directory)))
     for upstream in (directory / "upstreams").iterdir():
         # Addresses instead of names, because Debian's nginx cannot resolve a name again.
-        text = re.sub(r"(?m)^resolver .*;$", "", upstream.read_text())
+        text = upstream.read_text()
         upstream.write_text(re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text))
 
 

@@ -1,0 +1,1 @@
+"""The Compose file in real containers, by Podman: ``python -m tests.containers``."""
