@@ -31,13 +31,6 @@ COPY --from=packages /build/packages packages
 RUN /venv/bin/python sbom.py "${VERSION}" package-lock.json packages > unbroken.cdx.json
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION
-ARG REVISION
-LABEL org.opencontainers.image.title="unbroken" \
-      org.opencontainers.image.description="Runs LLM generations in the background and never breaks the stream" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 # A new volume takes its owner from the directory it is mounted on.
 RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home unbroken \
     && install -d -o unbroken -g unbroken /var/lib/flower /var/lib/unbroken/files
@@ -57,4 +50,12 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+# Last, because each commit changes it.
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="unbroken" \
+      org.opencontainers.image.description="Runs LLM generations in the background and never breaks the stream" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 CMD ["gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
