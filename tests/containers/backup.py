@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,9 +34,20 @@ def restored(deployed: Deployment) -> Iterator[str]:
     after = _conversations(deployed, token)
     if after != before:
         yield f"{len(before)} messages before, {len(after)} after, or their texts differ"
-    status, ready = call(f"{deployed.url}/readyz")
-    if status != 200:
-        yield f"/readyz gives {status}: {ready}"
+    if ready := _never_ready(deployed):
+        yield ready
+
+
+def _never_ready(deployed: Deployment, seconds: float = 30) -> str:
+    """The last reply of `/readyz` when none within ``seconds`` was 200, else nothing. A process probes in turns."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status, ready = call(f"{deployed.url}/readyz")
+        if status == 200:
+            return ""
+        if time.monotonic() > deadline:
+            return f"/readyz gives {status}: {ready}"
+        time.sleep(1)
 
 
 def _conversations(deployed: Deployment, token: str) -> list[tuple[str, str]]:
