@@ -17,11 +17,6 @@ worker_send_task_events = True
 task_send_sent_event = True
 worker_consumer = "worker.celery_consumer:Consumer"
 worker_hijack_root_logger = False
-# RabbitMQ keeps an exclusive queue for a dead connection until it misses its heartbeats, minutes after a host lost its
-# power. Until then a worker that starts again under the same name would be refused (405), and take no task.
-control_queue_exclusive = False
-# RabbitMQ 4.3 refuses a queue that is neither exclusive nor durable. Unused, this one is removed after ten seconds.
-control_queue_durable = True
 broker_connection_retry_on_startup = True
 broker_connection_timeout = 2
 # A broker that is full refuses what a connection begins with, and is not full for ever.

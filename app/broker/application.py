@@ -16,6 +16,13 @@ RUN_EMBEDDINGS = "unbroken.run_embeddings"
 FIRST_NAMESPACE = "unbroken"
 
 
+# RabbitMQ keeps an exclusive queue for a dead connection until it misses its heartbeats, minutes after a host lost its
+# power. Until then a worker that starts again under the same name would be refused (405), and take no task.
+# RabbitMQ 4.3 refuses a queue that is neither exclusive nor durable. Unused, this one is removed after ten seconds.
+# On Redis a durable queue would leave its binding behind when its worker leaves.
+_CONTROL_QUEUE = {"control_queue_exclusive": False, "control_queue_durable": True}
+
+
 def producer(broker_url: str, namespace: str) -> Celery:
     """A Celery application with the policy of ``celeryconfig``, for the queue of one namespace.
 
@@ -29,6 +36,7 @@ def producer(broker_url: str, namespace: str) -> Celery:
         celery.conf.broker_transport_options = options
     else:
         celery.conf.broker_transport_options = {}
+        celery.conf.update(_CONTROL_QUEUE)
         if namespace != FIRST_NAMESPACE:
             celery.conf.update(_names(namespace))
     return celery

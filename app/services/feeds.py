@@ -6,7 +6,7 @@ notification, and at intervals without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -101,22 +101,23 @@ class Feeds:
         with self._database.user(user.id) as tx:
             return list(CONVERSATION.tops(tx, conversation_ids))
 
-    def prune(self) -> None:
-        """Remove changes that are old and behind all that is replayed. Raises DatabaseDown."""
+    def prune(self) -> Iterator[None]:
+        """Remove changes that are old and behind all that is replayed, in steps. Raises DatabaseDown."""
         for following, remove in ((feed.next_conversation, feed.prune), (feed.next_user, feed.prune_passing)):
             after = FIRST_ID
             while after < LAST_ID:
                 with self._database.system() as tx:
                     until = following(tx, after, LOOKED_AT_AT_ONCE - 1) or LAST_ID
-                self._remove(partial(remove, looked=feed.Stretch(after, until)))
+                yield from self._remove(partial(remove, looked=feed.Stretch(after, until)))
                 after = until
-        self._remove(feed.prune_deleted)
+        yield from self._remove(feed.prune_deleted)
 
-    def _remove(self, remove: Callable[..., int]) -> None:
+    def _remove(self, remove: Callable[..., int]) -> Iterator[None]:
         removed = PRUNED_AT_ONCE
         while removed == PRUNED_AT_ONCE:
             with self._database.system() as tx:
                 removed = remove(tx, newest=MOST_REPLAYED, days=KEPT_DAYS, limit=PRUNED_AT_ONCE)
+            yield
 
     def _replay(self, user: User, scope: Scope, key: str, after: int) -> Replay:
         with self._database.user(user.id) as tx:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +10,8 @@ from app.services.tickets import REOPEN_SECONDS
 from app.store import leftovers
 from app.store.database import Database
 
-# Rows removed in one transaction.
-LEFTOVERS_AT_ONCE = 1000
+# Rows removed in one transaction, which may lock as many holds.
+LEFTOVERS_AT_ONCE = 200
 # Days without a refresh after which the list of an upstream is removed: no worker has the upstream any more.
 UNUSED_LIST_DAYS = 30
 
@@ -32,19 +32,20 @@ class Leftovers:
         self._database = database
         self._kept = kept
 
-    def prune(self) -> None:
-        """Remove what is past its time. Raises DatabaseDown."""
+    def prune(self) -> Iterator[None]:
+        """Remove what is past its time, a transaction in each step. Raises DatabaseDown."""
         kept = self._kept
-        self._remove(partial(leftovers.remove_reservations, days=kept.reservations))
-        self._remove(partial(leftovers.remove_tickets, seconds=REOPEN_SECONDS))
-        self._remove(partial(leftovers.remove_usage, table="usage_days", days=kept.usage))
-        self._remove(partial(leftovers.remove_usage, table="key_usage_days", days=kept.usage))
-        self._remove(partial(leftovers.remove_erasures, days=kept.erasures))
+        yield from self._remove(partial(leftovers.remove_reservations, days=kept.reservations))
+        yield from self._remove(partial(leftovers.remove_tickets, seconds=REOPEN_SECONDS))
+        yield from self._remove(partial(leftovers.remove_usage, table="usage_days", days=kept.usage))
+        yield from self._remove(partial(leftovers.remove_usage, table="key_usage_days", days=kept.usage))
+        yield from self._remove(partial(leftovers.remove_erasures, days=kept.erasures))
         with self._database.system() as tx:
             leftovers.remove_lists(tx, UNUSED_LIST_DAYS)
 
-    def _remove(self, remove: Callable[..., int]) -> None:
+    def _remove(self, remove: Callable[..., int]) -> Iterator[None]:
         removed = LEFTOVERS_AT_ONCE
         while removed == LEFTOVERS_AT_ONCE:
             with self._database.system() as tx:
                 removed = remove(tx, limit=LEFTOVERS_AT_ONCE)
+            yield

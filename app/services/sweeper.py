@@ -54,7 +54,10 @@ class DueGenerations:
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Work that a sweeper does beside sweeping, every ``period`` seconds; 0: in every round."""
+    """Work that a sweeper does beside sweeping, every ``period`` seconds; 0: in every round.
+
+    ``run`` returns true when it is not at its end; the next round goes on with it.
+    """
 
     name: str
     run: Callable[[], object]
@@ -120,18 +123,20 @@ class Sweeper:
         for chore, due_at in self._chores.items():
             if monotonic() >= due_at and not self._paused:
                 self._chores[chore] = monotonic() + chore.period * _jitter()
-                _try(chore.run, chore.name)
+                if _try(chore.run, chore.name) is True:
+                    self._chores[chore] = 0.0
 
 
 def _jitter() -> float:
     return random.uniform(1 - JITTER, 1 + JITTER)
 
 
-def _try(action: Callable[[], object], name: str) -> None:
-    """Run an action; an error is logged, and the next round runs the action again."""
+def _try(action: Callable[[], object], name: str) -> object:
+    """Run an action; its result. An error is logged, and gives None."""
     try:
-        action()
+        return action()
     except UnbrokenError as error:
         _log.warning("chore postponed", action="sweep", chore=name, error=error.detail)
     except Exception:
         _log.exception("chore failed", action="sweep", chore=name)
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from app.store.database import Tx, execute
+from app.store.removed_files import not_held
 
 UsageTable = Literal["usage_days", "key_usage_days"]
 
@@ -21,10 +22,10 @@ def remove_reservations(tx: Tx, days: float, limit: int) -> int:
     # A request locks the chat and then the reservation. This statement never waits, so it may lock in the other order.
     return execute(
         tx,
-        """WITH old AS MATERIALIZED (
+        f"""WITH old AS MATERIALIZED (
                SELECT r.id FROM reserved_conversations r JOIN users u ON u.id = r.user_id
                WHERE r.created_at < now() - make_interval(secs => :seconds) AND u.kept_for IS NULL
-                   AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = r.user_id)
+                   AND {not_held("r")}
                ORDER BY r.created_at LIMIT :limit FOR UPDATE OF r SKIP LOCKED
            ), chats AS MATERIALIZED (
                SELECT c.user_id, c.chat_id, c.conversation_id FROM client_chats c
@@ -59,7 +60,7 @@ def remove_usage(tx: Tx, table: UsageTable, days: int, limit: int) -> int:
         tx,
         f"""DELETE FROM {table} d WHERE d.ctid = ANY(ARRAY(
                SELECT o.ctid FROM {table} o WHERE o.day < CAST(now() AT TIME ZONE 'UTC' AS date) - :days
-                   AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = o.user_id)
+                   AND {not_held("o")}
                ORDER BY o.day LIMIT :limit FOR UPDATE SKIP LOCKED))""",
         days=days,
         limit=limit,

@@ -71,7 +71,8 @@ async ({text, piece}) => {
     answer.receive({type: 'token', content: text.slice(at, at + piece)});
     await frame();
   }
-  while (!answer.node.querySelector('img')) await frame();
+  const deadline = performance.now() + 60_000;
+  while (!answer.node.querySelector('img') && performance.now() < deadline) await frame();
   return {drawings, shown: answer.node.querySelector('.body').textContent};
 }
 """

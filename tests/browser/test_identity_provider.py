@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -96,7 +97,9 @@ def test_a_session_that_has_ended_is_renewed_in_another_tab(page: Page, provider
     tab = opened.value
     expect(dialog).to_have_count(0)
     # The tab closes itself: its address was opened by this page.
+    deadline = time.monotonic() + 30
     while not tab.is_closed():
+        assert time.monotonic() < deadline
         page.wait_for_timeout(30)
     expect(page.get_by_role("textbox", name="Message", exact=True)).to_have_value("an unsent thought")
 

@@ -1,4 +1,4 @@
-"""``make fleet [SEED= SECONDS= SHORT=1]``, or a part: ``python -m tests.fleet --scenario web-lost --seed 7``."""
+"""``make fleet [SEED= SECONDS= ARGS=--short]``, or a part: ``python -m tests.fleet --scenario web-lost --seed 7``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", choices=scenarios.NAMES, help="only this; repeatable")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1))
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("SECONDS") or 60), help="of the mix")
-    parser.add_argument("--short", action="store_true", help=f"the form for CI: {', '.join(scenarios.SHORT)}")
+    parser.add_argument("--short", action="store_true", help=f"the short form: {', '.join(scenarios.SHORT)}")
     parser.add_argument("--generations", type=int, help="another load")
     parser.add_argument("--out", type=Path, default=OUT, help="where the report goes")
     parser.add_argument("--may-skip", action="store_true", help="a machine without namespaces is no failure")

@@ -213,7 +213,7 @@ def mix(seconds: float) -> Scenario:
     )
 
 
-# The form for CI: a lost host, a partition, and a short mix.
+# The short form: a lost host, a partition, and a short mix.
 SHORT = ("streams-lost", "worker-without-postgres", "mix")
 NAMES = (*SCENARIOS, "mix")
 

@@ -51,7 +51,7 @@ def test_old_changes_behind_the_newest_two_hundred_are_removed(resources: Resour
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 228)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert kept(resources, conversation_id) == list(range(31, 231))
     replay = resources.feeds.of_conversation(alice, conversation_id, 5)
     assert [line.change.seq for line in replay.lines] == list(range(31, 231))
@@ -65,7 +65,7 @@ def test_what_is_young_stays_however_much_there_is(resources: Resources, alice: 
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 220)
     let_pass(resources, 6)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert len(kept(resources, conversation_id)) == 222
 
 
@@ -74,7 +74,7 @@ def test_a_conversation_with_few_changes_keeps_them_for_ever(resources: Resource
     busy = start(resources, alice, "busy").conversation.id
     rename(resources, alice, busy, 230)
     let_pass(resources, 400)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert kept(resources, quiet) == [1, 2]
     assert len(kept(resources, busy)) == 200
     assert resources.feeds.of_conversation(alice, quiet, 0).missed == 0
@@ -85,7 +85,7 @@ def test_that_an_answer_was_begun_is_forgotten_too(resources: Resources, alice: 
     claim(resources, begun.generation.id)
     rename(resources, alice, begun.conversation.id, 210)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     with resources.database.system() as tx:
         assert fetch(tx, "SELECT 1 FROM feed_events WHERE type = 'generation.updated'") == []
 
@@ -95,7 +95,7 @@ def test_that_an_answer_was_begun_stays_while_it_may_be_told(resources: Resource
     claim(resources, begun.generation.id)
     rename(resources, alice, begun.conversation.id, 150)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert [line.change.seq for line in resources.feeds.of_user(alice, 0).lines] == list(range(1, 154))
 
 
@@ -111,7 +111,7 @@ def test_nothing_stays_of_a_deleted_conversation_when_that_is_told_no_more(
     stays = start(resources, alice).conversation.id
     rename(resources, alice, stays, 220)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert [kept(resources, conversation_id) for conversation_id in gone] == [[], [], []]
     assert len(kept(resources, stays)) == 200
     everything = resources.feeds.of_user(alice, 0)
@@ -128,7 +128,7 @@ def test_that_a_conversation_is_deleted_stays_while_it_is_young_or_may_be_told(
     told = kept(resources, gone)
     rename(resources, alice, start(resources, alice).conversation.id, times)
     let_pass(resources, days)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert kept(resources, gone) == told
     if times < 200:
         kinds = {line.change.kind for line in resources.feeds.of_user(alice, 0).lines}
@@ -142,7 +142,7 @@ def test_more_than_is_removed_at_once_is_removed_nevertheless(
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 230)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     assert len(kept(resources, conversation_id)) == 200
 
 
@@ -150,7 +150,7 @@ def test_a_feed_goes_on_after_it_was_pruned(resources: Resources, alice: User) -
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 210)
     let_pass(resources, 8)
-    resources.feeds.prune()
+    list(resources.feeds.prune())
     rename(resources, alice, conversation_id, 1)
     assert [line.change.seq for line in resources.feeds.of_conversation(alice, conversation_id, 212).lines] == [213]
 

@@ -119,7 +119,7 @@ def test_old_reservations_go_with_their_chats_and_young_ones_stay(database_url: 
         for n in range(7):
             add_reservation(cursor, alice, 91, f"old {n}")
         kept = add_reservation(cursor, alice, 89, "young")
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         cursor.execute("SELECT id FROM reserved_conversations")
         assert cursor.fetchall() == [(kept,)]
@@ -136,7 +136,7 @@ def test_a_hold_keeps_reservations_and_usage(database_url: str, database: Databa
         insert(cursor, "users", {"id": keeper, "subject": keeper, "kept_for": alice})
         add_reservation(cursor, keeper, 1000)
         insert(cursor, "holds", {"user_id": alice, "reason": "a court"})
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         assert count(cursor, "reserved_conversations") == 2
         assert [count(cursor, table) for table in ("usage_days", "key_usage_days")] == [1, 1]
@@ -187,7 +187,7 @@ def test_old_usage_goes_in_batches_and_what_is_young_stays(
         alice = add_user(cursor)
         for days in (0, 99, 100, *range(101, 109)):
             add_usage(cursor, alice, days)
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         for table in ("usage_days", "key_usage_days"):
             cursor.execute(f"SELECT CAST(now() AT TIME ZONE 'UTC' AS date) - day FROM {table} ORDER BY 1")
@@ -203,7 +203,7 @@ def test_old_tickets_of_users_who_never_return_go(database_url: str, database: D
                    VALUES (sha256(%s), %s, gen_random_uuid(), now(), now() - make_interval(secs => %s))""",
                 (str(seconds).encode(), alice, seconds),
             )
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         assert count(cursor, "stream_tickets") == 2
 
@@ -218,7 +218,7 @@ def test_finished_erasures_go_and_others_stay_however_old(database_url: str, dat
                        now() - make_interval(days => %s))""",
                 (new_id(), user, UUID(new_id()).bytes * 2, finished, finished),
             )
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         cursor.execute("SELECT CAST(now() AS date) - CAST(finished_at AS date) FROM erasures ORDER BY 1")
         assert cursor.fetchall() == [(199,), (None,)]
@@ -231,7 +231,7 @@ def test_the_list_of_an_upstream_without_a_worker_goes(database_url: str, databa
                 "INSERT INTO upstream_models (upstream, refresh_at) VALUES (%s, now() - make_interval(days => %s))",
                 (name, days),
             )
-    Leftovers(database, DAYS).prune()
+    list(Leftovers(database, DAYS).prune())
     with owner(database_url) as cursor:
         cursor.execute("SELECT upstream FROM upstream_models")
         assert cursor.fetchall() == [("used",)]
@@ -295,7 +295,7 @@ def test_no_batch_reads_a_whole_table(database_url: str, database: Database, mon
         if sql.startswith("EXPLAIN "):
             plans.append("\n".join(line for (line,) in cursor.fetchall()))
 
-    Leftovers(database, DAYS).prune()
-    Feeds(database).prune()
+    list(Leftovers(database, DAYS).prune())
+    list(Feeds(database).prune())
     assert len(plans) >= 9
     assert [plan for plan in plans if re.search(rf"Seq Scan on ({LARGE})\b", plan)] == []

@@ -14,8 +14,8 @@ import pytest
 
 from app.broker.application import producer
 from dev.process import ROOT
-from dev.server import free_port
-from dev.valkey import CONFIGURATION, HOST, Valkey
+from dev.server import HOST, free_port
+from dev.valkey import CONFIGURATION, Valkey
 from tests.integration.test_log_lines import lines_of
 from tests.stack import Stack
 

@@ -201,8 +201,9 @@ def test_no_transaction_waits_for_the_client(alice: Person, resources: Resources
             )
             return int(cursor.fetchone()[0])
 
-    # Threads of the application have short transactions beside it. One of the export would stay.
-    until(lambda: waiting() == 0, what="no transaction")
+    # Threads of the application have short transactions beside it. PostgreSQL would end one of the export after ten
+    # seconds (idle_in_transaction_session_timeout).
+    until(lambda: waiting() == 0, timeout=5, what="no transaction")
     pieces.close()  # type: ignore[attr-defined]
 
 
