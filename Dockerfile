@@ -53,6 +53,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
 # Last, because each commit changes it.
 ARG VERSION
 ARG REVISION
+# Buildah takes labels of an earlier build from its cache, unless a command before them has the arguments.
+RUN : "${VERSION} ${REVISION}"
 LABEL org.opencontainers.image.title="unbroken" \
       org.opencontainers.image.description="Runs LLM generations in the background and never breaks the stream" \
       org.opencontainers.image.licenses="Apache-2.0" \
