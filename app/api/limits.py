@@ -142,9 +142,9 @@ class Limits:
 
         @wraps(mark)
         def count() -> Check:
-            # A request that its key may not send leaves the limit of the user to the user's other credentials.
             if (counted := request.environ.pop(READ_COUNTED, None)) is not None:
                 return partial(_keep, counted)
+            # A request that its key may not send leaves the limit of the user to the user's other credentials.
             self._check_key(name)
             of_user = Counted(name, items[0], _key(), _refusal)
             return (self._count_in_redis(of_user, check) if len(items) == 1 else None) or check

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import structlog
 from flask import Flask
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -30,6 +31,8 @@ from app.eventlog import allowance
 from app.relay.event_stream import EventStream
 from app.telemetry.current import current
 
+_log = structlog.get_logger()
+
 # The headers that guard every response.
 GUARDS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -41,18 +44,26 @@ REDIS_SECONDS = "unbroken.redis_seconds"
 ROUTE = "/api/v1/generations/<generation_id>/stream"
 _PATH = re.compile(r"/api/v1/generations/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/stream")
 _QUERY = re.compile(r"(?:after=([0-9]+-[0-9]+))?")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?")
-# A request with one of these is described in full by Flask: CORS, traces, bodies, and other credentials.
-_LONG = ("HTTP_ORIGIN", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING", "HTTP_SIGNATURE", "HTTP_SIGNATURE_INPUT")
+# Names that Flask takes: it refuses an empty label, and one of more than 63 characters.
+_HOST = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}\.?(?::[0-9]+)?")
+# A request with one of these is described in full by Flask: CORS, traces, bodies, other protocols and credentials.
+_LONG = (
+    "HTTP_ORIGIN",
+    "HTTP_TRACEPARENT",
+    "HTTP_TRANSFER_ENCODING",
+    "HTTP_UPGRADE",
+    "HTTP_SIGNATURE",
+    "HTTP_SIGNATURE_INPUT",
+)
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class _Wanted(NamedTuple):
-    """A request for a stream. ``position`` is the text of ``after``; None where the request names no position."""
+    """A request for a stream. ``positions`` are the texts of its header and its query, one of which is ``after``."""
 
     generation_id: str
-    position: str | None
+    positions: tuple[str | None, str | None]
     after: Cursor
     token: str
 
@@ -85,6 +96,8 @@ class ShortWay:
         """The stream; None for a request that has to take the long way."""
         began = time.perf_counter()
         request_id = tracing.choose_id(environ.get("HTTP_X_REQUEST_ID", ""))
+        # Flask takes this id, too, for a request that is handed on.
+        environ["HTTP_X_REQUEST_ID"] = request_id
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         try:
@@ -94,6 +107,10 @@ class ShortWay:
                 return None
             stream = streams.reopen(self._process, caller, wanted.generation_id, wanted.after, request_id)
         except UnbrokenError:
+            return None
+        except Exception:
+            # Flask meets it, too, and answers with a problem. It does not where the fault is in this module alone.
+            _log.exception("short way failed", action="request")
             return None
         if stream is not None:
             start_response("200 OK", _headers(request_id, standing))
@@ -137,20 +154,20 @@ def _read(environ: dict[str, Any]) -> _Wanted | None:
     if path is None or environ["REQUEST_METHOD"] != "GET" or environ.get("SCRIPT_NAME"):
         return None
     query = _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
+    if environ["wsgi.url_scheme"] not in ("http", "https"):
+        return None
     if query is None or not _HOST.fullmatch(environ.get("HTTP_HOST", "")) or any(name in environ for name in _LONG):
         return None
     if environ.get("CONTENT_LENGTH") not in (None, "", "0"):
         return None
-    position = environ.get("HTTP_LAST_EVENT_ID", query[1])
+    header = environ.get("HTTP_LAST_EVENT_ID")
+    position = query[1] if header is None else header
     try:
         after = START if position is None else Cursor.parse(position)
-        # Both are read by the long way, too: a header that wins does not excuse a query.
-        if query[1] is not None:
-            Cursor.parse(query[1])
         token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
     except UnbrokenError:
         return None
-    return None if token is None else _Wanted(path[1], position, after, token)
+    return None if token is None else _Wanted(path[1], (header, query[1]), after, token)
 
 
 def _headers(request_id: str, standing: Standing) -> list[tuple[str, str]]:
@@ -161,7 +178,7 @@ def _headers(request_id: str, standing: Standing) -> list[tuple[str, str]]:
 def _account(wanted: _Wanted, caller: Caller, environ: dict[str, Any], seconds: float) -> None:
     """Count the request, and write its log line."""
     tracing.count("GET", ROUTE, 200, seconds)
-    stream_connects.count_opened(wanted.position)
+    stream_connects.count_opened(*wanted.positions)
     tracing.log_answer(
         "GET",
         environ["PATH_INFO"],

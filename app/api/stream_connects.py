@@ -22,9 +22,9 @@ def count(response: Response) -> None:
         STREAM_CONNECTS.labels("cursor" if _has_position() else "start", outcome).inc()
 
 
-def count_opened(position: str | None) -> None:
-    """Count a stream that was opened with this position in its request."""
-    STREAM_CONNECTS.labels("cursor" if _names_position(position) else "start", "opened").inc()
+def count_opened(*positions: str | None) -> None:
+    """Count a stream that was opened with these positions in its request."""
+    STREAM_CONNECTS.labels("cursor" if any(map(_names_position, positions)) else "start", "opened").inc()
 
 
 def _outcome(is_stream: bool, status: int) -> str | None:

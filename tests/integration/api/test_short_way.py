@@ -22,6 +22,7 @@ from app.config import Settings
 from app.eventlog import allowance
 from app.store import access
 from app.wiring import Resources
+from tests.factories import owner
 from tests.stack import until
 
 from .conftest import Hand, Person, token
@@ -102,6 +103,9 @@ def test_a_header_with_the_position_wins_on_both_ways(app: Flask, alice: Person,
     {"headers": {"Content-Length": "3"}, "data": b"abc"},
     {"headers": {"Origin": "https://elsewhere.example"}},
     {"headers": {"Host": "a b"}},
+    {"headers": {"Host": "a..b"}},
+    {"headers": {"Host": f"{'a' * 64}.b"}},
+    {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}},
     {"query_string": "after=1-0&ticket=none"},
 ])  # fmt: skip
 def test_a_request_with_anything_else_takes_the_long_way(
@@ -113,6 +117,25 @@ def test_a_request_with_anything_else_takes_the_long_way(
     assert len(seen) == 1
 
 
+def test_a_fault_of_the_service_is_a_problem_under_the_id_of_the_request(
+    alice: Person, ended: str, settings: Settings, logged: Callable[[], str]
+) -> None:
+    """A table that is away is no outage of PostgreSQL: the error is one that nothing expects."""
+    alice.get("/api/v1/me")
+    with owner(settings.database_url) as cursor:
+        cursor.execute("ALTER TABLE generations RENAME TO generations_away")
+    try:
+        answer = closed(alice.get(ended, headers={"x-request-id": "fault"}))
+    finally:
+        with owner(settings.database_url) as cursor:
+            cursor.execute("ALTER TABLE generations_away RENAME TO generations")
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "fault")
+    assert answer.json["type"].endswith("/problems/internal")
+    lines = [json.loads(line) for line in logged().splitlines()]
+    failed = [line["event"] for line in lines if line.get("request_id") == "fault" and line["level"] == "error"]
+    assert failed == ["short way failed", "request failed"]
+
+
 def test_a_token_that_is_new_here_takes_the_long_way_once(app: Flask, alice: Person, ended: str) -> None:
     other = Person(alice.client, alice.subject, {"Authorization": f"Bearer {token(alice.subject, jti='new')}"})
     with long_ways(app) as seen:
@@ -121,8 +144,9 @@ def test_a_token_that_is_new_here_takes_the_long_way_once(app: Flask, alice: Per
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("position", [{}, {"Last-Event-ID": "0-0"}])
 def test_both_ways_leave_the_log_line_and_the_counts_of_one_request(
-    alice: Person, ended: str, logged: Callable[[], str]
+    alice: Person, ended: str, logged: Callable[[], str], position: dict[str, str]
 ) -> None:
     alice.get("/api/v1/me")
 
@@ -139,7 +163,7 @@ def test_both_ways_leave_the_log_line_and_the_counts_of_one_request(
     changes = []
     for headers in ({}, LONG):
         before = counts()
-        closed(alice.get(f"{ended}?after=1-1", headers={**headers, "x-request-id": f"n{len(changes)}"}))
+        closed(alice.get(f"{ended}?after=1-1", headers={**headers, **position, "x-request-id": f"n{len(changes)}"}))
         changes.append({name: value - before.get(name, 0) for name, value in counts().items()})
     assert changes[0] == changes[1]
     assert sum(changes[0].values()) == 3
