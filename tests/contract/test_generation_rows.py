@@ -38,7 +38,7 @@ class Moment(NamedTuple):
         return Moment(self.earliest + seconds, self.latest + seconds)
 
     def is_over(self, during: Moment) -> bool | None:
-        """Whether it is over for a statement that ran in this interval; None when the statement's own time decides."""
+        """True when it is over for a statement of this interval; None when the statement's own time decides."""
         if self.latest < during.earliest:
             return True
         return False if during.latest < self.earliest else None

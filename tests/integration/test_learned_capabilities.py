@@ -85,7 +85,7 @@ def refuse_all(body: dict[str, Any]) -> tuple[int, Any] | None:
 
 
 def looks(stack: Stack) -> int:
-    """How often the entries were read. Only web processes, and none runs here, read another whole hash of Redis."""
+    """The number of reads of the entries. No web process runs here, which would read another whole hash of Redis."""
     commands: Any = stack.resources.redis.info("commandstats")
     return int(commands.get("cmdstat_hgetall", {"calls": 0})["calls"])
 
