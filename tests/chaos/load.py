@@ -55,6 +55,8 @@ class Plan:
     behaviour: Callable[[int], dict[str, Any]] = lambda i: {}
     kinds: tuple[str, ...] = ("stable", "reconnecting", "slow", "late")
     pollers: bool = True
+    polls: tuple[float, float] = (0.3, 0.7)  # seconds from one poll to the next
+    stays: tuple[float, float] = (0.3, 1.5)  # seconds until a reconnecting reader hangs up
     silence: float = 8.0  # seconds of silence after which a reader reconnects
     others: tuple[Callable[..., Reader], ...] = ()  # readers of other protocols, for each answer
     chat_client: Callable[..., Any] | None = None
@@ -231,7 +233,7 @@ class Load:
                     return
                 if reply.body["status"] in TERMINAL and not events:
                     return
-            await asyncio.sleep(rng.uniform(0.3, 0.7))
+            await asyncio.sleep(rng.uniform(*self.plan.polls))
 
     async def _pry(self, generation: str, stranger: str) -> None:
         rng = random.Random(f"{generation} {stranger}")
@@ -313,7 +315,7 @@ class Reader:
         self._turn = rng.randrange(len(load.service.streams or load.service.addresses))
         self._done = False
         # Seconds until the reader hangs up; None: it reads to the end.
-        self.stays: tuple[float, float] | None = (0.3, 1.5) if kind == "reconnecting" else None
+        self.stays: tuple[float, float] | None = load.plan.stays if kind == "reconnecting" else None
 
     async def run(self) -> None:
         if self._kind == "late":

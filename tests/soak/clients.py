@@ -25,6 +25,8 @@ SERIES = {"hygiene", "processes"}
 KINDS = ("stable", "reconnecting", "stable", "late", "slow")
 # Seconds beyond an answer's own for its last reader: a late reader waits up to 14 s.
 PATIENCE = 90.0
+# Seconds from one poll to the next, and until a reconnecting reader hangs up: two cores carry 200 of each.
+POLLS, STAYS = (2.0, 4.0), (4.0, 12.0)
 # Of the events that a stable reader receives, one in so many has its latency kept.
 SAMPLED = 5
 _CHANNEL = re.compile(rb".*:\{([0-9a-f-]{36})\}:live$")
@@ -96,7 +98,7 @@ class Clients:
         size = self._deployment.size
         run = next(self._runs)
         kinds = tuple(islice(cycle(KINDS), max(1, round(size.readers / size.generations))))
-        plan = Plan(generations, size.tokens, size.rate, ramp=1.0, cancels=0.0, kinds=kinds)
+        plan = Plan(generations, size.tokens, size.rate, ramp=1.0, cancels=0.0, kinds=kinds, polls=POLLS, stays=STAYS)
         history = History(self._seed, "soak", run)
         load = self._loads[run] = Load(self._deployment.service(), plan, history, random.Random(f"{self._seed} {run}"))
         load.start()
