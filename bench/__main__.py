@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import connects, database, growth, journey, path, relay, report, resume, worker
+from bench import connects, database, ended_credentials, growth, journey, path, relay, report, resume, worker
 from bench.figures import Run
 from bench.machine import describe
 from bench.stores import stores
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "database": database.run,
     "resume": resume.run,
     "connects": connects.run,
+    "revoke": ended_credentials.run,
     "growth": growth.run,
 }
 
