@@ -26,9 +26,14 @@ def binary() -> str | None:
 
 
 class Proxy:
-    """One running nginx. `groups` has the addresses ("host:port") of the containers of `web` and of `streams`."""
+    """One running nginx. `groups` has the addresses ("host:port") of the containers of `web` and of `streams`.
 
-    def __init__(self, groups: dict[str, list[str]], command: list[str] | None = None) -> None:
+    ``changes``: texts of nginx.conf and what stands there instead, such as a shorter time.
+    """
+
+    def __init__(
+        self, groups: dict[str, list[str]], command: list[str] | None = None, changes: dict[str, str] | None = None
+    ) -> None:
         self.port = free_port()
         self.operators_port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="unbroken-nginx-"))
@@ -36,6 +41,7 @@ class Proxy:
         self._directory.chmod(0o755)
         self._output = self._directory / "output.log"
         write_configuration(self._directory, groups, "127.0.0.1", (self.port, self.operators_port))
+        _change(self._directory / "nginx.conf", changes or {})
         found = binary()
         assert found, "nginx is not installed"
         arguments = [word.replace(MOUNTED, str(self._directory)) for word in command or ["sh", f"{MOUNTED}/start.sh"]]
@@ -112,6 +118,14 @@ def write_configuration(directory: Path, groups: dict[str, list[str]], host: str
         # Addresses instead of names, because Debian's nginx cannot resolve a name again.
         text = upstream.read_text()
         upstream.write_text(re.sub(r"(?m)^server (\w+):8000 resolve(.*);$", lambda line: _servers(line, groups), text))
+
+
+def _change(file: Path, changes: dict[str, str]) -> None:
+    text = file.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
 
 
 def _servers(line: re.Match[str], groups: dict[str, list[str]]) -> str:
