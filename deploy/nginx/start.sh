@@ -12,6 +12,6 @@ if [ -z "$servers" ]; then
     echo 'no name server: /etc/resolv.conf has none, and NGINX_RESOLVER is not set' >&2
     exit 1
 fi
-# Resolved again every few seconds, so that `--scale web=3` and restarted containers are found (nginx >= 1.27.3).
+# Resolved again every few seconds, so that more containers and restarted ones are found (nginx >= 1.27.3).
 echo "resolver $servers valid=5s ipv6=off;" >/tmp/resolver.conf
 exec nginx -c /etc/nginx/unbroken/nginx.conf -g 'daemon off;' "$@"

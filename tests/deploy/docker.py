@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dev.postgres import ADMINISTRATOR
 from tests.deploy import compose
-from tests.deploy.stack import Stack
+from tests.deploy.stack import FILES, Stack
 
 ORDER = ("postgres", "valkey", "web", "worker")
 # Services that a stack of these tests goes without: `streams` runs the program of `web`.
@@ -108,8 +108,9 @@ class Docker:
         if service == "postgres":
             assert stack.database
             environment |= {"PGHOST": "127.0.0.1", "PGPASSWORD": stack.database.passwords[ADMINISTRATOR]}
-        # The place of a volume in its container.
-        words = [str(stack.directory) if word == "/var/lib/postgresql" else word for word in command]
+        # The places of volumes in their containers.
+        places = {"/var/lib/postgresql": str(stack.directory), FILES: str(stack.directory / "files")}
+        words = [places.get(word, word) for word in command]
         return {"run": words, "environment": environment}
 
     def _up(self, arguments: Sequence[str]) -> dict[str, object]:

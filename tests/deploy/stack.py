@@ -36,6 +36,8 @@ GIVEN = {
     "WEB_CONCURRENCY": "1",
     "STREAMS_CONCURRENCY": "1",
 }
+# The folder of the volume `files` in its containers.
+FILES = "/var/lib/unbroken/files"
 OPENED = {"web": 8000, "streams": 8000, "flower": 5555, "valkey": 6379, "postgres": 5432, "nginx": 8080}
 
 
@@ -150,10 +152,10 @@ class Stack:
         container = {key: self._place(name, value) for key, value in compose.environment(service, self.given).items()}
         if name == "flower":
             container |= {"FLOWER_ADDRESS": "127.0.0.1", "FLOWER_PORT": str(self.ports["flower"])}
-        places = {"/run/prometheus": f"prometheus-{name}", "/var/lib/flower": "flower"}
+        places = {"/run/prometheus": f"prometheus-{name}", "/var/lib/flower": "flower", FILES: "files"}
         for place, folder in places.items():
             for variable, value in container.items():
-                if value.startswith(place):
+                if value.removeprefix("file:").startswith(place):
                     (self.directory / folder).mkdir(exist_ok=True)
                     container[variable] = value.replace(place, str(self.directory / folder))
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -71,6 +72,23 @@ class Service:
             request.data = json.dumps(body).encode()
         with urllib.request.urlopen(request, timeout=SECONDS) as response:
             return json.loads(response.read() or b"null")
+
+    def upload(self, content: bytes) -> str:
+        """Store a file. Its id."""
+        parts = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"', b"", content, b"--b--", b"")
+        request = urllib.request.Request(f"{self.url}/api/v1/files", data=b"\r\n".join(parts))
+        request.add_header("Authorization", f"Bearer {self.token()}")
+        request.add_header("Content-Type", "multipart/form-data; boundary=b")
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
+            made = json.load(response)
+        return str(made["id"])
+
+    def download(self, file: str) -> bytes:
+        """The content of a file."""
+        request = urllib.request.Request(f"{self.url}/api/v1/files/{file}/content")
+        request.add_header("Authorization", f"Bearer {self.token()}")
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
+            return bytes(response.read())
 
     def status(self, token: str) -> int:
         try:
@@ -220,11 +238,14 @@ def test_a_backup_is_restored_while_redis_still_knows_more(service: Service) -> 
     """An answer runs when the dump is made, and has ended and lost its worker's database afterwards."""
     kept = service.begin("offline-fast")
     running = service.begin()
+    file = service.upload(b"tides")
     service.follow_page("back-up-and-restore", 0)
+    shutil.rmtree(service.stack.directory / "files")
     text = service.ended(running)["content"]
     later = service.begin("offline-fast")
     assert '"status":"ready"' in service.follow_page("back-up-and-restore", 1)
     assert service.ended(kept)["status"] == "completed"
+    assert service.download(file) == b"tides"
     restored = service.ended(running)
     assert (restored["status"], restored["content"]) == ("completed", text)
     assert restored["epoch"] > 1000, "no position is used twice"
