@@ -29,6 +29,9 @@ OUT = Path(__file__).resolve().parents[2] / "out" / "soak"
 DEPLOY_SECONDS, SAMPLE_SECONDS, WARM_SECONDS = 300.0, 5.0, 60.0
 RATE = 5.0  # events a second of each answer
 ANSWER_SECONDS = 60.0
+# Threads judge rounds beside the loop of the readers. With Python's 5 ms each read of a socket waits that long for the
+# interpreter, and the readers fall behind.
+SWITCH_SECONDS = 0.0005
 EXCERPT = 40
 
 
@@ -70,11 +73,13 @@ def pace(seconds: float) -> tuple[float, float, float]:
 def size(options: argparse.Namespace) -> Size:
     """The load: answers of a minute, or of a fifth of a short run."""
     tokens = int(RATE * min(ANSWER_SECONDS, options.seconds / 5))
-    return Size(options.readers, options.generations, options.seconds, tokens, RATE)
+    every, _, _ = pace(options.seconds)
+    return Size(options.readers, options.generations, options.seconds, tokens, RATE, every)
 
 
 async def _soak(directory: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
     """Run the soak and write its report. Returns the verdict and the names of the series that grow."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
     load, (every, period, warm) = size(options), pace(options.seconds)
     async with Deployment(directory, load, options.plant) as deployment:

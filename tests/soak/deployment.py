@@ -42,13 +42,14 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Size:
-    """The load of a soak and its pace."""
+    """The load of a soak and its pace. ``every``: seconds from the begin of a deploy to the next."""
 
     readers: int
     generations: int
     seconds: float
     tokens: int
     rate: float
+    every: float
 
 
 class Deployment:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-from tests.soak.deployment import Size
+from tests.soak.deployment import WORKERS, Size
 from tests.soak.sampling import Point, Samples
 
 # Points of one life that are compared with each other; more of them are thinned evenly.
@@ -79,6 +79,14 @@ def laws(size: Size) -> list[Law]:
         Law("rows of generation_chunks", "", 0, 8 * running, "checkpoints of running answers, removed at the end"),
         Law("rows of feed_events", "", 5, 5 * running, "two new messages, begin and end of the answer, the title"),
         Law("rows of service_minutes", "", 0, 2, "one row a minute, for the operators' page", minute=1),
+        Law(
+            "rows of workers",
+            "",
+            0,
+            2 * WORKERS,
+            "a worker leaves its row for a day, and a deploy replaces all",
+            minute=WORKERS * 60 / size.every,
+        ),
         Law("rows of .*", "", 0, 16, "no row that grows by answers"),
         Law("WAL", "KiB", 24 + size.tokens * 0.4, 2048, "24 KiB an answer and 0.4 KiB an event; full pages once"),
         Law("latency p50", "ms", 0, 10, "the median does not depend on what was before", 0.5),

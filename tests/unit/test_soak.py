@@ -17,7 +17,7 @@ from tests.soak.plants import PLANTS, leaks
 from tests.soak.sampling import Point, Samples, bad
 from tests.soak.series import Finding, findings, fitted, laws, quantiles
 
-SIZE = Size(readers=100, generations=20, seconds=600, tokens=100, rate=5)
+SIZE = Size(readers=100, generations=20, seconds=600, tokens=100, rate=5, every=200)
 
 
 def samples(name: str, value: Callable[[float], float], answers: float = 1.0) -> Samples:
@@ -52,6 +52,8 @@ def judged(name: str, value: Callable[[float], float]) -> Finding:
         ("rows of service_minutes", lambda at: 60 + at // 60, True),
         ("rows of service_minutes", lambda at: 60 + at // 20, False),
         ("rows of workers", lambda at: 3.0, True),
+        # Two workers are replaced by each deploy, three times in ten minutes.
+        ("rows of workers", lambda at: 3 + at // 200 * 2, True),
         ("rows of workers", lambda at: 3 + at / 10, False),
         ("connections of PostgreSQL", lambda at: 30 + at % 7, True),
         ("connections of PostgreSQL", lambda at: 30 + at / 10, False),
