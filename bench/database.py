@@ -114,7 +114,7 @@ def _measure(stores: Stores, stack: Stack, tokens: int, rate: float, count: int)
         ends = [stack.finished(generation_id, 60) for generation_id in ids]
     if any(end.status != "completed" for end in ends):
         raise CannotMeasure(f"an answer has ended as {[end.status for end in ends]}")
-    with _connection(stores) as cursor:
+    with connection(stores) as cursor:
         cursor.execute("SELECT sum(octet_length(content)) FROM messages m JOIN generations g ON g.message_id = m.id"
                        " WHERE g.id = ANY(%s::uuid[])", (ids,))  # fmt: skip
         content = int(cursor.fetchone()[0])
@@ -124,7 +124,7 @@ def _measure(stores: Stores, stack: Stack, tokens: int, rate: float, count: int)
 def updates(stores: Stores) -> Written:
     """Measure the usual way: one row with the text so far, rewritten every few tokens in a transaction of its own."""
     text = [f" {word}" for word in _words()]
-    with _connection(stores) as cursor:
+    with connection(stores) as cursor:
         cursor.execute(
             "DROP TABLE IF EXISTS naive_messages; CREATE TABLE naive_messages (id int PRIMARY KEY, content text)"
         )
@@ -139,7 +139,7 @@ def updates(stores: Stores) -> Written:
 
 def _begin_maps(stores: Stores) -> None:
     """Make each table write its free space map. The map is a page of 8 kB, written once, and no answer's cost."""
-    with _connection(stores) as cursor:
+    with connection(stores) as cursor:
         cursor.execute("VACUUM (TRUNCATE off)")
 
 
@@ -164,7 +164,7 @@ def _watched(stores: Stores) -> Iterator[dict[str, float]]:
 
 
 def _counters(stores: Stores) -> dict[str, float]:
-    with _connection(stores) as cursor:
+    with connection(stores) as cursor:
         cursor.execute("SELECT pg_current_wal_insert_lsn() - '0/0', xact_commit FROM pg_stat_database"
                        " WHERE datname = current_database()")  # fmt: skip
         wal, transactions = cursor.fetchone()
@@ -172,7 +172,7 @@ def _counters(stores: Stores) -> dict[str, float]:
 
 
 @contextmanager
-def _connection(stores: Stores) -> Iterator[Any]:
+def connection(stores: Stores) -> Iterator[Any]:
     with closing(psycopg2.connect(as_administrator(stores.database_url))) as connection:
         connection.autocommit = True
         yield connection.cursor()

@@ -21,17 +21,35 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(*pids: int) -> float:
-    """User and system time of the processes and their children so far."""
+    """User and system time of the processes and their children so far, also of children that have ended."""
     total = 0
     for pid in {member for root in pids for member in family(root)}:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
+        total += sum(map(int, fields[11:15]))
     return total / TICK
 
 
 def memory_bytes(pid: int) -> int:
     """Resident memory of the process and its children."""
     return sum(int(Path(f"/proc/{member}/statm").read_text().split()[1]) * PAGE for member in family(pid))
+
+
+def shared_memory_bytes(pid: int, kind: str = "Pss") -> int:
+    """Memory of the process and its children; a page that several of them have is counted once.
+
+    The kind ``Pss_Anon`` leaves out the memory that the processes of PostgreSQL share on purpose.
+    """
+    found = 0
+    for member in family(pid):
+        lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+        found += sum(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:"))
+    return found * 1024
+
+
+def kernel_bytes() -> int:
+    """Memory that the kernel of this machine has allocated for its objects, such as sockets."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Slab:")) * 1024
 
 
 def pin(pid: int, core: int) -> None:

@@ -166,7 +166,7 @@ def served(target: Target, load: Load, stores: Stores) -> Iterator[Any]:
 
 
 def _window(name: str, target: Target, load: Load, stores: Stores, reading: Tool, idle: float) -> Outcome:
-    producer = _producer(target, load, stores)
+    producer = started_producer(target, load, stores)
     try:
         counted = reading.counters()
         server, redis, at = cpu_seconds(target.pid), cpu_seconds(stores.redis_pid), time.monotonic()
@@ -212,7 +212,7 @@ def readers(target: Target, load: Load, stores: Stores) -> Iterator[Tool]:
         reading.end()
 
 
-def _producer(target: Target, load: Load, stores: Stores) -> Tool:
+def started_producer(target: Target, load: Load, stores: Stores) -> Tool:
     plan = {
         "redis_url": stores.redis_url,
         "namespace": target.namespace,

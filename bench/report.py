@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.figures import Run, short
 
 OUT = Path("out/bench")
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: right }
@@ -37,7 +37,7 @@ def write(machine: str, run: Run) -> Path:
     (OUT / "bench.json").write_text(json.dumps(data, indent=1))
     sections = [("Targets", _targets(run)), *run.sections, *_scale()]
     body = "".join(f"<h2>{html.escape(head)}</h2>{content}" for head, content in sections)
-    page = f"<!doctype html><meta charset=utf-8><title>Unbroken beside others</title><style>{_STYLE}</style>"
+    page = f"<!doctype html><meta charset=utf-8><title>Unbroken beside others</title><style>{STYLE}</style>"
     target = OUT / "index.html"
     target.write_text(f"{page}<h1>Unbroken beside others</h1><p>{html.escape(machine)}</p>{body}")
     return target

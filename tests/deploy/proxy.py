@@ -60,6 +60,10 @@ class Proxy:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def output(self) -> str:
         """The content of both of nginx's logs."""
         return self._output.read_text()
