@@ -2,7 +2,7 @@
 # Settings of the service (docs/settings.md) can be given in the environment or as `make run PORT=8001`.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run token signin test faults clients packages operating chaos fleet soak fuzz hostile bench browser lint measures clean failover alerts containers
+.PHONY: help run token signin test faults clients packages operating chaos fleet soak fuzz hostile bench sizing browser lint measures clean failover alerts containers
 
 PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
@@ -62,6 +62,9 @@ $(PEERS): bench/requirements.txt constraints.txt dev/venv.sh | $(DEV)
 
 bench: $(PEERS) $(DEV) ## measure the service beside other designs [ARGS=]
 	@exec $(PYTHON) -m bench $(ARGS)
+
+sizing: $(DEV) ## measure the cost of readers, answers and messages step by step, and size deployments [ARGS=]
+	@exec $(PYTHON) -m bench.sizing $(ARGS)
 
 failover: $(DEV) ## cut targets at every event of their answers, for all pairs of kinds [ARGS=--every 10]
 	@exec $(PYTHON) -m tests.failover $(ARGS)
