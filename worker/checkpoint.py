@@ -50,7 +50,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """Events ``first`` to ``end`` of a draft, which one checkpoint saves.
 
     ``size``: bytes of the draft up to ``end``. ``at``: the monotonic time at which the part was chosen.
@@ -63,7 +63,7 @@ class _Part:
     at: float
 
     @classmethod
-    def of(cls, draft: Draft, now: float) -> _Part:
+    def of(cls, draft: Draft, now: float) -> Part:
         """The unsaved events of a draft, with its pending text as the last one; the first ``PART_BYTES`` of many."""
         draft.seal()
         end = draft.end_of(draft.saved, PART_BYTES)
@@ -83,9 +83,9 @@ class _Part:
         )
 
 
-def _batches(due: list[_Part]) -> Iterator[list[_Part]]:
+def _batches(due: list[Part]) -> Iterator[list[Part]]:
     """The parts in batches, one for each statement."""
-    batch: list[_Part] = []
+    batch: list[Part] = []
     size = 0
     for part in due:
         if len(batch) >= BATCH or size >= BATCH_BYTES:
@@ -151,7 +151,7 @@ class Checkpointer:
         end = len(draft.payloads)
         generation_id = draft.claimed.lease.generation_id
         while True:
-            held = await self._renew([_Part.of(draft, monotonic())])
+            held = await self._renew([Part.of(draft, monotonic())])
             if draft not in self._drafts:
                 return
             if generation_id not in held:
@@ -175,7 +175,7 @@ class Checkpointer:
                     _log.exception("checkpoint failed", action="checkpoint")
                     await asyncio.sleep(1)
 
-    def _due(self, draft: Draft, now: float) -> _Part | None:
+    def _due(self, draft: Draft, now: float) -> Part | None:
         waiting, fresh = now - draft.saved_at, len(draft.payloads) - draft.saved
         if (fresh or draft.pending) and (
             draft.strict
@@ -183,9 +183,9 @@ class Checkpointer:
             or self._beat(draft, now, waiting)
             or draft.size - draft.saved_size >= FULL_BYTES
         ):
-            return _Part.of(draft, now)
+            return Part.of(draft, now)
         if waiting >= self._policy.heartbeat:
-            return _Part.of(draft, now)
+            return Part.of(draft, now)
         return None
 
     def _beat(self, draft: Draft, now: float, waiting: float) -> bool:
@@ -193,7 +193,7 @@ class Checkpointer:
         seconds = self._policy.seconds
         return now // seconds > draft.saved_at // seconds and waiting >= seconds / 4
 
-    async def _renew(self, parts: list[_Part]) -> set[str]:
+    async def _renew(self, parts: list[Part]) -> set[str]:
         """Save the parts in one transaction, composed and run off the loop. The generations whose lease was held."""
         loop = asyncio.get_running_loop()
         held = await loop.run_in_executor(self._executor, lambda: self._leases.renew([p.packed() for p in parts]))

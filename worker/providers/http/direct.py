@@ -47,7 +47,7 @@ class DirectTransport:
 
     def __init__(self, header_bytes: int = HEADER_BYTES) -> None:
         self._header_bytes = header_bytes
-        self._idle: dict[Origin, list[_Connection]] = {}
+        self._idle: dict[Origin, list[Connection]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
@@ -74,7 +74,7 @@ class DirectTransport:
             for connection in connections:
                 connection.transport.abort()
 
-    def _reusable(self, origin: Origin) -> _Connection | None:
+    def _reusable(self, origin: Origin) -> Connection | None:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._idle, self._loop = {}, loop
@@ -82,13 +82,13 @@ class DirectTransport:
         # The last one used is the least likely to be closed by now.
         return connections.pop().wake() if connections else None
 
-    async def _connect(self, origin: Origin) -> _Connection:
+    async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
         context = _tls() if origin.tls else None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self._idle.setdefault(origin, []), self._header_bytes),
+                    lambda: Connection(self._idle.setdefault(origin, []), self._header_bytes),
                     origin.host,
                     origin.port,
                     ssl=context,
@@ -100,14 +100,14 @@ class DirectTransport:
         return connection
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One socket: idle (listed in ``pool``), or busy with one answer."""
 
     __slots__ = ("_answer", "_feed", "_header_bytes", "_pool", "_timer", "transport")
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: list[_Connection], header_bytes: int) -> None:
+    def __init__(self, pool: list[Connection], header_bytes: int) -> None:
         self._pool = pool
         self._header_bytes = header_bytes
         self._answer: _Answer | None = None
@@ -122,7 +122,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(request)
         return answer
 
-    def wake(self) -> _Connection:
+    def wake(self) -> Connection:
         if self._timer is not None:
             self._timer.cancel()
         return self
@@ -167,7 +167,7 @@ class _Answer:
     __slots__ = ("_connection", "_header_room", "_loop", "_sized", "_started", "body", "headers", "on_body", "parser",
                  "status")  # fmt: skip
 
-    def __init__(self, connection: _Connection, header_bytes: int) -> None:
+    def __init__(self, connection: Connection, header_bytes: int) -> None:
         self.body = Body(self._throttle)
         self.on_body = self.body.take
         self.parser = HttpResponseParser(self)
