@@ -30,6 +30,8 @@ RATE = 50.0
 SETTLE_SECONDS = 1.5
 # A thousand answers that begin at once delay a worker. It may take this long to be this close again.
 CATCH_UP_SECONDS, CLOSE_SECONDS = 15.0, 0.1
+# A worker pauses answers beyond WORKER_BUFFER_BYTES: a thousand endless ones after some 8 seconds with the default.
+BUFFER_BYTES = 2_000_000_000
 # Answers are longer than any window, so that their beginning and end are no part of a token's cost.
 ENDLESS = 100_000
 
@@ -71,17 +73,21 @@ def nothing_begins() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """A busy worker: its pid, its channels, and a function that is true once the answers' first work is done."""
+    """A busy worker: its pid, its channels, and a function that is true once the answers' first work is done.
+
+    ``others``: the pids of further workers that share the answers with it.
+    """
 
     pid: int
     pattern: str
     logs: str
     settled: Callable[[], bool] = nothing_begins
+    others: tuple[int, ...] = ()
 
 
 @contextmanager
-def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
-    """The product's Celery worker as deployed: with leases, checkpoints, fenced appends and logs."""
+def product(stores: Stores, base_url: str, count: int, processes: int = 1) -> Iterator[Crew]:
+    """The product's Celery workers as deployed: with leases, checkpoints, fenced appends and logs."""
     stack = Stack(
         stores.directory / uuid4().hex,
         stores.database_url,
@@ -93,14 +99,16 @@ def product(stores: Stores, base_url: str, count: int) -> Iterator[Crew]:
         MAX_QUEUED=100_000,
         MAX_QUEUED_PER_USER=100_000,
         MAX_RUNNING_PER_USER=100_000,
+        WORKER_BUFFER_BYTES=BUFFER_BYTES,
         NO_PROXY="127.0.0.1",
     )
     try:
-        worker = stack.worker(concurrency=count)
+        worker, *others = stack.workers(processes, concurrency=count // processes)
         for number in range(count):
             stack.start(f"This is answer number {number}", model="bench")
         keys = f"{stack.namespace}:{{*}}"
-        yield Crew(worker.pid, f"{keys}:live", f"{keys}:log", partial(all_named, stack))
+        pids = tuple(other.pid for other in others)
+        yield Crew(worker.pid, f"{keys}:live", f"{keys}:log", partial(all_named, stack), pids)
     finally:
         stack.stop()
 
@@ -142,19 +150,23 @@ DESIGNS: dict[str, Design] = {
 }
 
 
-def measure(name: str, count: int, seconds: float, stores: Stores) -> Outcome:
-    """Measure one worker with ``count`` generations at once. Raises CannotMeasure."""
+def measure(name: str, count: int, seconds: float, stores: Stores, processes: int = 1) -> Outcome:
+    """Measure one worker with ``count`` generations at once. Raises CannotMeasure.
+
+    Several ``processes`` of the product share the generations, and are left on both cores.
+    """
     if name != "unbroken":
         need("openai" if name == "openai sdk" else "requests")
     clear(stores)
     with (
         _client(stores) as client,
         upstream(RATE, ENDLESS) as (model, base_url),
-        DESIGNS[name](stores, base_url, count) as crew,
+        (DESIGNS[name] if processes == 1 else partial(product, processes=processes))(stores, base_url, count) as crew,
     ):
         if not wait_until(lambda: model.counters()["waiting"] >= count, 60):
             raise CannotMeasure(f"only {model.counters()['waiting']} of {count} answers were asked for")
-        pin(crew.pid, SERVER_CORE)
+        if processes == 1:
+            pin(crew.pid, SERVER_CORE)
         pin(stores.redis_pid, OTHER_CORE)
         pin(stores.postgres_pid, OTHER_CORE)
         with subscriber(stores, crew.pattern) as heard:
@@ -167,10 +179,10 @@ def _watch(
     model.send("go")
     settle(crew.settled, lambda: (model.counters()["said"] - heard.counters()["delivered"]) / (count * RATE))
     said, before = model.counters()["said"], heard.counters()
-    spent = [cpu_seconds(pid) for pid in (crew.pid, stores.redis_pid, stores.postgres_pid)]
+    spent = [cpu_seconds(*pids) for pids in _pids(crew, stores)]
     began = time.monotonic()
     time.sleep(seconds)
-    spent = [cpu_seconds(pid) - was for pid, was in zip(_pids(crew, stores), spent, strict=True)]
+    spent = [cpu_seconds(*pids) - was for pids, was in zip(_pids(crew, stores), spent, strict=True)]
     took, after, said = time.monotonic() - began, heard.counters(), model.counters()["said"] - said
     delivered = after["delivered"] - before["delivered"]
     worker, log, database = (1e6 * each / max(delivered, 1) for each in spent)
@@ -190,8 +202,8 @@ def _watch(
     )
 
 
-def _pids(crew: Crew, stores: Stores) -> tuple[int, int, int]:
-    return crew.pid, stores.redis_pid, stores.postgres_pid
+def _pids(crew: Crew, stores: Stores) -> tuple[tuple[int, ...], ...]:
+    return (crew.pid, *crew.others), (stores.redis_pid,), (stores.postgres_pid,)
 
 
 def _memory(client: redis.Redis, pattern: str, delivered: int, count: int) -> float:
@@ -230,11 +242,16 @@ def run(run: Run) -> None:
 
 
 def _thousand(run: Run, seconds: float) -> list[Outcome]:
-    print("\nA worker with 1,000 generations of 50 tokens a second", flush=True)
-    outcomes = [_told(measure("unbroken", 1000, seconds, run.stores)) for _ in range(run.rounds_wanted)]
-    _check(run, outcomes)
-    run.add(Figure("1,000 generations in one worker, p99", [o.p99_ms for o in outcomes], 50, unit="ms", strict=False))
-    return outcomes
+    print("\n1,000 generations of 50 tokens a second in one worker, and shared by two", flush=True)
+    found: dict[int, list[Outcome]] = {1: [], 2: []}
+    for _ in range(run.rounds_wanted):
+        for processes, outcomes in found.items():
+            outcomes.append(_told(measure("unbroken", 1000, seconds, run.stores, processes)))
+    for processes, what in ((1, "in one worker"), (2, "shared by two workers")):
+        _check(run, found[processes])
+        lateness = [outcome.p99_ms for outcome in found[processes]]
+        run.add(Figure(f"1,000 generations {what}, p99", lateness, 50, unit="ms", strict=False))
+    return found[1] + found[2]
 
 
 def _told(outcome: Outcome) -> Outcome:
