@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
 
+from app.domain.lease import Claimed, Lease
+from app.domain.transcript import Transcript
+from app.eventlog.log import Keys
 from worker.buffer import Buffer
+from worker.draft import Draft
 
 
-class _Draft(SimpleNamespace):
-    """The fields of a draft that the buffer reads."""
-
-    __hash__ = object.__hash__
-
-    def __init__(self) -> None:
-        super().__init__(held=0, saved_size=0, counted=0)
+def a_draft() -> Draft:
+    claimed = Claimed(Lease("", 1), "", "", "", "", "", {}, [], 1, False, None, 0.0, None)
+    return Draft(claimed, Keys(b"", b"", b""), Transcript(), lambda _: None, opened=True, strict=False)
 
 
-def drafts(buffer: Buffer, count: int) -> list[Any]:
-    made: list[Any] = [_Draft() for _ in range(count)]
+def drafts(buffer: Buffer, count: int) -> list[Draft]:
+    made = [a_draft() for _ in range(count)]
     for draft in made:
         buffer.enter(draft)
     return made
@@ -29,9 +27,9 @@ def test_what_is_not_saved_is_bounded_for_each() -> None:
     async def main() -> None:
         buffer = Buffer(10**9, 1000)
         one, other = drafts(buffer, 2)
-        one.held = 1000
+        one.size = 1000
         assert buffer.room(one) is None
-        one.held = 1001
+        one.size = 1001
         room = buffer.room(one)
         assert room is not None
         assert buffer.room(one) is room
@@ -50,7 +48,7 @@ def test_the_oldest_the_largest_and_those_with_less_than_their_share_go_on() -> 
     async def main() -> None:
         buffer = Buffer(1_000_000, 10**9)
         oldest, middle, largest, small = drafts(buffer, 4)
-        oldest.held, middle.held, largest.held, small.held = 400_000, 300_000, 700_000, 200_000
+        oldest.size, middle.size, largest.size, small.size = 400_000, 300_000, 700_000, 200_000
         rooms = [buffer.room(draft) for draft in (oldest, middle, largest, small)]
         assert [room is None for room in rooms] == [True, False, True, True]
         assert buffer.paused == 1
@@ -65,7 +63,7 @@ def test_who_leaves_waits_no_more() -> None:
     async def main() -> None:
         buffer = Buffer(10**9, 10)
         [one] = drafts(buffer, 1)
-        one.held = 11
+        one.size = 11
         room = buffer.room(one)
         assert room is not None
         buffer.leave(one)
