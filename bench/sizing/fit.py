@@ -43,9 +43,19 @@ def _solved(matrix: list[list[float]]) -> list[float]:
 
 
 def line(points: Sequence[Point], up: str, *across: str) -> list[float]:
-    """Intercept and slopes of ``up`` over the fields ``across``. None is below zero: no load gives time back."""
-    factors = least_squares([[1.0, *(point[name] for name in across)] for point in points], [p[up] for p in points])
-    return [max(factor, 0.0) for factor in factors]
+    """Intercept and slopes of ``up`` over the fields ``across``. None is below zero: no load gives time back.
+
+    A field whose slope would fall is left out, so that the others are fitted without it.
+    """
+    used = list(across)
+    while True:
+        factors = least_squares([[1.0, *(point[name] for name in used)] for point in points], [p[up] for p in points])
+        falling = [name for name, slope in zip(used, factors[1:], strict=True) if slope < 0]
+        if not falling:
+            break
+        used = [name for name in used if name not in falling]
+    slopes = dict(zip(used, factors[1:], strict=True))
+    return [max(factors[0], 0.0), *(slopes.get(name, 0.0) for name in across)]
 
 
 def costs_of(parts: Parts) -> Costs:

@@ -76,6 +76,11 @@ def test_no_factor_of_a_line_is_below_zero():
     assert line([{"x": 1, "y": 1}, {"x": 2, "y": 5}], "y", "x") == [0.0, pytest.approx(4)]
 
 
+def test_a_field_whose_slope_would_fall_leaves_the_mean_to_the_others():
+    points = [{"x": 1, "y": 41}, {"x": 2, "y": 32}]
+    assert line(points, "y", "x") == pytest.approx([36.5, 0.0])
+
+
 def test_points_made_with_known_costs_give_these_costs():
     def point(x: float) -> dict[str, float]:
         """Every kind of point in one: values that rise with every field across, each by a slope of its own."""
