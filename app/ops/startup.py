@@ -22,7 +22,7 @@ _QUOTA = "TOKEN_QUOTA_PER_DAY is the earlier name of BUDGET_TOKENS_PER_DAY, and 
 
 _ACCEPTED = """SELECT CAST(current_setting('max_connections') AS integer)
     - CAST(current_setting('superuser_reserved_connections') AS integer)
-    - CAST(current_setting('reserved_connections') AS integer)"""
+    - CAST(current_setting('reserved_connections') AS integer), pg_backend_pid()"""
 
 _log = structlog.get_logger()
 
@@ -57,16 +57,18 @@ def log_warnings(settings: Settings) -> None:
 def connections_warning(settings: Settings, web_processes: int) -> str | None:
     """The warning that these processes and one worker may need more connections than PostgreSQL accepts.
 
-    None when they need fewer, and when PostgreSQL does not reply. Other instances and poolers are not known here.
+    None when they need fewer, when PostgreSQL does not reply, and behind a pooler that gives its clients process ids of
+    its own, as PgBouncer does: its limits decide. Other instances are not known here.
     """
     of_web, of_worker = web_processes * (2 * settings.database_pool + 1), 2 * settings.database_pool
     try:
         with closing(connect(settings.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute(_ACCEPTED)
-            accepted = int(cursor.fetchone()[0])
+            accepted, process_id = cursor.fetchone()
+            is_pooled = connection.info.backend_pid != process_id
     except psycopg2.Error:
         return None
-    if of_web + of_worker <= accepted:
+    if is_pooled or of_web + of_worker <= accepted:
         return None
     return (
         f"{web_processes} web processes may take {of_web} connections, and each worker {of_worker} (DATABASE_POOL is "

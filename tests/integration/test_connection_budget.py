@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 import redis
 
 from app.ops.startup import connections_warning
-from dev.postgres import WEB, WORKER
+from dev.postgres import WEB, WORKER, Postgres
 from tests.factories import owner
+from tests.fakes.pgbouncer import PgBouncer, binary
 from tests.stack import Stack
 
 POOL = 2
@@ -92,3 +94,13 @@ def test_a_sum_that_postgresql_does_not_accept_is_said(stack: Stack, pool: int, 
             "2 web processes may take 242 connections, and each worker 120 (DATABASE_POOL is 60);"
         )
         assert "accepts 197" in str(found)
+
+
+@pytest.mark.skipif(binary() is None, reason="pgbouncer is not installed")
+def test_behind_a_pooler_no_sum_is_said(stack: Stack, postgres: Postgres, tmp_path: Path) -> None:
+    """The pooler's own limits decide how many connections PostgreSQL has to accept."""
+    with PgBouncer(tmp_path / "pooler", postgres) as pooler:
+        url = pooler.url(stack.settings.database_url)
+        settings = stack.settings.model_copy(update={"database_pool": 60})
+        assert connections_warning(settings, 2) is not None
+        assert connections_warning(settings.model_copy(update={"database_url": url}), 2) is None
