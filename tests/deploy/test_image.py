@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.deploy.compose import FILE, ROOT
 
+LOCK = ROOT / "app" / "web" / "npm" / "package-lock.json"
 NGINX = ROOT / "deploy" / "nginx"
 
 
@@ -24,20 +26,48 @@ def test_the_image_has_the_version_of_the_project() -> None:
     assert labels == {"title", "description", "licenses", "version", "revision"}
 
 
+def contents(packages: Path) -> dict[str, Any]:
+    """The list of contents of an image with these folders of npm's packages."""
+    command = [sys.executable, str(ROOT / "dev" / "sbom.py"), "7.1.0", str(LOCK), str(packages)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
 @pytest.mark.skipif(not Path("/var/lib/dpkg/status").exists(), reason="no packages of Debian on this machine")
 def test_the_list_of_contents_has_every_package(tmp_path: Path) -> None:
     (tmp_path / "katex").mkdir()
-    lock = ROOT / "app" / "web" / "npm" / "package-lock.json"
-    command = [sys.executable, str(ROOT / "dev" / "sbom.py"), "7.1.0", str(lock), str(tmp_path)]
-    bill = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    bill = contents(tmp_path)
     assert bill["metadata"]["component"]["version"] == "7.1.0"
     addresses = {part["purl"] for part in bill["components"]}
     pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text()))
     assert {f"pkg:pypi/{name.replace('_', '-')}@{version}" for name, version in pinned.items()} <= addresses
-    version = json.loads(lock.read_text())["packages"]["node_modules/katex"]["version"]
+    version = json.loads(LOCK.read_text())["packages"]["node_modules/katex"]["version"]
     assert f"pkg:npm/katex@{version}" in addresses
     assert not [address for address in addresses if address.startswith("pkg:npm/mermaid@")]
     assert [address for address in addresses if address.startswith("pkg:deb/debian/dpkg@")]
+
+
+@pytest.mark.skipif(not Path("/var/lib/dpkg/status").exists(), reason="no packages of Debian on this machine")
+def test_the_list_of_contents_has_what_is_bundled_in_a_package(tmp_path: Path) -> None:
+    """mermaid.min.js has others in it. One of them is another version of a package that is served itself."""
+    for name in ("katex", "mermaid"):
+        (tmp_path / name).mkdir()
+    packages = json.loads(LOCK.read_text())["packages"]
+    addresses = {part["purl"] for part in contents(tmp_path)["components"]}
+    expected = {
+        f"pkg:npm/{name.replace('@', '%40')}@{packages[place]['version']}"
+        for name, place in (
+            ("dompurify", "node_modules/dompurify"),
+            ("cytoscape", "node_modules/cytoscape"),
+            ("d3-array", "node_modules/d3-array"),
+            ("d3-array", "node_modules/d3-sankey/node_modules/d3-array"),
+            ("katex", "node_modules/katex"),
+            ("katex", "node_modules/mermaid/node_modules/katex"),
+            ("@braintree/sanitize-url", "node_modules/@braintree/sanitize-url"),
+        )
+    }
+    assert len(expected) == 7
+    assert expected <= addresses
 
 
 @pytest.mark.parametrize(
