@@ -93,7 +93,7 @@ class Limits:
         # Counts for API keys while Redis does not answer.
         self._alone = MovingWindowRateLimiter(MemoryStorage())
         self.reads = self._counter(reads, settings.ratelimit_reads)
-        self._reads = parse_many(settings.ratelimit_reads)
+        self._read_items = parse_many(settings.ratelimit_reads)
         self.generations = self._counter(generations, settings.ratelimit_generations)
         self.imports = self._counter(imports, settings.ratelimit_imports)
         self.exports = self._counter(exports, settings.ratelimit_exports)
@@ -111,8 +111,8 @@ class Limits:
         The returned function waits for the reply. It returns the standing of the limit; None for a request over it,
         which was not counted. Raises the errors of the client.
         """
-        item, name = self._reads[0], reads.__name__
-        receive = self._send(name, item, user_id) if len(self._reads) == 1 else None
+        item, name = self._read_items[0], reads.__name__
+        receive = self._send(name, item, user_id) if len(self._read_items) == 1 else None
         if receive is None:
             return None
 
