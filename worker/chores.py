@@ -24,14 +24,14 @@ def chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("retention", resources.own_data.retention.sweep, 0.0),
         Chore("remove temporary chats", resources.own_data.retention.sweep_temporary, TEMPORARY_SECONDS),
         Chore("count minutes", resources.for_operators.minutes.record, RUN_SECONDS),
-        Chore("prune feeds", Pass(resources.feeds.prune).go_on, TIDY_SECONDS),
+        Chore("prune feeds", Pass(resources.feeds.prune).resume, TIDY_SECONDS),
         Chore("prune audit", resources.audit.prune, TIDY_SECONDS),
-        Chore("prune revocations", partial(revocations.prune, resources.database), TIDY_SECONDS),
+        Chore("prune revocations", Pass(partial(revocations.prune, resources.database)).resume, TIDY_SECONDS),
         Chore("prune sessions", resources.sessions.prune, TIDY_SECONDS),
         Chore("prune sign-in codes", resources.sign_in_links.prune, TIDY_SECONDS),
         Chore("prune sign-ins", resources.identities.prune, TIDY_SECONDS),
         Chore("prune webhooks", resources.webhook_deliveries.prune, TIDY_SECONDS),
-        Chore("prune leftovers", Pass(_leftovers(resources).prune).go_on, TIDY_SECONDS),
+        Chore("prune leftovers", Pass(_leftovers(resources).prune).resume, TIDY_SECONDS),
         Chore("prune models", partial(model_versions.prune, resources.database), TIDY_SECONDS),
     )
 

@@ -15,6 +15,7 @@ from app.domain.commands import User
 from app.domain.cursor import Cursor
 from app.domain.errors import MalformedInput, NotFound
 from app.domain.events import Entry
+from app.services.passes import batches
 from app.store import feed, messages
 from app.store.database import Database, Tx
 from app.store.feed import Change
@@ -101,23 +102,20 @@ class Feeds:
         with self._database.user(user.id) as tx:
             return list(CONVERSATION.tops(tx, conversation_ids))
 
-    def prune(self) -> Iterator[None]:
-        """Remove changes that are old and behind all that is replayed, in steps. Raises DatabaseDown."""
+    def prune(self) -> Iterator[Iterator[None]]:
+        """Remove changes that are old and behind all that is replayed: a part for each range of ids."""
         for following, remove in ((feed.next_conversation, feed.prune), (feed.next_user, feed.prune_passing)):
             after = FIRST_ID
             while after < LAST_ID:
                 with self._database.system() as tx:
                     until = following(tx, after, LOOKED_AT_AT_ONCE - 1) or LAST_ID
-                yield from self._remove(partial(remove, looked=feed.Stretch(after, until)))
+                yield self._remove(partial(remove, within=feed.IdRange(after, until)))
                 after = until
-        yield from self._remove(feed.prune_deleted)
+        yield self._remove(feed.prune_deleted)
 
     def _remove(self, remove: Callable[..., int]) -> Iterator[None]:
-        removed = PRUNED_AT_ONCE
-        while removed == PRUNED_AT_ONCE:
-            with self._database.system() as tx:
-                removed = remove(tx, newest=MOST_REPLAYED, days=KEPT_DAYS, limit=PRUNED_AT_ONCE)
-            yield
+        limit = PRUNED_AT_ONCE
+        return batches(self._database, partial(remove, newest=MOST_REPLAYED, days=KEPT_DAYS, limit=limit), limit)
 
     def _replay(self, user: User, scope: Scope, key: str, after: int) -> Replay:
         with self._database.user(user.id) as tx:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from app.services.passes import batches
 from app.services.tickets import REOPEN_SECONDS
 from app.store import leftovers
 from app.store.database import Database
@@ -32,20 +33,15 @@ class Leftovers:
         self._database = database
         self._kept = kept
 
-    def prune(self) -> Iterator[None]:
-        """Remove what is past its time, a transaction in each step. Raises DatabaseDown."""
+    def prune(self) -> Iterator[Iterator[None]]:
+        """Remove what is past its time: a part for each kind, so that one that fails keeps none of the others."""
         kept = self._kept
-        yield from self._remove(partial(leftovers.remove_reservations, days=kept.reservations))
-        yield from self._remove(partial(leftovers.remove_tickets, seconds=REOPEN_SECONDS))
-        yield from self._remove(partial(leftovers.remove_usage, table="usage_days", days=kept.usage))
-        yield from self._remove(partial(leftovers.remove_usage, table="key_usage_days", days=kept.usage))
-        yield from self._remove(partial(leftovers.remove_erasures, days=kept.erasures))
-        with self._database.system() as tx:
-            leftovers.remove_lists(tx, UNUSED_LIST_DAYS)
+        yield self._remove(partial(leftovers.remove_reservations, days=kept.reservations))
+        yield self._remove(partial(leftovers.remove_tickets, seconds=REOPEN_SECONDS))
+        yield self._remove(partial(leftovers.remove_usage, table="usage_days", days=kept.usage))
+        yield self._remove(partial(leftovers.remove_usage, table="key_usage_days", days=kept.usage))
+        yield self._remove(partial(leftovers.remove_erasures, days=kept.erasures))
+        yield self._remove(partial(leftovers.remove_lists, days=UNUSED_LIST_DAYS))
 
     def _remove(self, remove: Callable[..., int]) -> Iterator[None]:
-        removed = LEFTOVERS_AT_ONCE
-        while removed == LEFTOVERS_AT_ONCE:
-            with self._database.system() as tx:
-                removed = remove(tx, limit=LEFTOVERS_AT_ONCE)
-            yield
+        return batches(self._database, partial(remove, limit=LEFTOVERS_AT_ONCE), LEFTOVERS_AT_ONCE)

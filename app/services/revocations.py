@@ -5,7 +5,7 @@ Streams that are open, requests that wait and caches of credentials depend on it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from threading import Event, Thread
 from time import monotonic
@@ -16,7 +16,7 @@ import structlog
 from app.domain.errors import DatabaseDown
 from app.domain.revoked_names import RevokedNames
 from app.store import access, revocations
-from app.store.database import Database
+from app.store.database import Database, Tx
 from app.store.revocations import Position
 
 # Seconds between two reads.
@@ -155,10 +155,15 @@ class Revocations:
             _log.exception("revocations not read", action="revocations")
 
 
-def prune(database: Database) -> None:
-    """Remove names that every process has read long ago, and ended tokens that have expired. Raises DatabaseDown."""
+def prune(database: Database) -> Iterator[Iterator[None]]:
+    """Remove names that every process has read long ago, and ended tokens that have expired, in two parts."""
     for remove in (revocations.prune, access.prune):
-        more = True
-        while more:
-            with database.system() as tx:
-                more = remove(tx)
+        yield _remove(database, remove)
+
+
+def _remove(database: Database, remove: Callable[[Tx], bool]) -> Iterator[None]:
+    is_more = True
+    while is_more:
+        with database.system() as tx:
+            is_more = remove(tx)
+        yield

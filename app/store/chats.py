@@ -31,9 +31,12 @@ def find(tx: Tx, chat_id: str) -> str | None:
 
 
 def promise(tx: Tx, user_id: str, conversation_id: str) -> None:
-    """Reserve the conversation that ``claim`` named in this transaction, unless it is reserved or exists."""
+    """Reserve the conversation that ``claim`` named in this transaction, unless it is reserved or exists.
+
+    A reservation that is there is young again: the transaction of the first message finds it.
+    """
     # Waits for a transaction that is creating the chat: the next statement sees its result.
-    sql = f"SELECT id FROM reserved_conversations WHERE id = :id AND {mine()} FOR UPDATE"
+    sql = f"UPDATE reserved_conversations SET created_at = now() WHERE id = :id AND {mine()} RETURNING id"
     if fetch_one(tx, sql, id=conversation_id) is None:
         execute(
             tx,

@@ -22,14 +22,14 @@ class Expired(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class IdRange:
     """Conversations by id, which is in order of their creation: above ``after`` and not above ``until``."""
 
     after: str
     until: str
 
 
-def stretch(tx: Tx, after: str, end: str) -> Stretch:
+def next_range(tx: Tx, after: str, end: str) -> IdRange:
     """The next conversations behind ``after``, up to the id ``end``."""
     row = fetch_one(
         tx,
@@ -39,11 +39,11 @@ def stretch(tx: Tx, after: str, end: str) -> Stretch:
         end=end,
         skipped=LOOKED_THROUGH_AT_ONCE - 1,
     )
-    return Stretch(after, row.id if row else end)
+    return IdRange(after, row.id if row else end)
 
 
-def take(tx: Tx, looked: Stretch, days: float, limit: int) -> list[Expired]:
-    """Hold up to ``limit`` conversations of a stretch without activity for ``days``, by id.
+def take(tx: Tx, within: IdRange, days: float, limit: int) -> list[Expired]:
+    """Hold up to ``limit`` conversations of a range without activity for ``days``, by id.
 
     A conversation with a live generation, or whose user has a hold or is being erased, is left out, and so is one that
     another transaction holds.
@@ -57,8 +57,8 @@ def take(tx: Tx, looked: Stretch, days: float, limit: int) -> list[Expired]:
                  AND g.status IN ('queued', 'running'))
              AND NOT EXISTS (SELECT FROM holds h WHERE h.user_id = c.user_id)
            ORDER BY c.id LIMIT :limit FOR UPDATE OF c SKIP LOCKED""",
-        after=looked.after,
-        until=looked.until,
+        after=within.after,
+        until=within.until,
         seconds=days * 86_400,
         limit=limit,
     )

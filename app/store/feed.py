@@ -46,7 +46,7 @@ _CONVERSATION = """jsonb_build_object('title', c.title, 'model', c.model, 'archi
     'last_updated', c.last_updated)"""
 
 
-class Stretch(NamedTuple):
+class IdRange(NamedTuple):
     """Ids above ``after`` and not above ``until``."""
 
     after: str
@@ -195,10 +195,6 @@ def _ends(tx: Tx, function: str, ids: Sequence[str]) -> dict[str, int]:
     return {row.id: row.seq for row in rows}
 
 
-# The inner LIMIT of both statements has PostgreSQL look up each conversation, and each user, in the index. Without it,
-# PostgreSQL read the whole table of a million changes for each batch of users.
-
-
 def next_conversation(tx: Tx, after: str, skipped: int) -> str | None:
     """The id of the conversation that is ``skipped`` ids behind ``after``; None when there are not so many."""
     sql = "SELECT id FROM conversations WHERE id > CAST(:after AS uuid) ORDER BY id OFFSET :skipped LIMIT 1"
@@ -213,10 +209,14 @@ def next_user(tx: Tx, after: str, skipped: int) -> str | None:
     return row.user_id if row else None
 
 
-def prune(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -> int:
+# The inner LIMIT of the next two statements has PostgreSQL look up each conversation, and each user, in the index.
+# Without it, PostgreSQL read the whole table of a million changes for each batch of users.
+
+
+def prune(tx: Tx, within: IdRange, newest: int, days: int, limit: int) -> int:
     """Remove up to ``limit`` changes that are older than ``days`` and not among the ``newest`` of their conversation.
 
-    Only conversations of the stretch are looked at. A change among the newest of its user is among the newest of its
+    Only conversations of the range are looked at. A change among the newest of its user is among the newest of its
     conversation, too, and stays. Returns the number of removed changes.
     """
     return execute(
@@ -230,18 +230,18 @@ def prune(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -> int:
                ) old
                WHERE c.id > CAST(:after AS uuid) AND c.id <= CAST(:until AS uuid) AND c.feed_seq > :newest LIMIT :limit
            ))""",
-        after=looked.after,
-        until=looked.until,
+        after=within.after,
+        until=within.until,
         newest=newest,
         days=days,
         limit=limit,
     )
 
 
-def prune_passing(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -> int:
+def prune_passing(tx: Tx, within: IdRange, newest: int, days: int, limit: int) -> int:
     """Remove up to ``limit`` old changes that only the user's feed has and that are not among its newest.
 
-    Only feeds of users of the stretch are looked at.
+    Only feeds of users of the range are looked at.
     """
     return execute(
         tx,
@@ -254,8 +254,8 @@ def prune_passing(tx: Tx, looked: Stretch, newest: int, days: int, limit: int) -
                ) old
                WHERE f.user_id > CAST(:after AS uuid) AND f.user_id <= CAST(:until AS uuid) LIMIT :limit
            ))""",
-        after=looked.after,
-        until=looked.until,
+        after=within.after,
+        until=within.until,
         newest=newest,
         days=days,
         limit=limit,

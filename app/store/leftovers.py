@@ -1,7 +1,7 @@
 """Rows that nothing ends by itself: unused reservations, old tickets, old usage, finished erasures, unused lists.
 
-Each function is for workers. It removes up to ``limit`` rows that it finds by an index, waits for no row that another
-transaction holds, and returns the number of removed rows.
+Each function is for workers. It removes up to ``limit`` rows, waits for no row that another transaction holds, and
+returns the number of removed rows. Rows are found by an index, except lists: there are as many as upstreams.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UsageTable = Literal["usage_days", "key_usage_days"]
 def remove_reservations(tx: Tx, days: float, limit: int) -> int:
     """Remove reservations that are older than ``days``, with the chat ids that name them.
 
-    One of a user under a hold stays, and so does one whose chat is being begun.
+    One of a user under a hold stays, and so does one whose chat is being begun: ``chats.promise`` makes it young.
     """
     # A request locks the chat and then the reservation. This statement never waits, so it may lock in the other order.
     return execute(
@@ -79,6 +79,13 @@ def remove_erasures(tx: Tx, days: float, limit: int) -> int:
     )
 
 
-def remove_lists(tx: Tx, days: int) -> int:
-    """Remove the lists of upstreams that no worker has refreshed for ``days``. There are as many as upstreams."""
-    return execute(tx, "DELETE FROM upstream_models WHERE refresh_at < now() - make_interval(days => :days)", days=days)
+def remove_lists(tx: Tx, days: int, limit: int) -> int:
+    """Remove the lists of upstreams that no worker has refreshed for ``days``. There are as many rows as upstreams."""
+    return execute(
+        tx,
+        """DELETE FROM upstream_models WHERE upstream = ANY(ARRAY(
+               SELECT upstream FROM upstream_models WHERE refresh_at < now() - make_interval(days => :days)
+               LIMIT :limit FOR UPDATE SKIP LOCKED))""",
+        days=days,
+        limit=limit,
+    )

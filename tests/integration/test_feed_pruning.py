@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from app.domain.commands import ChangeConversation, User
 from app.services import feeds
+from app.services.passes import Pass
 from app.services.sweeper import Chore, DueGenerations, Sweeper
 from app.store.database import execute, fetch
 from app.wiring import Resources
 from tests.actors import claim, start
+from tests.factories import owner
 from tests.stack import Stack, until
 
 DAY = 24 * 3600
@@ -23,6 +26,10 @@ def resources(stack: Stack) -> Resources:
 @pytest.fixture
 def alice(stack: Stack) -> User:
     return stack.user
+
+
+def prune(resources: Resources) -> None:
+    assert Pass(resources.feeds.prune, seconds=600).resume() is False
 
 
 def rename(resources: Resources, user: User, conversation_id: str, times: int) -> None:
@@ -51,7 +58,7 @@ def test_old_changes_behind_the_newest_two_hundred_are_removed(resources: Resour
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 228)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     assert kept(resources, conversation_id) == list(range(31, 231))
     replay = resources.feeds.of_conversation(alice, conversation_id, 5)
     assert [line.change.seq for line in replay.lines] == list(range(31, 231))
@@ -65,7 +72,7 @@ def test_what_is_young_stays_however_much_there_is(resources: Resources, alice: 
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 220)
     let_pass(resources, 6)
-    list(resources.feeds.prune())
+    prune(resources)
     assert len(kept(resources, conversation_id)) == 222
 
 
@@ -74,7 +81,7 @@ def test_a_conversation_with_few_changes_keeps_them_for_ever(resources: Resource
     busy = start(resources, alice, "busy").conversation.id
     rename(resources, alice, busy, 230)
     let_pass(resources, 400)
-    list(resources.feeds.prune())
+    prune(resources)
     assert kept(resources, quiet) == [1, 2]
     assert len(kept(resources, busy)) == 200
     assert resources.feeds.of_conversation(alice, quiet, 0).missed == 0
@@ -85,7 +92,7 @@ def test_that_an_answer_was_begun_is_forgotten_too(resources: Resources, alice: 
     claim(resources, begun.generation.id)
     rename(resources, alice, begun.conversation.id, 210)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     with resources.database.system() as tx:
         assert fetch(tx, "SELECT 1 FROM feed_events WHERE type = 'generation.updated'") == []
 
@@ -95,7 +102,7 @@ def test_that_an_answer_was_begun_stays_while_it_may_be_told(resources: Resource
     claim(resources, begun.generation.id)
     rename(resources, alice, begun.conversation.id, 150)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     assert [line.change.seq for line in resources.feeds.of_user(alice, 0).lines] == list(range(1, 154))
 
 
@@ -111,7 +118,7 @@ def test_nothing_stays_of_a_deleted_conversation_when_that_is_told_no_more(
     stays = start(resources, alice).conversation.id
     rename(resources, alice, stays, 220)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     assert [kept(resources, conversation_id) for conversation_id in gone] == [[], [], []]
     assert len(kept(resources, stays)) == 200
     everything = resources.feeds.of_user(alice, 0)
@@ -128,7 +135,7 @@ def test_that_a_conversation_is_deleted_stays_while_it_is_young_or_may_be_told(
     told = kept(resources, gone)
     rename(resources, alice, start(resources, alice).conversation.id, times)
     let_pass(resources, days)
-    list(resources.feeds.prune())
+    prune(resources)
     assert kept(resources, gone) == told
     if times < 200:
         kinds = {line.change.kind for line in resources.feeds.of_user(alice, 0).lines}
@@ -142,15 +149,36 @@ def test_more_than_is_removed_at_once_is_removed_nevertheless(
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 230)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     assert len(kept(resources, conversation_id)) == 200
+
+
+def test_a_conversation_whose_changes_cannot_be_removed_keeps_none_of_the_others(
+    resources: Resources, alice: User, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setattr(feeds, "LOOKED_AT_AT_ONCE", 1)
+    broken, other = sorted(start(resources, alice, text).conversation.id for text in ("one", "two"))
+    for conversation_id in (broken, other):
+        rename(resources, alice, conversation_id, 210)
+    let_pass(resources, 8)
+    with owner(database_url) as cursor:
+        cursor.execute(f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON feed_events FOR EACH ROW
+                WHEN (OLD.conversation_id = '{broken}') EXECUTE FUNCTION refuse();
+        """)
+    each = Pass(resources.feeds.prune, seconds=600)
+    with pytest.raises(DBAPIError, match="refused"):
+        each.resume()
+    assert each.resume() is True
+    assert [len(kept(resources, conversation_id)) for conversation_id in (broken, other)] == [212, 200]
 
 
 def test_a_feed_goes_on_after_it_was_pruned(resources: Resources, alice: User) -> None:
     conversation_id = start(resources, alice).conversation.id
     rename(resources, alice, conversation_id, 210)
     let_pass(resources, 8)
-    list(resources.feeds.prune())
+    prune(resources)
     rename(resources, alice, conversation_id, 1)
     assert [line.change.seq for line in resources.feeds.of_conversation(alice, conversation_id, 212).lines] == [213]
 

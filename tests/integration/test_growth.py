@@ -12,13 +12,16 @@ from uuid import UUID
 import pytest
 import redis
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from app.config import WorkerSettings
 from app.services import feeds
 from app.services import leftovers as service
 from app.services.feeds import Feeds
 from app.services.leftovers import KeptDays, Leftovers
-from app.store import chats, leftovers
+from app.services.own_data.retention import Retention
+from app.services.passes import Pass
+from app.store import chats, expired, leftovers, reserved_conversations
 from app.store.database import Database
 from app.wiring import Resources
 from tests.conftest import ROOT
@@ -39,6 +42,10 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url, 3)
     yield database
     database.close()
+
+
+def prune(service: Leftovers | Feeds) -> None:
+    assert Pass(service.prune, seconds=600).resume() is False
 
 
 def count(cursor: Any, table: str) -> int:
@@ -119,7 +126,7 @@ def test_old_reservations_go_with_their_chats_and_young_ones_stay(database_url: 
         for n in range(7):
             add_reservation(cursor, alice, 91, f"old {n}")
         kept = add_reservation(cursor, alice, 89, "young")
-    list(Leftovers(database, DAYS).prune())
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
         cursor.execute("SELECT id FROM reserved_conversations")
         assert cursor.fetchall() == [(kept,)]
@@ -136,7 +143,7 @@ def test_a_hold_keeps_reservations_and_usage(database_url: str, database: Databa
         insert(cursor, "users", {"id": keeper, "subject": keeper, "kept_for": alice})
         add_reservation(cursor, keeper, 1000)
         insert(cursor, "holds", {"user_id": alice, "reason": "a court"})
-    list(Leftovers(database, DAYS).prune())
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
         assert count(cursor, "reserved_conversations") == 2
         assert [count(cursor, table) for table in ("usage_days", "key_usage_days")] == [1, 1]
@@ -170,6 +177,19 @@ def test_a_chat_that_is_being_begun_keeps_its_reservation_and_waits_for_nothing(
         assert (count(cursor, "reserved_conversations"), count(cursor, "client_chats")) == (1, 1)
 
 
+def test_a_chat_that_was_begun_has_its_reservation_for_the_first_message(database_url: str, database: Database) -> None:
+    """The transaction of the message is another one; a pass of the chore may lie between the two."""
+    with owner(database_url) as cursor:
+        alice = add_user(cursor)
+        reserved = add_reservation(cursor, alice, 91, "mine")
+    with database.user(alice) as tx:
+        assert chats.claim(tx, alice, "mine", new_id()) == reserved
+        chats.promise(tx, alice, reserved)
+    prune(Leftovers(database, DAYS))
+    with database.user(alice) as tx:
+        assert reserved_conversations.take(tx, reserved) is not None
+
+
 def add_usage(cursor: Any, user_id: str, days: int) -> None:
     for table, more, values in (("usage_days", "", ""), ("key_usage_days", "key_id, cached_tokens, ", "'key', 0, ")):
         cursor.execute(
@@ -187,7 +207,7 @@ def test_old_usage_goes_in_batches_and_what_is_young_stays(
         alice = add_user(cursor)
         for days in (0, 99, 100, *range(101, 109)):
             add_usage(cursor, alice, days)
-    list(Leftovers(database, DAYS).prune())
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
         for table in ("usage_days", "key_usage_days"):
             cursor.execute(f"SELECT CAST(now() AT TIME ZONE 'UTC' AS date) - day FROM {table} ORDER BY 1")
@@ -203,7 +223,7 @@ def test_old_tickets_of_users_who_never_return_go(database_url: str, database: D
                    VALUES (sha256(%s), %s, gen_random_uuid(), now(), now() - make_interval(secs => %s))""",
                 (str(seconds).encode(), alice, seconds),
             )
-    list(Leftovers(database, DAYS).prune())
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
         assert count(cursor, "stream_tickets") == 2
 
@@ -218,23 +238,80 @@ def test_finished_erasures_go_and_others_stay_however_old(database_url: str, dat
                        now() - make_interval(days => %s))""",
                 (new_id(), user, UUID(new_id()).bytes * 2, finished, finished),
             )
-    list(Leftovers(database, DAYS).prune())
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
         cursor.execute("SELECT CAST(now() AS date) - CAST(finished_at AS date) FROM erasures ORDER BY 1")
         assert cursor.fetchall() == [(199,), (None,)]
 
 
+def add_lists(cursor: Any) -> None:
+    for name, days in (("used", -1), ("gone", 31)):
+        cursor.execute(
+            "INSERT INTO upstream_models (upstream, refresh_at) VALUES (%s, now() - make_interval(days => %s))",
+            (name, days),
+        )
+
+
+def upstreams(cursor: Any) -> set[str]:
+    cursor.execute("SELECT upstream FROM upstream_models")
+    return {name for (name,) in cursor.fetchall()}
+
+
 def test_the_list_of_an_upstream_without_a_worker_goes(database_url: str, database: Database) -> None:
     with owner(database_url) as cursor:
-        for name, days in (("used", -1), ("gone", 31)):
-            cursor.execute(
-                "INSERT INTO upstream_models (upstream, refresh_at) VALUES (%s, now() - make_interval(days => %s))",
-                (name, days),
-            )
-    list(Leftovers(database, DAYS).prune())
+        add_lists(cursor)
+    prune(Leftovers(database, DAYS))
     with owner(database_url) as cursor:
-        cursor.execute("SELECT upstream FROM upstream_models")
-        assert cursor.fetchall() == [("used",)]
+        assert upstreams(cursor) == {"used"}
+
+
+def test_a_list_that_another_transaction_holds_is_not_waited_for(database_url: str, database: Database) -> None:
+    with owner(database_url) as cursor:
+        add_lists(cursor)
+    with owner(database_url) as cursor:
+        cursor.execute("UPDATE upstream_models SET refresh_at = now() WHERE upstream = 'gone'")
+        prune(Leftovers(database, DAYS))
+    with owner(database_url) as cursor:
+        assert upstreams(cursor) == {"used", "gone"}
+
+
+def test_a_kind_that_cannot_be_removed_keeps_none_of_the_others(database_url: str, database: Database) -> None:
+    with owner(database_url) as cursor:
+        alice = add_user(cursor)
+        add_reservation(cursor, alice, 91)
+        add_usage(cursor, alice, 1000)
+        cursor.execute("REVOKE DELETE ON reserved_conversations FROM unbroken_system")
+    each = Pass(Leftovers(database, DAYS).prune, seconds=600)
+    with pytest.raises(DBAPIError, match="permission denied"):
+        each.resume()
+    each.resume()
+    with owner(database_url) as cursor:
+        assert [count(cursor, table) for table in ("usage_days", "key_usage_days")] == [0, 0]
+
+
+def test_a_conversation_that_cannot_be_removed_keeps_none_of_the_others(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expired, "LOOKED_THROUGH_AT_ONCE", 1)
+    broken, other = (f"0180000{n}-0000-7000-8000-000000000000" for n in (1, 2))
+    with owner(database_url) as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        alice = add_user(cursor)
+        for found in (broken, other):
+            values = {"id": found, "user_id": alice, "first_message_id": new_id(), "last_message_at": "2022-01-01"}
+            insert(cursor, "conversations", values)
+        cursor.execute(f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON conversations FOR EACH ROW
+                WHEN (OLD.id = '{broken}') EXECUTE FUNCTION refuse();
+        """)
+    retention = Retention(database, 30, 60)
+    with pytest.raises(DBAPIError, match="refused"):
+        retention.sweep()
+    assert retention.sweep() == 1
+    with owner(database_url) as cursor:
+        cursor.execute("SELECT id FROM conversations")
+        assert cursor.fetchall() == [(broken,)]
 
 
 def test_codes_of_expired_links_go(stack: Stack, database_url: str) -> None:
@@ -295,7 +372,7 @@ def test_no_batch_reads_a_whole_table(database_url: str, database: Database, mon
         if sql.startswith("EXPLAIN "):
             plans.append("\n".join(line for (line,) in cursor.fetchall()))
 
-    list(Leftovers(database, DAYS).prune())
-    list(Feeds(database).prune())
+    prune(Leftovers(database, DAYS))
+    prune(Feeds(database))
     assert len(plans) >= 9
     assert [plan for plan in plans if re.search(rf"Seq Scan on ({LARGE})\b", plan)] == []

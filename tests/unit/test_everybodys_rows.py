@@ -26,7 +26,7 @@ OF_WORKERS = {
     "app/services/own_data/retention.py",
     "app/services/eraser.py",
     "app/services/feeds.py",
-    "app/services/leftovers.py",
+    "app/services/passes.py",
     "app/services/upstream_status.py",
     "app/services/webhook_deliveries.py",
     "worker/heartbeat.py",

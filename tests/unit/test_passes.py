@@ -16,43 +16,75 @@ from tests.stack import until
 NOTHING_DUE: dict[str, str] = {}
 
 
-class Steps:
-    """Steps that are counted. The one at ``broken`` raises once."""
+class Parts:
+    """Parts of ``steps`` steps, which are counted. The ``broken`` steps raise, as often as it says."""
 
-    def __init__(self, count: int, broken: int | None = None) -> None:
-        self.count = count
-        self.broken = broken
-        self.done: list[int] = []
+    def __init__(self, parts: int, steps: int, broken: dict[tuple[int, int], int] | None = None) -> None:
+        self.parts = parts
+        self.steps = steps
+        self.broken = broken or {}
+        self.done: list[tuple[int, int]] = []
 
-    def begin(self) -> Iterator[None]:
-        for step in range(self.count):
-            if step == self.broken:
-                self.broken = None
+    def begin(self) -> Iterator[Iterator[None]]:
+        return (self._part(part) for part in range(self.parts))
+
+    def _part(self, part: int) -> Iterator[None]:
+        for step in range(self.steps):
+            if self.broken.get((part, step), 0):
+                self.broken[part, step] -= 1
                 raise RuntimeError
-            self.done.append(step)
+            self.done.append((part, step))
             yield
 
 
 def test_a_pass_without_time_does_one_step_at_a_time_and_then_begins_anew() -> None:
-    steps = Steps(3)
-    each = Pass(steps.begin, seconds=0)
-    assert [each.go_on() for _ in range(8)] == [True, True, True, False] * 2
-    assert steps.done == [0, 1, 2, 0, 1, 2]
+    parts = Parts(2, 2)
+    each = Pass(parts.begin, seconds=0)
+    assert [each.resume() for _ in range(10)] == [True, True, True, True, False] * 2
+    assert parts.done == [(0, 0), (0, 1), (1, 0), (1, 1)] * 2
 
 
 def test_a_pass_with_time_does_all_steps() -> None:
-    steps = Steps(1_000)
-    assert Pass(steps.begin, seconds=60).go_on() is False
-    assert steps.done == list(range(1_000))
+    parts = Parts(2, 500)
+    assert Pass(parts.begin, seconds=60).resume() is False
+    assert parts.done == [(part, step) for part in range(2) for step in range(500)]
 
 
-def test_a_pass_with_an_error_begins_anew() -> None:
-    steps = Steps(3, broken=1)
-    each = Pass(steps.begin, seconds=60)
+def test_a_part_that_always_fails_keeps_none_of_the_others() -> None:
+    parts = Parts(3, 2, broken={(1, 1): 1000})
+    each = Pass(parts.begin, seconds=60)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            each.resume()
+        assert parts.done == [(0, 0), (0, 1), (1, 0)]
+        parts.done.clear()
+        assert each.resume() is True, "a new pass follows at once"
+        assert parts.done == [(2, 0), (2, 1)]
+        parts.done.clear()
+
+
+def test_a_pass_that_has_failed_once_is_at_its_end_after_the_next_one() -> None:
+    parts = Parts(1, 3, broken={(0, 1): 1})
+    each = Pass(parts.begin, seconds=60)
     with pytest.raises(RuntimeError):
-        each.go_on()
-    assert each.go_on() is False
-    assert steps.done == [0, 0, 1, 2]
+        each.resume()
+    assert [each.resume(), each.resume()] == [True, False]
+    assert parts.done == [(0, 0), (0, 0), (0, 1), (0, 2)]
+
+
+def test_a_pass_whose_parts_are_not_found_begins_anew() -> None:
+    found: list[bool] = []
+
+    def begin() -> Iterator[Iterator[None]]:
+        found.append(True)
+        if len(found) == 1:
+            raise RuntimeError
+        yield iter([None])
+
+    each = Pass(begin, seconds=60)
+    with pytest.raises(RuntimeError):
+        each.resume()
+    assert [each.resume(), each.resume()] == [True, False]
 
 
 def test_sweeps_go_on_between_the_pieces_of_a_pass() -> None:
@@ -71,7 +103,7 @@ def test_sweeps_go_on_between_the_pieces_of_a_pass() -> None:
             seen.append("sweep")
             return NOTHING_DUE
 
-    sweeper = Sweeper(Due(), lambda _: None, 0.01, [Chore("pass", Pass(pieces, seconds=0).go_on, 3600)])  # type: ignore[arg-type]
+    sweeper = Sweeper(Due(), lambda _: None, 0.01, [Chore("pass", Pass(lambda: [pieces()], seconds=0).resume, 3600)])  # type: ignore[arg-type]
     # A chore runs first at a random moment of its period.
     sweeper._chores = dict.fromkeys(sweeper._chores, time.monotonic())
     sweeper.start()

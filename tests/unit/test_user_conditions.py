@@ -52,7 +52,7 @@ OF_WORKERS = {
     "sessions.py": {"prune"},
     "erasures.py": {"pending", "settled", "released", "count", "finish", "requested", "users_of"},
     "leftovers.py": {"remove_reservations", "remove_tickets", "remove_usage", "remove_erasures"},
-    "expired.py": {"stretch", "take", "take_temporary"},
+    "expired.py": {"next_range", "take", "take_temporary"},
     "incarnation.py": {"raise_epochs"},
     "webhook_deliveries.py": {"prune"},
     "removed_files.py": {"remove_due", "unused_behind", "_remove"},

@@ -64,15 +64,15 @@ class Retention:
         # Ids are in order of their creation: conversations with higher ids are not old enough.
         end = _id_at(time.time() - days * 86_400)
         with self._database.system() as tx:
-            looked = expired.stretch(tx, self._after, end)
-            found = expired.take(tx, looked, days, RETENTION_BATCH)
+            within = expired.next_range(tx, self._after, end)
+            # A range with an error is left to the next pass.
+            self._after = within.until
+            found = expired.take(tx, within, days, RETENTION_BATCH)
             for one in found:
                 expired.remove(tx, one)
         if len(found) == RETENTION_BATCH:
             self._after = found[-1].id
-        elif looked.until < end:
-            self._after = looked.until
-        else:
+        elif within.until >= end:
             self._after, self._next_pass = _FIRST, monotonic() + PASS_SECONDS
         return len(found)
 
