@@ -27,7 +27,7 @@ def chores(resources: Resources) -> tuple[Chore, ...]:
         Chore("prune feeds", Pass(resources.feeds.prune).resume, TIDY_SECONDS),
         Chore("prune audit", resources.audit.prune, TIDY_SECONDS),
         Chore("prune revocations", Pass(partial(revocations.prune, resources.database)).resume, TIDY_SECONDS),
-        Chore("prune sessions", resources.sessions.prune, TIDY_SECONDS),
+        Chore("prune sessions", Pass(resources.sessions.prune).resume, TIDY_SECONDS),
         Chore("prune sign-in codes", resources.sign_in_links.prune, TIDY_SECONDS),
         Chore("prune sign-ins", resources.identities.prune, TIDY_SECONDS),
         Chore("prune webhooks", resources.webhook_deliveries.prune, TIDY_SECONDS),

@@ -6,14 +6,16 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from app.domain.audit import Actor
 from app.domain.credential import revocable_session
 from app.domain.session import Session, SessionRules, SignIn
 from app.services.api_keys import record_key_end
+from app.services.passes import batches
 from app.services.users import new_id
 from app.store import access, api_keys, audit, revocations, sessions
 from app.store.database import Database, Tx
@@ -108,12 +110,11 @@ class Sessions:
             _record_ends(tx, actor, user_id, ended)
         return ended
 
-    def prune(self) -> None:
-        """Remove the sessions of all users that have ended by themselves; for workers. Raises DatabaseDown."""
-        removed = PRUNED_AT_ONCE
-        while removed == PRUNED_AT_ONCE:
-            with self._database.system() as tx:
-                removed = sessions.prune(tx, self._clock(), self.rules, PRUNED_AT_ONCE)
+    def prune(self) -> Iterator[Iterator[None]]:
+        """Remove the sessions of all users that have ended by themselves, in two parts; for workers."""
+        for remove in (sessions.prune_unused, sessions.prune_old):
+            batch = partial(remove, now=self._clock(), rules=self.rules, limit=PRUNED_AT_ONCE)
+            yield batches(self._database, batch, PRUNED_AT_ONCE)
 
 
 def _end_of_other_roles(tx: Tx, actor: Actor, sign_in: SignIn, issuer: str) -> None:

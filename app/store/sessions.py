@@ -24,9 +24,9 @@ def add(tx: Tx, session_id: str, digest: bytes, sign_in: SignIn, now: float) -> 
     execute(
         tx,
         """INSERT INTO sessions (id, user_id, digest, method, role, user_agent, address, email, issuer, sid, id_token,
-               created_at, seen_at)
+               created_at, seen_at, seen_on)
            VALUES (:id, :user_id, :digest, :method, :role, :user_agent, :address, :email, :issuer, :sid, :id_token,
-               to_timestamp(:now), to_timestamp(:now))""",
+               to_timestamp(:now), to_timestamp(:now), CAST(to_timestamp(:now) AT TIME ZONE 'UTC' AS date))""",
         id=session_id,
         user_id=sign_in.user_id,
         digest=digest,
@@ -153,15 +153,34 @@ def end_oldest(tx: Tx, user_id: str, most: int) -> list[str]:
     return [row.id for row in rows]
 
 
-def prune(tx: Tx, now: float, rules: SessionRules, limit: int) -> int:
-    """Remove up to ``limit`` sessions of any user that have ended by themselves; their number."""
+def prune_unused(tx: Tx, now: float, rules: SessionRules, limit: int) -> int:
+    """Remove up to ``limit`` sessions of any user that have ended without a use; their number."""
+    # Each use writes seen_on, which an index has, with another value once a day only.
     return execute(
         tx,
-        f"""DELETE FROM sessions WHERE id IN (
-                SELECT s.id FROM sessions s WHERE NOT ({_OPEN}) LIMIT :limit FOR UPDATE SKIP LOCKED
-            )""",
+        """DELETE FROM sessions WHERE id = ANY(ARRAY(
+               SELECT s.id FROM sessions s
+               WHERE s.seen_on <= CAST((to_timestamp(:now) - make_interval(secs => :idle_seconds))
+                       AT TIME ZONE 'UTC' AS date)
+                   AND s.seen_at <= to_timestamp(:now) - make_interval(secs => :idle_seconds)
+               ORDER BY s.seen_on LIMIT :limit FOR UPDATE SKIP LOCKED))""",
+        now=now,
+        idle_seconds=rules.idle_seconds,
         limit=limit,
-        **_open(now, rules),
+    )
+
+
+def prune_old(tx: Tx, now: float, rules: SessionRules, limit: int) -> int:
+    """Remove up to ``limit`` sessions of any user that have reached their longest duration; their number."""
+    return execute(
+        tx,
+        """DELETE FROM sessions WHERE id = ANY(ARRAY(
+               SELECT s.id FROM sessions s
+               WHERE s.created_at <= to_timestamp(:now) - make_interval(secs => :longest_seconds)
+               ORDER BY s.created_at LIMIT :limit FOR UPDATE SKIP LOCKED))""",
+        now=now,
+        longest_seconds=rules.longest_seconds,
+        limit=limit,
     )
 
 

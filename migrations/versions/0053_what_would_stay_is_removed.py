@@ -13,12 +13,13 @@ INDEXES = {
     "usage_days_by_day": "INDEX {name} ON usage_days (day)",
     "key_usage_days_by_day": "INDEX {name} ON key_usage_days (day)",
     "erasures_finished": "INDEX {name} ON erasures (finished_at) WHERE finished_at IS NOT NULL",
-    # The changes of a user that only the user's feed has. It replaces feed_events_passing, by age: most old ones stay,
-    # and each batch would read them again.
+    # The changes of a user that only the user's feed has. By age, in feed_events_passing, most old ones stay, and each
+    # batch would read them again. That index stays until the version after this one: earlier code has no other.
     "feed_events_passing_of_user": "INDEX {name} ON feed_events (user_id, seq) WHERE conversation_seq IS NULL",
     # Each sweep looks for these: the index over all erasures has the finished ones, too, which only become more.
     "erasures_unfinished": "INDEX {name} ON erasures (emptied_at) WHERE finished_at IS NULL",
 }
+# An early form of this migration has removed this index.
 PASSING = "INDEX {name} ON feed_events (created_at) WHERE conversation_seq IS NULL"
 
 
@@ -26,7 +27,6 @@ def upgrade() -> None:
     with online() as steps:
         for name, definition in INDEXES.items():
             steps.index(name, definition)
-        steps.drop_index("feed_events_passing")
     quickly("GRANT DELETE ON upstream_models TO unbroken_system")
 
 

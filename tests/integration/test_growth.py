@@ -15,12 +15,14 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from app.config import WorkerSettings
+from app.domain.session import SessionRules
 from app.services import feeds
 from app.services import leftovers as service
 from app.services.feeds import Feeds
 from app.services.leftovers import KeptDays, Leftovers
 from app.services.own_data.retention import Retention
 from app.services.passes import Pass
+from app.services.sessions import Sessions
 from app.store import chats, expired, leftovers, reserved_conversations
 from app.store.database import Database
 from app.wiring import Resources
@@ -44,7 +46,7 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def prune(service: Leftovers | Feeds) -> None:
+def prune(service: Leftovers | Feeds | Sessions) -> None:
     assert Pass(service.prune, seconds=600).resume() is False
 
 
@@ -350,8 +352,12 @@ FILLED = """
     INSERT INTO erasures (id, digest, requested_at, emptied_at, finished_at)
     SELECT id, sha256(uuid_send(id)), now(), now(),
         now() - make_interval(days => CAST(row_number() OVER () AS integer) % 202) FROM users;
+    INSERT INTO sessions (id, user_id, digest, method, created_at, seen_at, seen_on)
+    SELECT id, id, uuid_send(id), 'link', seen - interval '21 days', seen, CAST(seen AT TIME ZONE 'UTC' AS date)
+    FROM (SELECT id, now() - make_interval(hours => CAST(row_number() OVER () AS integer) % 180) AS seen FROM users) s;
 """
-LARGE = "feed_events|reserved_conversations|stream_tickets|usage_days|key_usage_days|erasures|conversations"
+LARGE = "feed_events|reserved_conversations|stream_tickets|usage_days|key_usage_days|erasures|conversations|sessions"
+SESSIONS = SessionRules(idle_seconds=7 * 86_400, longest_seconds=28 * 86_400, most_per_user=100)
 
 
 def test_no_batch_reads_a_whole_table(database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,5 +380,6 @@ def test_no_batch_reads_a_whole_table(database_url: str, database: Database, mon
 
     prune(Leftovers(database, DAYS))
     prune(Feeds(database))
-    assert len(plans) >= 9
+    prune(Sessions(database, SESSIONS))
+    assert len(plans) >= 11
     assert [plan for plan in plans if re.search(rf"Seq Scan on ({LARGE})\b", plan)] == []

@@ -65,7 +65,7 @@ FORBIDDEN += [
         ("starts_at", "0"),
     )
 ]  # fmt: skip
-FORBIDDEN += [("sessions", "created_at", "now()"), ("sessions", "seen_at", "now()")]
+FORBIDDEN += [("sessions", "created_at", "now()"), ("sessions", "seen_at", "now()"), ("sessions", "seen_on", "now()")]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ OF_WORKERS = {
     "app/services/model_versions.py",
     "app/services/restores.py",
     "app/services/revocations.py",
-    "app/services/sessions.py",
     "app/services/sign_in_links.py",
     "app/services/sweeper.py",
     "app/services/audit.py",

@@ -49,7 +49,7 @@ OF_WORKERS = {
     "api_keys.py": {"end_expired"},
     "checkpoints.py": {"append"},
     "model_configs.py": {"prune_versions"},
-    "sessions.py": {"prune"},
+    "sessions.py": {"prune_unused", "prune_old"},
     "erasures.py": {"pending", "settled", "released", "count", "finish", "requested", "users_of"},
     "leftovers.py": {"remove_reservations", "remove_tickets", "remove_usage", "remove_erasures"},
     "expired.py": {"next_range", "take", "take_temporary"},
