@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from alembic import op
 from sqlalchemy import Connection, text
@@ -22,12 +22,21 @@ LOCK_MILLISECONDS = 300
 LAST_LOCKS_MILLISECONDS = 10
 PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 900.0
+# A vacuum of autovacuum gives way to a statement that waits for it longer than deadlock_timeout, by default 1 s.
+VACUUM_MILLISECONDS = 5_000
 # A batch locks its rows until it is committed.
 BATCH_SECONDS = 0.2
 FIRST_BATCH = 100
 LARGEST_BATCH = 5_000
 
 _LOCK_NOT_AVAILABLE = "55P03"
+# Tables of this database that a vacuum, or another statement of its lock mode, has in another session.
+_VACUUMED = """
+    SELECT CAST(CAST(c.oid AS regclass) AS text) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid() AND c.relkind = 'r'
+        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        AND pg_has_role(c.relowner, 'USAGE')
+"""
 _NO_LIMITS = "SET lock_timeout = 0; SET statement_timeout = 0"
 
 # Filling a column is no change of a row that its reader should see.
@@ -63,7 +72,7 @@ def quickly(*statements: str) -> None:
                 bind.execute(text(f"SET LOCAL lock_timeout = {max(LAST_LOCKS_MILLISECONDS, left)}"))
                 bind.execute(text(statement))
 
-    _patiently(attempt)
+    _patiently(attempt, lambda: _end_vacuums(bind, bind.begin_nested))
 
 
 @contextmanager
@@ -87,7 +96,10 @@ class Online:
         """Execute short statements as one transaction."""
         # PostgreSQL runs the statements of one message as one transaction.
         script = ";\n".join([f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}", *statements])
-        _patiently(lambda: self._connection.execute(text(script)))
+        _patiently(
+            lambda: self._connection.execute(text(script)),
+            lambda: _end_vacuums(self._connection, nullcontext),
+        )
 
     def index(self, name: str, definition: str) -> None:
         """Build an index; ``definition`` begins with ``INDEX`` or ``UNIQUE INDEX`` and has ``{name}`` in it."""
@@ -161,7 +173,8 @@ def require_code(revision: str) -> None:
     op.get_bind().execute(text("UPDATE schema_info SET minimum_code_revision = :revision"), {"revision": revision})
 
 
-def _patiently(attempt: Callable[[], object]) -> None:
+def _patiently(attempt: Callable[[], object], prepare: Callable[[], object]) -> None:
+    """Run ``attempt`` until it gets its locks; ``prepare`` runs before each repetition. Raises LockNotTaken."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -173,6 +186,19 @@ def _patiently(attempt: Callable[[], object]) -> None:
             if time.monotonic() > until:
                 raise LockNotTaken(
                     f"A table is in use: no lock within {PATIENCE_SECONDS:.0f} s (PATIENCE_SECONDS). End the"
-                    " transactions that pg_stat_activity shows as oldest, and run the migration again."
+                    " transactions and vacuums that pg_stat_activity shows as oldest, and run the migration again."
                 ) from error
         time.sleep(PAUSE_SECONDS)
+        prepare()
+
+
+def _end_vacuums(connection: Connection, begin: Callable[[], AbstractContextManager[object]]) -> None:
+    """Wait for the vacuums of tables with their own lock mode, which excludes no reader and no writer.
+
+    PostgreSQL cancels a vacuum of autovacuum for that, and not for a statement that gives up after LOCK_MILLISECONDS.
+    A lock that ``begin`` keeps excludes the next vacuum, too. One that prevents wraparound is never cancelled.
+    """
+    limit = f"SET LOCAL lock_timeout = {VACUUM_MILLISECONDS}"
+    for table in connection.execute(text(_VACUUMED)).scalars().all():
+        with suppress(OperationalError), begin():
+            connection.execute(text(f"{limit}; LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
