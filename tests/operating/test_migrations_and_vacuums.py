@@ -27,7 +27,7 @@ FILLED = {
         """INSERT INTO feed_events (user_id, seq, conversation_id, conversation_seq, type)
            SELECT gen_random_uuid(), n, gen_random_uuid(), n, 'message.new' FROM generate_series(1, {rows}) n""",
     ),
-    "0057": (
+    "0055": (
         "sessions",
         """INSERT INTO sessions (id, user_id, digest, method, created_at, seen_at)
            SELECT gen_random_uuid(), gen_random_uuid(), uuid_send(gen_random_uuid()), 'link', now(), now()

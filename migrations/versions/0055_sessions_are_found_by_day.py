@@ -5,7 +5,7 @@ from importlib import import_module
 from migrations.definer import SEARCH_PATH
 from migrations.online import online, quickly
 
-revision = "0057"
+revision = "0055"
 down_revision = "0054"
 branch_labels = None
 depends_on = None
