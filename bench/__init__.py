@@ -4,6 +4,7 @@
     python -m bench ROUNDS=1            each design once
     python -m bench QUICK=1             shorter, for CI: fails when a figure is far worse than its target (figures.py)
     python -m bench relay worker        only these parts
+    python -m bench relay BESIDE=nchan,granian    the product beside the peers with these names
 
 journey     a person's waits: for the first frame, for the first token, for the reply to a stop
 relay       the cost of a delivered token in the web process and in Redis

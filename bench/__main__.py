@@ -1,4 +1,4 @@
-"""``python -m bench [QUICK=1] [ROUNDS=3] [journey] [relay] …``: see the package."""
+"""``python -m bench [QUICK=1] [ROUNDS=3] [BESIDE=…] [journey] [relay] …``: see the package."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def main() -> int:
     if unknown := set(wanted) - set(PARTS):
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
         return 2
+    peers = tuple(filter(None, options.get("BESIDE", "").split(",")))
     machine, began = describe(), time.monotonic()
     print(machine, "(quick)" if quick else "", flush=True)
     with stores() as available:
-        run = Run(available, quick, rounds)
+        run = Run(available, quick, rounds, peers)
         for name in wanted:
             PARTS[name](run)
     report.summary(run)

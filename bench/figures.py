@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from bench.stores import CannotMeasure, Stores
 
 T = TypeVar("T")
+
+# The product's own rows have this in their names.
+OWN = "unbroken"
 
 # In CI a figure may be this much worse than its target: the machine is shared.
 TOLERANCE = 2.0
@@ -25,7 +28,7 @@ KNOWN_SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the table of targets: ``values``, round by round, may be at most ``most``.
+    """One row of the table of targets: ``values``, round by round, may be at most ``most``; None: there is no target.
 
     With ``beside`` the values are ratios to that peer, otherwise they are in ``unit``. ``strict``: CI fails when the
     figure is far off; figures of lateness are not strict, because CI's machine is shared.
@@ -33,7 +36,7 @@ class Figure:
 
     metric: str
     values: Sequence[float]
-    most: float
+    most: float | None
     beside: str = ""
     unit: str = ""
     strict: bool = True
@@ -45,13 +48,22 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """True when the target is reached."""
-        return self.value <= self.most
+        """True when the target is reached, or there is none."""
+        return self.most is None or self.value <= self.most
 
     @property
     def bearable(self) -> bool:
         """True when CI lets the figure pass. A figure known to miss its target passes until it gets worse."""
+        if self.most is None:
+            return True
         return self.value <= KNOWN_SHORT.get((self.metric, self.beside), self.most * TOLERANCE)
+
+    @property
+    def verdict(self) -> str:
+        """One word for the tables; nothing without a target."""
+        if self.most is None:
+            return ""
+        return "met" if self.met else "missed"
 
     @property
     def spread(self) -> str:
@@ -62,7 +74,8 @@ class Figure:
         """One line for the terminal."""
         beside = f" of {self.beside}'s" if self.beside else f" {self.unit}".rstrip()
         spread = f" ({self.spread})" if self.spread else ""
-        return f"{short(self.value)}{beside}{spread}; aim {short(self.most)}{'' if self.met else ', MISSED'}"
+        aim = "" if self.most is None else f"; aim {short(self.most)}{'' if self.met else ', MISSED'}"
+        return f"{short(self.value)}{beside}{spread}{aim}"
 
 
 @dataclass(slots=True)
@@ -72,6 +85,8 @@ class Run:
     stores: Stores
     quick: bool
     rounds_wanted: int
+    # Parts of the names of the peers that are measured beside the product; empty: all.
+    peers: tuple[str, ...] = ()
     figures: list[Figure] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -94,9 +109,14 @@ class Run:
             self.left_out[name] = str(reason).strip()
             print(f"  {name:<18} left out: {self.left_out[name]}", flush=True)
 
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """The product and those of its peers that are wanted in this run."""
+        wanted = (OWN, *self.peers)
+        return [name for name in names if not self.peers or any(part in name for part in wanted)]
+
     def rounds(self, names: Sequence[str], measure: Callable[[str], T]) -> dict[str, list[T]]:
         """Measure the designs in turn, round by round, so that a slow moment of the machine touches all of them."""
-        found: dict[str, list[T]] = {name: [] for name in names}
+        found: dict[str, list[T]] = {name: [] for name in self.chosen(names)}
         for _ in range(self.rounds_wanted):
             for name in list(found):
                 try:

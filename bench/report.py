@@ -11,6 +11,8 @@ from pathlib import Path
 from bench.figures import Run, short
 
 OUT = Path("out/bench")
+# As the terminal has them; a figure without a target is a comparison.
+VERDICTS = {"met": "met   ", "missed": "MISSED", "": "      "}
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -26,7 +28,7 @@ def summary(run: Run) -> None:
     """The table of targets, for the terminal."""
     print("\nTargets")
     for figure in run.figures:
-        print(f"  {'met   ' if figure.met else 'MISSED'}  {figure.metric:<44} {figure.line()}")
+        print(f"  {VERDICTS[figure.verdict]}  {figure.metric:<44} {figure.line()}")
 
 
 def write(machine: str, run: Run) -> Path:
@@ -59,7 +61,7 @@ def _scale() -> list[tuple[str, str]]:
 
 def _targets(run: Run) -> str:
     rows = [
-        [f.metric, f.beside or f.unit, short(f.value), f.spread, f"≤ {short(f.most)}", "met" if f.met else "missed"]
+        [f.metric, f.beside or f.unit, short(f.value), f.spread, f"≤ {short(f.most)}" if f.most else "–", f.verdict]
         for f in run.figures
     ]
     left = "".join(f"<li>{html.escape(name)}: {html.escape(why)}" for name, why in run.left_out.items())
