@@ -17,7 +17,7 @@ import redis
 from app.domain.events import Snapshot, Token, encode
 from app.eventlog.log import RedisLog
 from bench import report
-from bench.designs import Target, empty_route, product
+from bench.designs import Target, empty_granian, empty_route, product
 from bench.figures import Figure, Run, ratios
 from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, pin
 from bench.stores import CannotMeasure, Stores, clear
@@ -27,6 +27,9 @@ AT_ONCE = 64
 # Events that a reader has missed.
 EVENTS = 20
 SECONDS = 120
+QUICK_DESIGNS = ("unbroken", "gunicorn, empty", "gunicorn and Flask, empty")
+# The product's cost may be at most this many times that of an empty route; None: it is shown only.
+TARGETS = {"gunicorn": 3.0, "granian WSGI": None, "granian RSGI": None}
 # Seconds after the last connection: ends of streams are reported to Redis and to the log a little later.
 SETTLED_SECONDS = 1.5
 
@@ -55,14 +58,15 @@ class Outcome:
 
 
 def run(run: Run) -> None:
-    """Measure connections, and an empty route of gunicorn beside them."""
+    """Measure connections, and empty routes beside them."""
     print(f"\nComing back: {AT_ONCE} connections at a time, in µs of processor time each", flush=True)
-    rounds = run.rounds(list(DESIGNS), lambda name: _told(measure(name, run)))
+    rounds = run.rounds(QUICK_DESIGNS if run.quick else list(DESIGNS), lambda name: _told(measure(name, run)))
     own = [outcome.total for outcome in rounds["unbroken"]]
     run.add(Figure("processor time of a connection", [us / 1000 for us in own], 0.8, unit="ms", strict=False))
-    if rounds.get("gunicorn, empty"):
-        empty = [outcome.total for outcome in rounds["gunicorn, empty"]]
-        run.add(Figure("processor time of a connection", ratios(own, empty), 3, "an empty route of gunicorn"))
+    for server, most in TARGETS.items():
+        if empty := rounds.get(f"{server}, empty"):
+            values = ratios(own, [outcome.total for outcome in empty])
+            run.add(Figure("processor time of a connection", values, most, f"an empty route of {server}"))
     run.data["connects"] = {name: [as_json(outcome) for outcome in done] for name, done in rounds.items()}
     middle = {name: sorted(done, key=lambda o: o.total)[len(done) // 2] for name, done in rounds.items() if done}
     rows = [[name, *(f"{us:.0f}" for us in (o.web, o.postgres, o.redis, o.total))] for name, o in middle.items()]
@@ -155,8 +159,21 @@ def gunicorn(app: str) -> Callable[[Stores], Any]:
     return place
 
 
+def granian(interface: str, app: str) -> Callable[[Stores], Any]:
+    """An empty route under granian."""
+
+    @contextmanager
+    def place(stores: Stores) -> Iterator[Place]:
+        with empty_granian(stores, interface, app) as target:
+            yield Place(target, "data: empty\n\n")
+
+    return place
+
+
 DESIGNS: dict[str, Callable[[Stores], Any]] = {
     "unbroken": unbroken,
     "gunicorn, empty": gunicorn("app"),
     "gunicorn and Flask, empty": gunicorn("flask_app"),
+    "granian WSGI, empty": granian("wsgi", "app"),
+    "granian RSGI, empty": granian("rsgi", "rsgi_app"),
 }

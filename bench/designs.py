@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from app.store import leases
+from bench import pushpin as held
 from bench import servers
 from bench.machine import listens
 from bench.stores import CannotMeasure, Stores, need
@@ -32,8 +33,11 @@ class Target:
     paths: list[str]
     header: str = "-"
     namespace: str = "bench"
-    # The port that tokens are posted to besides Redis; 0: none.
-    publish_port: int = 0
+    # The client that publishes the tokens besides Redis (publishers.py), and its address.
+    publisher: str = ""
+    publish_to: str = ""
+    # Each reader has a subscription of its own, which may begin after the reply.
+    subscribes: bool = False
 
 
 @contextmanager
@@ -124,7 +128,39 @@ def nchan(stores: Stores, count: int) -> Iterator[Target]:
     """Nchan: the producer posts every token to nginx."""
     with servers.nchan(stores) as (pid, port):
         ids = [str(n) for n in range(count)]
-        yield Target(pid, port, ids, [f"/{n}" for n in ids], publish_port=port)
+        yield Target(pid, port, ids, [f"/{n}" for n in ids], publisher="nchan", publish_to=str(port))
+
+
+@contextmanager
+def pushpin(stores: Stores, count: int) -> Iterator[Target]:
+    """Pushpin: the producer sends every token to its ZeroMQ socket, a channel for each generation."""
+    need("zmq")
+    with held.pushpin(stores) as (pid, port, address):
+        ids = [str(n) for n in range(count)]
+        yield Target(pid, port, ids, [f"/{n}" for n in ids], publisher="pushpin", publish_to=address)
+
+
+@contextmanager
+def durable_streams(stores: Stores, count: int) -> Iterator[Target]:
+    """@durable-streams/server: the producer appends every token to the generation's log, which the server keeps."""
+    with servers.durable(stores) as (pid, port):
+        ids = [str(n) for n in range(count)]
+        for number in ids:
+            servers.create_stream(port, number)
+        paths = [f"/{number}?offset=-1&live=sse" for number in ids]
+        yield Target(pid, port, ids, paths, publisher="durable-streams", publish_to=str(port))
+
+
+@contextmanager
+def granian_wsgi(stores: Stores, count: int) -> Iterator[Target]:
+    """The naive Flask under granian's threads."""
+    yield from _granian("wsgi", "bench.peers.naive_flask:app", stores, count, f"--blocking-threads={NAIVE_THREADS}")
+
+
+@contextmanager
+def granian_rsgi(stores: Stores, count: int) -> Iterator[Target]:
+    """The raw hub on granian's own interface. Tokens that arrive together are sent together."""
+    yield from _granian("rsgi", "bench.peers.rsgi_hub:app", stores, count)
 
 
 DESIGNS = {
@@ -135,6 +171,10 @@ DESIGNS = {
     "starlette hub": starlette_hub,
     "raw asgi hub": raw_hub,
     "nchan": nchan,
+    "pushpin": pushpin,
+    "durable-streams": durable_streams,
+    "granian wsgi": granian_wsgi,
+    "granian rsgi hub": granian_rsgi,
 }
 
 
@@ -143,6 +183,13 @@ def empty_route(stores: Stores, app: str) -> Iterator[Target]:
     """An empty route under gunicorn's own threads, as many as the product has."""
     app = f"bench.peers.empty_route:{app}"
     yield from _gunicorn("empty route", ["--worker-class=gthread", "--threads=8"], stores, 1, app)
+
+
+@contextmanager
+def empty_granian(stores: Stores, interface: str, app: str) -> Iterator[Target]:
+    """An empty route under granian, with as many threads as the product has."""
+    threads = ["--blocking-threads=8"] if interface == "wsgi" else []
+    yield from _granian(interface, f"bench.peers.empty_route:{app}", stores, 1, *threads)
 
 
 def _gunicorn(
@@ -154,7 +201,19 @@ def _gunicorn(
     yield from _serve(name, argv, port, stores, count)
 
 
-def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: int) -> Iterator[Target]:
+def _granian(interface: str, app: str, stores: Stores, count: int, *arguments: str) -> Iterator[Target]:
+    need("granian")
+    port = free_port()
+    command = (sys.executable, "-m", "granian", f"--interface={interface}", f"--port={port}", "--http=1", "--no-ws")
+    limits = ("--backlog=8192", "--backpressure=30000", "--log-level=error")
+    argv = (*command, *limits, *arguments, app)
+    # granian sends the head of a reply before the application's generator begins.
+    yield from _serve(f"granian {interface}", argv, port, stores, count, subscribes=app.endswith("naive_flask:app"))
+
+
+def _serve(
+    name: str, argv: tuple[str, ...], port: int, stores: Stores, count: int, subscribes: bool = False
+) -> Iterator[Target]:
     log = stores.directory / f"{name.replace(' ', '-')}-{uuid4().hex[:6]}.log"
     environment = {**local(), "REDIS_URL": stores.redis_url}
     process = Program(name, argv, log, environment).start()
@@ -162,6 +221,6 @@ def _serve(name: str, argv: tuple[str, ...], port: int, stores: Stores, count: i
         if not wait_until(lambda: listens(port), 20):
             raise CannotMeasure(f"it did not start: {log.read_text()[-300:]}")
         ids = [str(n) for n in range(count)]
-        yield Target(process.pid, port, ids, [f"/{n}" for n in ids])
+        yield Target(process.pid, port, ids, [f"/{n}" for n in ids], subscribes=subscribes)
     finally:
         process.kill()

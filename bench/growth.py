@@ -86,20 +86,25 @@ def _memories(run: Run) -> dict[str, float]:
         "naive gevent": DESIGNS["naive gevent"],
         "resumable-stream": resumable,
         "starlette hub": DESIGNS["starlette hub"],
+        "granian rsgi hub": DESIGNS["granian rsgi hub"],
+        "durable-streams": DESIGNS["durable-streams"],
+        "pushpin": DESIGNS["pushpin"],
         "nchan": DESIGNS["nchan"],
     }
     found: dict[str, float] = {}
-    for name, start in designs.items():
+    for name in run.chosen(designs):
         try:
-            found[name] = _idle(start, run.stores)
+            found[name] = _idle(designs[name], run.stores)
         except CannotMeasure as reason:
             run.leave_out(f"{name}, memory", reason)
             continue
         print(f"  {name:<18} {found[name] / 1024:6.1f} kB", flush=True)
     run.add(Figure("memory per idle stream at 5,000", [found["unbroken"] / 1024], 4, unit="kB"))
-    for peer, most in (("naive gevent", 1 / 15), ("resumable-stream", 1 / 4)):
-        if peer in found:
-            run.add(Figure("memory per idle stream at 5,000", [found["unbroken"] / found[peer]], most, peer))
+    targets = {"naive gevent": 1 / 15, "resumable-stream": 1 / 4}
+    for peer in found:
+        if peer != "unbroken":
+            ratio = found["unbroken"] / found[peer]
+            run.add(Figure("memory per idle stream at 5,000", [ratio], targets.get(peer), peer))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -57,7 +58,9 @@ def pin(pid: int, core: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     for member in family(pid):
         for thread in Path(f"/proc/{member}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {cores[core % len(cores)]})
+            # A thread that has ended in between needs no core.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), {cores[core % len(cores)]})
 
 
 def describe() -> str:

@@ -3,22 +3,22 @@
     python -m bench.producer '{"redis_url": …, "namespace": …, "ids": […], "rate": 50, "seconds": 5}'
 
 For every design it appends to real logs and publishes the tokens, as the product's outbox does when it is in step, so
-that relays do not differ in what Redis keeps. With "publish_port" it also posts each token to Nchan.
+that relays do not differ in what Redis keeps. With "publisher" and "publish_to" it also sends each token to a server
+that has an input of its own (publishers.py); one that keeps the log itself gets the tokens in place of Redis.
 Prints a line of JSON with the number of tokens.
 """
 
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import time
-from threading import Thread
 
 import redis
 
 from app.domain.events import Snapshot, Token, encode
 from app.eventlog.log import Keys, RedisLog, publish_command, xadd_command
+from bench.publishers import publisher
 
 # Generations take turns, so that a tick is never one burst.
 TICK_SECONDS = 0.002
@@ -44,30 +44,12 @@ def append(client: redis.Redis, events: list[tuple[Keys, int, bytes]]) -> None:
     pipe.execute()
 
 
-class Posts:
-    """One connection to Nchan. Requests are written together; replies are read and dropped."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Thread(target=self._discard, daemon=True).start()
-
-    def send(self, posts: list[tuple[int, bytes]]) -> None:
-        """Post each text to its generation."""
-        head = b"POST /publish/%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b"
-        self._socket.sendall(b"".join(head % (generation, len(text), text) for generation, text in posts))
-
-    def _discard(self) -> None:
-        while self._socket.recv(1 << 20):
-            pass
-
-
 def main() -> None:
     plan = json.loads(sys.argv[1])
     client = redis.Redis.from_url(plan["redis_url"], socket_timeout=30)
     ids, rate, seconds = plan["ids"], plan["rate"], plan["seconds"]
     keys = opened(client, plan["namespace"], ids)
-    nchan = Posts(plan["publish_port"]) if plan.get("publish_port") else None
+    other = publisher(plan["publisher"], plan["publish_to"], len(ids))
     print("ready", flush=True)
     sys.stdin.readline()
     total, said, began = int(len(ids) * rate * seconds), 0, time.monotonic()
@@ -81,11 +63,14 @@ def main() -> None:
             events.append((keys[generation], number + 1, payload))
             posts.append((generation, payload))
         if due > said:
-            append(client, events)
-            if nchan:
-                nchan.send(posts)
+            if not (other and other.keeps_log):
+                append(client, events)
+            if other:
+                other.send(posts)
         said = due
         time.sleep(TICK_SECONDS)
+    if other:
+        other.finish()
     print(json.dumps({"said": said, "seconds": time.monotonic() - began}), flush=True)
 
 

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from redis import Redis
+
 from bench import report
 from bench.designs import DESIGNS, Target
 from bench.figures import Figure, Run, ratios
 from bench.machine import OTHER_CORE, SERVER_CORE, cpu_seconds, memory_bytes, pin
 from bench.stores import CannotMeasure, Stores
 from bench.tools import Tool, compiled
+from dev.process import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,15 @@ def _case(run: Run, case: Case) -> None:
     print(f"\n{case.title}", flush=True)
     load = Load(case.load.generations, case.load.readers, case.load.rate, 2 if run.quick else case.load.seconds)
     names = case.quick if run.quick else tuple(DESIGNS)
-    rounds = run.rounds(names, lambda name: show(measure(name, load, run.stores)))
+    rounds = run.rounds(names, lambda name: sound(show(measure(name, load, run.stores))))
     own = rounds["unbroken"]
     if any(not outcome.exact for outcome in own):
         run.fault(f"{case.title}: not everything was delivered exactly once")
-    for aim in case.aims:
-        if rounds.get(aim.peer):
-            run.add(Figure(f"CPU per delivered token, {case.short}", _costs(own, rounds[aim.peer]), aim.most, aim.peer))
+    targets = {aim.peer: aim.most for aim in case.aims}
+    for peer in rounds:
+        if peer != "unbroken" and rounds[peer]:
+            values = _costs(own, rounds[peer])
+            run.add(Figure(f"CPU per delivered token, {case.short}", values, targets.get(peer), peer))
     if case.load.readers == 1 and rounds.get("c hub"):
         floor = rounds["c hub"]
         for name, most in (("p50", 1.5), ("p99", 4.0)):
@@ -118,6 +123,13 @@ def _case(run: Run, case: Case) -> None:
         [_row(name, outcomes[len(outcomes) // 2]) for name, outcomes in rounds.items() if outcomes],
     )
     run.sections.append((f"Relay: {case.title}", report.bars(costs, "µs per token") + table))
+
+
+def sound(outcome: Outcome) -> Outcome:
+    """The outcome, if it can be compared. Raises CannotMeasure for a peer that loses, repeats or mixes up tokens."""
+    if outcome.faults and outcome.design != "unbroken":
+        raise CannotMeasure(f"{outcome.faults} tokens were lost, repeated or refused")
+    return outcome
 
 
 def _costs(own: list[Outcome], other: list[Outcome]) -> list[float]:
@@ -161,8 +173,15 @@ def served(target: Target, load: Load, stores: Stores) -> Iterator[Any]:
     pin(stores.redis_pid, OTHER_CORE)
     empty = memory_bytes(target.pid)
     with readers(target, load, stores) as reading:
+        if target.subscribes and not wait_until(lambda: _subscribers(stores) >= load.generations * load.readers, 60):
+            raise CannotMeasure(f"only {_subscribers(stores)} of its readers had subscribed after 60 s")
         idle = (memory_bytes(target.pid) - empty) / (load.generations * load.readers)
         yield lambda name: _window(name, target, load, stores, reading, idle)
+
+
+def _subscribers(stores: Stores) -> int:
+    with Redis.from_url(stores.redis_url, socket_timeout=10) as client:
+        return len(client.client_list(_type="pubsub"))
 
 
 def _window(name: str, target: Target, load: Load, stores: Stores, reading: Tool, idle: float) -> Outcome:
@@ -219,7 +238,8 @@ def started_producer(target: Target, load: Load, stores: Stores) -> Tool:
         "ids": target.ids,
         "rate": load.rate,
         "seconds": load.seconds,
-        "publish_port": target.publish_port,
+        "publisher": target.publisher,
+        "publish_to": target.publish_to,
     }
     producer = Tool(sys.executable, "-m", "bench.producer", json.dumps(plan))
     producer.read_line()

@@ -1,13 +1,14 @@
-"""Peers that are not written in Python: nginx, with and without Nchan, and Node with resumable-stream."""
+"""Peers that are not written in Python: nginx, with and without Nchan, and the packages of npm on Node."""
 
 from __future__ import annotations
 
 import fcntl
+import http.client
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +72,7 @@ def static(stores: Stores, content: bytes) -> Iterator[tuple[int, int, str]]:
 @contextmanager
 def nchan(stores: Stores) -> Iterator[tuple[int, int]]:
     """Start nginx with Nchan, a module in C. Yields its pid and its port. Raises CannotMeasure."""
-    module = next((path for folder in MODULES if (path := Path(folder, NCHAN)).exists()), None) or _install_nchan()
+    module = obtain("libnginx-mod-nchan", _nchan_module)
     shared = "nchan_shared_memory_size 256m;"
     with _nginx(_folder(stores), f"load_module {module};", shared, _CHANNELS) as found:
         yield found
@@ -80,9 +81,32 @@ def nchan(stores: Stores) -> Iterator[tuple[int, int]]:
 @contextmanager
 def resumable(stores: Stores, base_url: str = "") -> Iterator[tuple[int, int]]:
     """Start npm's resumable-stream on Node. Yields its pid and its port. Raises CannotMeasure."""
+    with _on_node(stores, "server.mjs", stores.redis_url, base_url) as found:
+        yield found
+
+
+@contextmanager
+def durable(stores: Stores) -> Iterator[tuple[int, int]]:
+    """Start npm's @durable-streams/server on Node. Yields its pid and its port. Raises CannotMeasure."""
+    with _on_node(stores, "durable.mjs") as found:
+        yield found
+
+
+def create_stream(port: int, name: str) -> str:
+    """Create a stream of JSON on a Durable Streams server. Returns the offset of its beginning."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("PUT", f"/{name}", headers={"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        if reply.status != 201:
+            raise CannotMeasure(f"it did not create a stream: {reply.status}")
+        return reply.headers["Stream-Next-Offset"]
+
+
+@contextmanager
+def _on_node(stores: Stores, script: str, *arguments: str) -> Iterator[tuple[int, int]]:
     packages()
     port = free_port()
-    argv = (str(_node()[0]), str(NODE / "server.mjs"), str(port), stores.redis_url, base_url)
+    argv = (str(_node()[0]), str(NODE / script), str(port), *arguments)
     log = stores.directory / f"node-{uuid4().hex[:6]}.log"
     process = Program("node", argv, log, local()).start()
     try:
@@ -99,9 +123,10 @@ def packages() -> None:
     node, npm = _node()
     with (NODE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (NODE / "node_modules" / ".package-lock.json").exists():
+        installed, wanted = NODE / "node_modules" / ".installed", (NODE / "package-lock.json").read_text()
+        if installed.exists() and installed.read_text() == wanted:
             return
-        command = [str(node), str(npm), "ci", "--no-audit", "--no-fund", "--fetch-retries=1"]
+        command = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
         # A machine may trust a certificate authority of its own.
         environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
         try:
@@ -110,6 +135,7 @@ def packages() -> None:
             raise CannotMeasure("npm's registry does not answer") from None
         if ran.returncode:
             raise CannotMeasure(f"npm cannot install it: {ran.stderr.decode(errors='replace')[-200:]}")
+        installed.write_text(wanted)
 
 
 def _node() -> tuple[Path, Path]:
@@ -121,19 +147,29 @@ def _node() -> tuple[Path, Path]:
     return home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-@cache
-def _install_nchan() -> Path:
-    """Install Debian's package of Nchan, which needs root. Returns the path of the module."""
+def obtain(package: str, find: Callable[[], str | None]) -> str:
+    """Install Debian's package as root, unless ``find`` finds its file. Returns the file. Raises CannotMeasure."""
+    if found := find():
+        return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise CannotMeasure("nginx has no Nchan here (apt install libnginx-mod-nchan)")
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "libnginx-mod-nchan"]
+        raise CannotMeasure(f"it is not installed here (apt install {package})")
+    _install(package)
+    if found := find():
+        return found
+    raise CannotMeasure(f"it is not installed here, and {package} cannot be installed")
+
+
+@cache
+def _install(package: str) -> None:
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-qq"], install):
-        subprocess.run(command, env=environment, capture_output=True, timeout=INSTALL_SECONDS)
-    for folder in MODULES:
-        if Path(folder, NCHAN).exists():
-            return Path(folder, NCHAN)
-    raise CannotMeasure("nginx has no Nchan here, and it cannot be installed")
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, env=environment, capture_output=True, timeout=INSTALL_SECONDS)
+
+
+def _nchan_module() -> str | None:
+    return next((str(path) for folder in MODULES if (path := Path(folder, NCHAN)).exists()), None)
 
 
 def _folder(stores: Stores) -> Path:

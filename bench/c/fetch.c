@@ -1,7 +1,7 @@
 /* Requests one path many times at once and measures the time until every reply has its last event.
  *
- * usage: fetch PORT PATH HEADER UNTIL AT_ONCE ROUNDS
- * HEADER "-" for none. Every request has a connection of its own; the time of connecting is part of its time. A request
+ * usage: fetch PORT PATH HEADER UNTIL AT_ONCE ROUNDS [MARK]
+ * HEADER "-" for none. MARK is the text that is counted as an event, "data: " if none is given. Every request has a connection of its own; the time of connecting is part of its time. A request
  * ends when the text UNTIL has arrived. Prints one line of JSON: ms (of each round), events and bytes of one reply,
  * unequal (replies with another number of events than the first).
  */
@@ -30,18 +30,18 @@ static double now_ms(void)
     return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
 }
 
-static int events_in(const char *data, int length)
+static int events_in(const char *data, int length, const char *mark)
 {
-    int found = 0;
-    for (const char *at = data; (at = memmem(at, data + length - at, "data: ", 6)); at += 6) found++;
+    int found = 0, size = strlen(mark);
+    for (const char *at = data; (at = memmem(at, data + length - at, mark, size)); at += size) found++;
     return found;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 7) return 2;
+    if (argc != 7 && argc != 8) return 2;
     int port = atoi(argv[1]), at_once = atoi(argv[5]), rounds = atoi(argv[6]), poll = epoll_create1(0), on = 1;
-    const char *until = argv[4];
+    const char *until = argv[4], *mark = argc == 8 ? argv[7] : "data: ";
     int tail = strlen(until), unequal = 0, first = -1, bytes = 0;
     struct rlimit files = {1 << 20, 1 << 20};
     setrlimit(RLIMIT_NOFILE, &files);
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
         }
         printf("%s%.3f", round ? ", " : "", now_ms() - began);
         for (int i = 0; i < at_once; i++) {
-            int count = events_in(readers[i].data, readers[i].filled);
+            int count = events_in(readers[i].data, readers[i].filled, mark);
             if (first < 0) first = count;
             unequal += count != first;
             bytes = readers[i].filled;

@@ -1,4 +1,4 @@
-"""An empty route: the cost of a connection and a request in gunicorn, without Flask and with it."""
+"""An empty route: the cost of a connection and a request in gunicorn and granian, without Flask and with it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     """The body."""
     start_response("200 OK", [("Content-Type", "text/event-stream"), ("Content-Length", str(len(BODY)))])
     return [BODY]
+
+
+async def rsgi_app(scope: Any, protocol: Any) -> None:
+    """The body, on granian's own interface."""
+    protocol.response_bytes(200, [("content-type", "text/event-stream")], BODY)
