@@ -64,6 +64,7 @@ class Settings(
     database_url: str = Field(pattern=r"^postgresql(\+psycopg2)?://")
     redis_url: str = Field(pattern=r"^(rediss?|unix)://")
     celery_broker_url: str | None = Field(None, pattern=r"^[a-z][a-z0-9+]*://")
+    broker_queue_type: Literal["classic", "quorum"] = "classic"
     redis_namespace: str = Field("unbroken", pattern=r"^[A-Za-z0-9_.-]{1,40}$")
     database_logins: Literal["separate", "one"] = "separate"
     database_pool: int = Field(10, ge=1, le=500)
@@ -166,6 +167,13 @@ class Settings(
     @classmethod
     def _some_server(cls, url: str | None) -> str | None:
         return None if url is None else some_server(url)
+
+    @field_validator("broker_queue_type")
+    @classmethod
+    def _of_rabbitmq(cls, kind: str, info: ValidationInfo) -> str:
+        if kind == "quorum" and not (info.data.get("celery_broker_url") or "").startswith(("amqp", "pyamqp")):
+            raise ValueError("quorum needs RabbitMQ: CELERY_BROKER_URL=amqp://…")
+        return kind
 
     @field_validator("upstreams")
     @classmethod

@@ -293,4 +293,5 @@ def _stores(settings: Settings) -> tuple[redis.Redis, FeedNotifier, Database, Re
         settings.database_url, settings.database_pool, feed_notifier.notify, settings.database_timeout_seconds
     )
     log = RedisLog(client, settings.redis_namespace)
-    return client, feed_notifier, database, log, Queue(settings.broker_url, settings.redis_namespace)
+    queue = Queue(settings.broker_url, settings.redis_namespace, settings.broker_queue_type)
+    return client, feed_notifier, database, log, queue

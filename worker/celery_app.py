@@ -33,7 +33,7 @@ except InvalidSettings as error:
 
 transport.install()
 control.install()
-celery = producer(settings.broker_url, settings.redis_namespace)
+celery = producer(settings.broker_url, settings.redis_namespace, settings.broker_queue_type)
 process = WorkerProcess(settings)
 register(celery, process)
 

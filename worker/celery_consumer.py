@@ -1,5 +1,5 @@
-"""Celery's consumer with three changes: task events wait for tasks, neither a message nor a broker ends the worker, and
-it takes tasks only while the worker's intake is open.
+"""Celery's consumer with four changes: task events wait for tasks, neither a message nor a broker ends the worker, it
+takes tasks only while the worker's intake is open, and a quorum queue brings no other queues.
 
 A message that is no task of ours is dropped and counted; a connection that fails is made again.
 """
@@ -19,6 +19,8 @@ from worker.transport import drop
 SEND_SECONDS = 0.1
 # Seconds before the next connection to a broker that refuses the first commands, one that is full for instance.
 RETRY_SECONDS = 0.5
+# The part of Celery's consumer for tasks with a countdown. Time belongs to PostgreSQL: no task of ours has one.
+DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 _celerys_log = get_logger(__name__)
 
@@ -30,6 +32,14 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     """
 
     _is_planned = False
+
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc]
+        """The parts of the consumer, without the 28 queues in which RabbitMQ would keep tasks that have a countdown.
+
+        Celery declares them beside each quorum queue, under names that all deployments of a virtual host share.
+        """
+
+        default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if step != DELAYED_DELIVERY)
 
     # Messages
 

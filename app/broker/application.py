@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from celery import Celery
+from celery.app.control import Control
+from kombu.pidbox import Mailbox
 from redis.connection import parse_url
 
 import celeryconfig
 
 RUN_GENERATION = "unbroken.run_generation"
 RUN_EMBEDDINGS = "unbroken.run_embeddings"
+
+QueueType = Literal["classic", "quorum"]
+CLASSIC: QueueType = "classic"
+QUORUM: QueueType = "quorum"
 
 # The queue of this namespace keeps the name of earlier releases, so that an update finds the messages in it.
 FIRST_NAMESPACE = "unbroken"
@@ -23,13 +30,31 @@ FIRST_NAMESPACE = "unbroken"
 _CONTROL_QUEUE = {"control_queue_exclusive": False, "control_queue_durable": True}
 
 
-def producer(broker_url: str, namespace: str) -> Celery:
+class _QuorumMailbox(Mailbox):
+    """Remote control for a cluster. A worker that has lost its node connects to another one under its own name.
+
+    A classic control queue would lie on the lost node, and refuse (404) to be declared until the node is back.
+    """
+
+    def get_queue(self, hostname: str) -> Any:
+        """The control queue of a worker."""
+        queue = super().get_queue(hostname)  # type: ignore[no-untyped-call]
+        queue.queue_arguments = {"x-queue-type": QUORUM}
+        return queue
+
+
+class _QuorumControl(Control):  # type: ignore[misc]  # Celery has no types
+    Mailbox = _QuorumMailbox
+
+
+def producer(broker_url: str, namespace: str, queue_type: QueueType = CLASSIC) -> Celery:
     """A Celery application with the policy of ``celeryconfig``, for the queue of one namespace.
 
     On Redis the namespace is a prefix of every key. On another broker it is a part of the names of the queue and of the
-    exchanges for tasks, remote control and events.
+    exchanges for tasks, remote control and events. ``queue_type`` is RabbitMQ's.
     """
-    celery = Celery("unbroken", broker=_address(broker_url), set_as_current=False)
+    remote = _QuorumControl if queue_type == QUORUM else None
+    celery = Celery("unbroken", broker=_address(broker_url), control=remote, set_as_current=False)
     celery.config_from_object(celeryconfig)
     if broker_url.startswith(("redis", "unix")):
         options = {**celeryconfig.broker_transport_options, "global_keyprefix": f"{namespace}:"}
@@ -37,17 +62,28 @@ def producer(broker_url: str, namespace: str) -> Celery:
     else:
         celery.conf.broker_transport_options = {}
         celery.conf.update(_CONTROL_QUEUE)
+        celery.conf.update(_task_queue(namespace, queue_type))
         if namespace != FIRST_NAMESPACE:
-            celery.conf.update(_names(namespace))
+            celery.conf.update(_exchanges(namespace))
     return celery
 
 
-def _names(namespace: str) -> dict[str, str]:
-    """The names of a deployment's queue and exchanges on a broker that has no key prefix."""
+def _task_queue(namespace: str, queue_type: QueueType) -> dict[str, str]:
+    """The name and the type of a deployment's queue. Celery gives its exchange and its routing key the same name.
+
+    RabbitMQ refuses to declare a queue whose type differs (406), so each type has a queue of its own.
+    """
+    name = celeryconfig.task_default_queue
+    if namespace != FIRST_NAMESPACE:
+        name = f"{namespace}.{name}"
+    if queue_type == QUORUM:
+        name = f"{name}.{QUORUM}"
+    return {"task_default_queue": name, "task_default_queue_type": queue_type}
+
+
+def _exchanges(namespace: str) -> dict[str, str]:
+    """The names of a deployment's exchanges for remote control and events on a broker that has no key prefix."""
     return {
-        "task_default_queue": f"{namespace}.{celeryconfig.task_default_queue}",
-        "task_default_exchange": f"{namespace}.{celeryconfig.task_default_queue}",
-        "task_default_routing_key": f"{namespace}.{celeryconfig.task_default_queue}",
         "control_exchange": f"{namespace}.celery.pidbox",
         "event_exchange": f"{namespace}.celeryev",
         "event_queue_prefix": f"{namespace}.celeryev",

@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 from kombu.exceptions import ChannelError
 
-from app.broker.application import RUN_EMBEDDINGS, RUN_GENERATION, producer
+from app.broker.application import CLASSIC, RUN_EMBEDDINGS, RUN_GENERATION, QueueType, producer
 
 # The most tasks that wait for a slow broker. A further one is dropped; the sweeper finds its generation.
 MOST_PENDING = 1000
@@ -26,8 +26,8 @@ _log = structlog.get_logger()
 class Queue:
     """The queue of generations. A broker that is slow or away costs the caller nothing: a thread of the queue sends."""
 
-    def __init__(self, broker_url: str, namespace: str) -> None:
-        self._celery = producer(broker_url, namespace)
+    def __init__(self, broker_url: str, namespace: str, queue_type: QueueType = CLASSIC) -> None:
+        self._celery = producer(broker_url, namespace, queue_type)
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="broker")
         self._room = BoundedSemaphore(MOST_PENDING)
         self._lost: deque[None] = deque()

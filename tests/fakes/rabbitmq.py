@@ -11,14 +11,21 @@ import os
 import shutil
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from kombu import Connection, Exchange, Queue
 
 from dev.process import CannotRun, Process, Program, last_lines, wait_until
 from dev.server import HOST, free_port
 
 _SCRIPTS = "/usr/lib/rabbitmq/bin"
+# The plugin that publishes what happens in the node.
+EVENTS = "rabbitmq_event_exchange"
 
 
 def missing() -> str | None:
@@ -32,10 +39,17 @@ def _binary(name: str, *places: str) -> str | None:
 
 
 class RabbitMQ:
-    """A broker, started by ``start`` or ``with``. The node's files are in ``directory``; its epmd ends with it."""
+    """A broker, started by ``start`` or ``with``. The node's files are in ``directory``; its epmd ends with it.
 
-    def __init__(self, directory: Path, host: str = HOST) -> None:
+    ``fellow``: a node whose epmd and secret it shares, so that it can ``join`` its cluster.
+    """
+
+    def __init__(
+        self, directory: Path, host: str = HOST, plugins: Sequence[str] = (), fellow: RabbitMQ | None = None
+    ) -> None:
         self.host = host
+        self._plugins = ", ".join(plugins)
+        self._fellow = fellow
         self.port = free_port()
         self._directory = directory
         self._variables = self._environment()
@@ -64,11 +78,15 @@ class RabbitMQ:
         if reason := missing():
             raise CannotRun(reason)
         self._directory.mkdir(parents=True, exist_ok=True)
-        (self._directory / "plugins").write_text("[].\n")
+        (self._directory / "plugins").write_text(f"[{self._plugins}].\n")
         # Otherwise the user `guest` may connect from the node's own loopback only.
         (self._directory / "rabbitmq.conf").write_text("loopback_users = none\n")
         log, environment = self._directory / "rabbitmq.log", self._variables
-        for name in ("epmd", "rabbitmq-server"):
+        cookie = self._directory / ".erlang.cookie"
+        cookie.unlink(missing_ok=True)
+        cookie.write_text("testsalone")
+        cookie.chmod(0o400)
+        for name in ("rabbitmq-server",) if self._fellow else ("epmd", "rabbitmq-server"):
             argv = (str(_binary(name, _SCRIPTS)),)
             self._processes.append(Program(name, argv, log, environment).start())
 
@@ -78,6 +96,17 @@ class RabbitMQ:
         return subprocess.run(
             argv, env=self._variables, cwd=self._directory, capture_output=True, text=True, timeout=60, check=True
         ).stdout
+
+    def join(self) -> None:
+        """Become a node of the fellow's cluster."""
+        assert self._fellow is not None
+        self.command("stop_app")
+        self.command("join_cluster", self._fellow._variables["RABBITMQ_NODENAME"])
+        self.command("start_app")
+
+    def kill(self) -> None:
+        """kill -9 of the node alone: its epmd serves the other nodes."""
+        self._processes.pop().kill()
 
     def stop(self) -> None:
         for process in reversed(self._processes):
@@ -90,7 +119,7 @@ class RabbitMQ:
             **os.environ,
             "HOME": directory,
             "ERL_EPMD_ADDRESS": HOST,
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": self._fellow._variables["ERL_EPMD_PORT"] if self._fellow else str(free_port()),
             "RABBITMQ_NODENAME": f"tests{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": self.host,
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -108,3 +137,39 @@ class RabbitMQ:
             connection.sendall(b"AMQP\0\0\x09\x01")
             return len(connection.recv(64)) > 8
         return False
+
+
+@dataclass(frozen=True)
+class DeclaredQueue:
+    """A queue at its creation."""
+
+    name: str
+    type: str
+    durable: bool
+    exclusive: bool
+
+
+@contextmanager
+def declared_queues(broker: RabbitMQ) -> Iterator[Callable[[], list[DeclaredQueue]]]:
+    """A function with all queues that are created inside the block, those that live for a moment too.
+
+    The broker has the plugin EVENTS.
+    """
+    with Connection(broker.url) as connection, connection.channel() as channel:
+        exchange = Exchange("amq.rabbitmq.event", type="topic", passive=True)
+        events = Queue(exchange=exchange, routing_key="queue.created", exclusive=True, channel=channel)
+        events.declare()
+        found: list[DeclaredQueue] = []
+
+        def look() -> list[DeclaredQueue]:
+            while event := events.get(no_ack=True):
+                found.append(_declared(event.headers))
+            return found
+
+        yield look
+
+
+def _declared(headers: dict[str, Any]) -> DeclaredQueue:
+    # Only the event of another type has a type.
+    kind = str(headers.get("type", "rabbit_classic_queue")).removeprefix("rabbit_").removesuffix("_queue")
+    return DeclaredQueue(str(headers["name"]), kind, headers["durable"], headers["exclusive"])

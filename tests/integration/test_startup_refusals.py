@@ -78,4 +78,7 @@ def test_deployments_on_one_rabbitmq_are_kept_apart() -> None:
     for name in named:
         assert len({getattr(app.conf, name) or "generations" for app in (first, second, third)}) == 3, name
     assert second.amqp.queues["staging.generations"].exchange.name == "staging.generations"
+    quorum = [producer("amqp://nowhere", name, "quorum").amqp.queues for name in ("unbroken", "staging")]
+    assert [list(queues) for queues in quorum] == [["generations.quorum"], ["staging.generations.quorum"]]
+    assert quorum[0]["generations.quorum"].exchange.name == "generations.quorum", "the classic queue gets no copies"
     assert producer("redis://nowhere", "staging").conf.task_default_queue == "generations", "its keys have a prefix"

@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from kombu import Connection, Exchange, Producer
 
-from app.broker.application import RUN_GENERATION, producer
+from app.broker.application import producer
 from app.domain.audit import SERVICE
 from app.services.worker_admin import WorkerAdmin
 from app.store import admin_generations
 from tests.fakes import rabbitmq
 from tests.fakes.rabbitmq import RabbitMQ
+from tests.operating.rabbitmq_stack import SWEEP_SECONDS, deployment, finish, notify, queue_of, reserved, waiting_in
 from tests.stack import Stack, Worker, until
 
 pytestmark = pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
 
-# Sweeps are this many seconds apart. The broker delivered the message of an answer that begins sooner.
-SWEEP_SECONDS = 60
+# Celery limits the messages in advance by another way with quorum queues.
+BOTH_TYPES = pytest.mark.parametrize("stack", ["classic", "quorum"], indirect=True)
 # RabbitMQ's high watermark of memory: the usual share, and one so small that the alarm is raised.
 ALL_MEMORY, NO_MEMORY = "0.6", "0.0000001"
 
@@ -34,8 +35,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, database_url: str, redis_url: str, broker: RabbitMQ) -> Iterator[Stack]:
-    stack = deployment(tmp_path / "one", database_url, redis_url, broker)
+def stack(
+    request: pytest.FixtureRequest, tmp_path: Path, database_url: str, redis_url: str, broker: RabbitMQ
+) -> Iterator[Stack]:
+    settings = {"BROKER_QUEUE_TYPE": getattr(request, "param", "classic")}
+    stack = deployment(tmp_path / "one", database_url, redis_url, broker, **settings)
     yield stack
     stack.stop()
 
@@ -48,25 +52,6 @@ def other(tmp_path: Path, module_database_url: str, redis_url: str, broker: Rabb
     stack.stop()
 
 
-def deployment(directory: Path, database_url: str, redis_url: str, broker: RabbitMQ) -> Stack:
-    directory.mkdir()
-    times = {"SWEEP_SECONDS": SWEEP_SECONDS, "LEASE_SECONDS": 60}
-    return Stack(directory, database_url, redis_url, CELERY_BROKER_URL=broker.url, **times)
-
-
-def finish(stack: Stack, many: int) -> None:
-    """Start this many answers, and assert that each completes sooner than a sweep."""
-    started = [stack.start(f"number {n}", model="offline-fast").generation.id for n in range(many)]
-    for generation in started:
-        assert stack.finished(generation, SWEEP_SECONDS / 2).status == "completed"
-
-
-def waiting_in(broker: RabbitMQ, queue: str) -> int:
-    """The number of messages in a queue; 0 where there is no such queue."""
-    rows = [line.split("\t") for line in broker.command("list_queues", "name", "messages").splitlines()]
-    return sum(int(row[1]) for row in rows if row[0] == queue)
-
-
 def dropped(worker: Worker) -> list[str]:
     lines = [json.loads(line) for line in worker.log().splitlines() if '"broker message dropped"' in line]
     return [line["reason"] for line in lines]
@@ -77,9 +62,9 @@ def test_two_deployments_on_one_rabbitmq_do_not_take_each_others_work(
 ) -> None:
     mine = stack.worker()
     queued = [other.start(f"theirs {n}", model="offline-fast").generation.id for n in range(4)]
-    until(lambda: waiting_in(broker, f"{other.namespace}.generations") == len(queued), 20, "the messages", 0.3)
+    until(lambda: waiting_in(broker, queue_of(other)) == len(queued), 20, "the messages", 0.3)
     finish(stack, 4)
-    assert waiting_in(broker, f"{other.namespace}.generations") == len(queued)
+    assert waiting_in(broker, queue_of(other)) == len(queued)
     theirs = other.worker()
     for generation in queued:
         assert other.finished(generation, SWEEP_SECONDS / 2).status == "completed"
@@ -111,6 +96,7 @@ GARBAGE: list[tuple[str, bytes, dict[str, object]]] = [
 ]
 
 
+@BOTH_TYPES
 def test_garbage_in_the_queue_is_dropped_and_counted(stack: Stack, broker: RabbitMQ) -> None:
     worker = stack.worker()
     finish(stack, 1)
@@ -119,10 +105,10 @@ def test_garbage_in_the_queue_is_dropped_and_counted(stack: Stack, broker: Rabbi
     with Connection(broker.url) as connection, connection.channel() as channel:
         for content_type, body, headers in GARBAGE:
             message = channel.prepare_message(body, content_type=content_type, headers=headers)
-            channel.basic_publish(message, exchange="", routing_key=f"{stack.namespace}.generations")
+            channel.basic_publish(message, exchange="", routing_key=queue_of(stack))
     finish(stack, 3)
     assert worker.alive, worker.tail()
-    until(lambda: waiting_in(broker, f"{stack.namespace}.generations") == 0, 20, "an empty queue", 0.3)
+    until(lambda: waiting_in(broker, queue_of(stack)) == 0, 20, "an empty queue", 0.3)
     assert len(dropped(worker)) >= len(GARBAGE) - 1, worker.tail()
     assert set(dropped(worker)) >= {"unreadable", "malformed", "unknown"}
     assert stack.finished(running).status == "completed"
@@ -168,14 +154,7 @@ def test_a_full_rabbitmq_that_closes_connections_does_not_end_the_worker(stack: 
     assert worker.alive
 
 
-def notify(stack: Stack, generation: str) -> None:
-    """Send the message of a generation over a connection of its own."""
-    app = producer(stack.settings.broker_url, stack.namespace)
-    with app.connection_for_write() as connection:  # pooled connections are shared within the process
-        app.send_task(RUN_GENERATION, (generation,), task_id=generation, connection=connection)
-    app.close()
-
-
+@BOTH_TYPES
 def test_a_connection_that_breaks_under_running_answers_does_not_deafen_the_worker(
     stack: Stack, broker: RabbitMQ
 ) -> None:
@@ -195,6 +174,7 @@ def test_a_connection_that_breaks_under_running_answers_does_not_deafen_the_work
 
 
 @pytest.mark.slow
+@BOTH_TYPES
 def test_a_drained_worker_hands_messages_on_and_takes_none_over_a_new_connection(
     stack: Stack, broker: RabbitMQ
 ) -> None:
@@ -231,16 +211,6 @@ def test_a_drained_worker_hands_messages_on_and_takes_none_over_a_new_connection
     assert workers_of(stack, [again]) == {first.name}
 
 
-def reserved(stack: Stack, worker: Worker) -> int:
-    """The number of messages that a worker has received, and for which it has no free thread."""
-    app = producer(stack.settings.broker_url, stack.namespace)
-    try:
-        found = app.control.inspect([worker.name], timeout=10, limit=1).reserved() or {}
-        return len(found.get(worker.name, ()))
-    finally:
-        app.close()
-
-
 def workers_of(stack: Stack, generation_ids: list[str]) -> set[str | None]:
     """The workers that have run these generations last."""
     with stack.resources.database.operator() as tx:
@@ -248,10 +218,11 @@ def workers_of(stack: Stack, generation_ids: list[str]) -> set[str | None]:
 
 
 @pytest.mark.slow
+@BOTH_TYPES
 def test_a_worker_survives_the_deletion_of_its_queue(stack: Stack, broker: RabbitMQ) -> None:
     worker = stack.worker()
     finish(stack, 1)
-    broker.command("delete_queue", f"{stack.namespace}.generations")
+    broker.command("delete_queue", queue_of(stack))
     time.sleep(1)
     for _ in range(3):
         generation = stack.start(model="offline-fast").generation.id
@@ -272,13 +243,3 @@ def test_a_worker_begins_under_the_name_of_one_whose_connection_rabbitmq_still_h
     # RabbitMQ delivers every other message to the connection that nobody reads.
     notify(stack, generation)
     assert stack.finished(generation, SWEEP_SECONDS / 2).status == "completed"
-
-
-def test_every_queue_of_a_worker_is_durable_or_exclusive(stack: Stack, broker: RabbitMQ) -> None:
-    """RabbitMQ 4.3 refuses every other queue."""
-    stack.worker()
-    finish(stack, 1)
-    rows = [line.split("\t") for line in broker.command("list_queues", "name", "durable", "owner_pid").splitlines()]
-    mine = {name: (durable, owner) for name, durable, owner in rows if stack.namespace in name}
-    assert len(mine) >= 2, rows
-    assert [name for name, (durable, owner) in mine.items() if durable != "true" and not owner] == []

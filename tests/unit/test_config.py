@@ -91,6 +91,18 @@ def test_an_address_may_be_a_path_or_several(environment: pytest.MonkeyPatch, na
     Settings.load()
 
 
+@pytest.mark.parametrize(
+    "url", ["", "redis://cache", "amqp://rabbitmq", "amqps://one;amqps://other", "pyamqp://rabbitmq"]
+)
+def test_quorum_queues_need_rabbitmq(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("CELERY_BROKER_URL", url)
+    environment.setenv("BROKER_QUEUE_TYPE", "quorum")
+    if "amqp" in url:
+        assert Settings.load().broker_queue_type == "quorum"
+    else:
+        assert complaint().startswith("BROKER_QUEUE_TYPE: ")
+
+
 def test_missing_addresses_are_named(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DATABASE_URL")
     environment.delenv("REDIS_URL")
