@@ -16,10 +16,11 @@ from typing import Any
 import psycopg2
 import redis
 
+from tests.chaos.deployment import Member
 from tests.chaos.history import Fault
 from tests.chaos.load import Load
 from tests.chaos.proxy import Link, Proxy
-from tests.chaos.rig import Member, Rig
+from tests.chaos.rig import Rig
 
 FaultFunction = Callable[["Strike"], Awaitable[None]]
 

@@ -6,7 +6,6 @@ Everything the rig starts dies with it. Processes are addressed by pid only.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import re
@@ -14,29 +13,26 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import uuid4
+from typing import TypeVar
 
-import jwt
 import psycopg2
 import redis
 
-from dev.postgres import ADMINISTRATOR, OWNER, WEB, WORKER, Postgres
-from dev.process import CannotRun, Process, Program, last_lines
+from dev.postgres import WEB, WORKER, Postgres
+from dev.process import CannotRun, Program, last_lines
 from dev.server import HOST, Server, free_port
 from dev.valkey import Valkey
 from tests.chaos import targets
+from tests.chaos.deployment import DATABASE, LIFE, Deployment, Member
 from tests.chaos.evidence import REQUEST_THREADS, Footprint, footprint
 from tests.chaos.exits import ExitWatch
 from tests.chaos.history import Fault, History
-from tests.chaos.load import USERS, Service
+from tests.chaos.load import Service
 from tests.chaos.proxy import Proxies, Proxy
 from tests.fakes.pgbouncer import PgBouncer
 from tests.fakes.rabbitmq import RabbitMQ
@@ -45,9 +41,6 @@ T = TypeVar("T")
 # PgBouncer's sessions of PostgreSQL, for all processes together.
 POOLED_SESSIONS = 20
 
-DATABASE = "unbroken"
-# Stands in a command line for the number of the process's life.
-LIFE = "{life}"
 # The model that has a tool.
 TOOLED = "fake-tooled"
 # Seconds to wait for a store that is starting or was frozen.
@@ -60,12 +53,6 @@ REFUSALS = {
     b"$4\r\nLOST": "lost",
     b"$8\r\nUNOPENED": "unopened",
 }
-LIMITS = dict.fromkeys(
-    ("RATELIMIT_NEW_CONVERSATIONS", "RATELIMIT_GENERATIONS", "RATELIMIT_IMPORTS", "RATELIMIT_READS"),
-    "1000000/minute",
-) | {"MAX_STREAMS_PER_USER": "10000", "MAX_STREAMS": "10000", "TITLES": "words", "MAX_QUEUED_PER_USER": "1000"}
-SHORT = {"LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "1", "KEEPALIVE_SECONDS": "3"}
-_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -90,90 +77,21 @@ class Build:
     released: Callable[[Path], Path] | None = None
 
 
-class Member:
-    """A process of the service that can be ended and started again, on one port and with one set of hops.
-
-    ``source``: the directory whose code the next start runs.
-    """
-
-    def __init__(self, name: str, program: Program, port: int = 0, host: str = HOST) -> None:
-        self.name = name
-        self.host = host
-        self.port = port
-        self.source = program.directory
-        self.process: Process | None = None
-        self._program = program
-        self.expected: set[int] = set()
-        self.lives = 0  # the number of starts
-
-    def start(self) -> None:
-        self.expected.clear()
-        self.lives += 1
-        self._program.log.parent.mkdir(parents=True, exist_ok=True)
-        self._log_from = self._program.log.stat().st_size if self._program.log.exists() else 0
-        argv = tuple(word.replace(LIFE, str(self.lives)) for word in self._program.argv)
-        self.process = replace(self._program, argv=argv, directory=self.source).start()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid if self.process else 0
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def children(self) -> list[int]:
-        """A web group's worker processes."""
-        with suppress(OSError):
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        return []
-
-    def signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """kill -9 of the whole group."""
-        if self.process:
-            self.expect_end()
-            self.process.kill()
-
-    def expect_end(self) -> None:
-        """Expect the end of all present processes: the rig causes it."""
-        self.expected |= {self.pid, *self.children}
-
-    @property
-    def code(self) -> int | None:
-        """The exit code; None while the process runs."""
-        return self.process.poll() if self.process else None
-
-    @property
-    def ready(self) -> bool:
-        if self.port:
-            return serves(f"http://{self.host}:{self.port}/readyz")
-        with self._program.log.open("rb") as log:
-            log.seek(self._log_from)
-            return b" ready" in log.read()
-
-    def tail(self) -> str:
-        return last_lines(self._program.log, 20)
-
-
-class Rig:
+class Rig(Deployment):
     """``async with Rig(directory, seed, build) as rig``. ``history`` is the run that records the faults."""
 
+    kind = "chaos"
+
     def __init__(self, directory: Path, seed: int, build: Build) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.seed = seed
         self.build = build
-        self.namespace = f"chaos{uuid4().hex[:8]}"
-        self.secret = uuid4().hex + uuid4().hex
         self.history = History(seed, "none", 0)
         self.proxies = Proxies(seed)
         self.webs: list[Member] = []
         self.workers: list[Member] = []
         self.disks: list[Path] = []
+        self.provider: Member | None = None
         self.pooler: PgBouncer | None = None
         self.broker: RabbitMQ | None = None
         self.second: Member | None = None  # the second provider
@@ -185,38 +103,9 @@ class Rig:
 
     # --- life
 
-    async def __aenter__(self) -> Rig:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.proxies.__enter__()
-        try:
-            await self._start()
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.exits.stop()
-        self.resume_servers()
-        for member in [*self.webs, *self.workers, getattr(self, "provider", None), self.second]:
-            if member is not None:
-                member.kill()
-        self.proxies.__exit__(None, None, None)
-        for server in (getattr(self, "valkey", None), getattr(self, "postgres", None)):
-            if server is not None:
-                server.kill()
-        for server in (self.pooler, self.broker):
-            if server is not None:
-                server.stop()
-        for disk in reversed(self.disks):
-            os.system(f"umount -l {disk}")
-
     async def _start(self) -> None:
-        self._make_stores()
-        self.valkey.start(timeout=120)
-        self.postgres.start(timeout=120)
-        self.postgres.ensure_database(DATABASE)
-        self._migrate()
+        self.proxies.__enter__()
+        await super()._start()
         await asyncio.to_thread(self._start_variants)
         self.provider_log = self.directory / "provider.log"
         self._start_provider()
@@ -227,8 +116,24 @@ class Rig:
         for member in self.members:
             member.source = self.released or member.source
             member.start()
-        await self.until_ready()
+        await self.until_ready(self.members)
         self.exits.start()
+
+    def _end(self) -> None:
+        self.exits.stop()
+        self.resume_servers()
+        for member in [*self.members, self.provider, self.second]:
+            if member is not None:
+                member.kill()
+        self.proxies.__exit__(None, None, None)
+        for server in (self.pooler, self.broker):
+            if server is not None:
+                server.stop()
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        for disk in reversed(self.disks):
+            os.system(f"umount -l {disk}")
 
     def _make_stores(self) -> None:
         settings = {"fsync": "off", "max_wal_size": "256MB"}
@@ -268,27 +173,6 @@ class Rig:
     def members(self) -> list[Member]:
         return [*self.webs, *self.workers]
 
-    async def until_ready(self, timeout: float = 180, *, again: bool = False) -> None:
-        """Wait for every member. Raises CannotRun when one is late or has ended. ``again``: restart ended ones."""
-        until = time.monotonic() + timeout
-        for member in self.members:
-            while not await asyncio.to_thread(lambda member=member: member.ready):
-                if time.monotonic() > until or not (member.alive or again):
-                    raise CannotRun(f"{member.name} is not ready:\n{member.tail()}")
-                if not member.alive:
-                    member.start()
-                await asyncio.sleep(0.1)
-
-    def _migrate(self) -> None:
-        environment = {
-            **os.environ,
-            "MIGRATION_DATABASE_URL": self.postgres.url(DATABASE, OWNER),
-            "DATABASE_URL": self.postgres.url(DATABASE, WEB),
-            "WORKER_DATABASE_URL": self.postgres.url(DATABASE, WORKER),
-        }
-        argv = (sys.executable, "-m", "app.ops.migrate")
-        Program("migrate", argv, self.directory / "migrate.log", environment).run(120)
-
     def _give_tools(self) -> None:
         """Configure a model that may call a tool of the service."""
         fields = ("provider=openai", "upstream_name=fake", 'tools=["word_count"]')
@@ -297,8 +181,7 @@ class Rig:
             self._configure(targets.FALLBACK, f"targets={json.dumps(targets.TARGETS)}")
 
     def _configure(self, model: str, *fields: str) -> None:
-        argv = (sys.executable, "-m", "app.ops.models", "set", model, *fields)
-        Program("models", argv, self.directory / "models.log", self._environment("operator", WEB)).run(60)
+        self.run("app.ops.models", "set", model, *fields, **self._environment("operator", WEB))
 
     def _start_provider(self) -> None:
         log = self.directory / "provider.out"
@@ -339,17 +222,8 @@ class Rig:
 
     def _worker(self, name: str) -> Member:
         door = "tests.chaos.plants.worker" if self.build.plant else "worker.celery_app"
-        celery = ["celery", "--app", door, "worker", "--pool", "threads", "--concurrency", "50"]
-        celery += [
-            "--hostname",
-            # Each start has a name of its own: the rows of a dead process keep the dead process's name.
-            f"{name}-{LIFE}@{self.namespace}",
-            "--loglevel",
-            "INFO",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-        argv = (sys.executable, "-m", *celery)
+        # Each start has a name of its own: the rows of a dead process keep the dead process's name.
+        argv = self.worker_argv(f"{name}-{LIFE}", 50, door)
         environment = self._environment(name, WORKER) | {"WORKER_CONCURRENCY": "50"}
         if self.second:
             hop = self.proxies.add(f"{name}.second", self.second_port)
@@ -358,12 +232,7 @@ class Rig:
 
     def _environment(self, name: str, login: str) -> dict[str, str]:
         return {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            **SHORT,
-            **LIMITS,
-            "JWT_SECRET": self.secret,
-            "REDIS_NAMESPACE": self.namespace,
+            **self.settings(login),
             "CHAOS_PLANT": self.build.plant or "",
             **self._addresses(name, login),
             **(targets.settings(self.second_port) if self.second else {}),
@@ -471,7 +340,7 @@ class Rig:
                 member.signal(signal.SIGCONT)
             else:
                 member.start()
-        await self.until_ready(again=True)
+        await self.until_ready(self.members, again=True)
         for fault in self.history.faults:
             fault.ended = fault.ended or time.time()
 
@@ -505,22 +374,6 @@ class Rig:
 
     # --- looking
 
-    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement as the administrator, past every proxy."""
-        with closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return list(cursor.fetchall()) if cursor.description else []
-
-    def _connect(self) -> Any:
-        connection = psycopg2.connect(self.dsn, connect_timeout=2, options="-c statement_timeout=3000")
-        connection.autocommit = True
-        return connection
-
-    @property
-    def dsn(self) -> str:
-        port, password = self.postgres.port, self.postgres.passwords[ADMINISTRATOR]
-        return f"host={self.postgres.host} port={port} user={ADMINISTRATOR} password={password} dbname={DATABASE}"
-
     async def insist(self, ask: Callable[[], T]) -> T:
         """Call ``ask`` until it succeeds: a store may still suffer from an earlier fault. Returns the result.
 
@@ -544,21 +397,10 @@ class Rig:
 
         return await self.insist(run)
 
-    def redis(self) -> redis.Redis:
-        """A client of Redis past every proxy."""
-        return redis.Redis.from_url(self.valkey.url(), socket_timeout=3, socket_connect_timeout=2)
-
-    def committed(self, generation: str) -> str | None:
-        """The present status of a generation; None when PostgreSQL does not reply."""
-        with suppress(psycopg2.Error):
-            rows = self.query("SELECT status FROM generations WHERE id = %s", generation)
-            return rows[0][0] if rows else "missing"
-        return None
-
     def service(self) -> Service:
         """The service as clients reach it, through the proxies."""
         addresses = [(HOST, self.hop(f"client.{web.name}").port) for web in self.webs]
-        return Service(addresses, {user: self.token(user) for user in USERS}, self.committed)
+        return Service(addresses, self.tokens(), self.committed)
 
     def _store_ports(self) -> set[int]:
         """The ports over which members reach PostgreSQL and Redis."""
@@ -572,12 +414,6 @@ class Rig:
         for proxy in self.proxies.all.values():
             proxy.counts.clear()
 
-    def token(self, user: str) -> str:
-        now = int(time.time())
-        # Valid also for a member whose clock is an hour off.
-        claims = {"sub": user, "iat": now - 7200, "exp": now + 14_400, "aud": "unbroken", "iss": "unbroken"}
-        return jwt.encode({**claims, "jti": uuid4().hex}, self.secret, algorithm="HS256")
-
     def footprints(self) -> dict[str, Footprint]:
         """The footprint of every worker process and web process, by name and pid."""
         found = {}
@@ -588,16 +424,3 @@ class Rig:
                 if seen := footprint(pid, stores):
                     found[f"{member.name}#{pid}"] = seen
         return found
-
-
-def serves(url: str) -> bool:
-    """True when a web process can serve requests, by its /readyz. Workers are members of their own."""
-    try:
-        try:
-            with _NO_PROXY.open(url, timeout=5) as response:
-                checks = json.load(response)["checks"]
-        except urllib.error.HTTPError as error:
-            checks = json.load(error)["checks"]
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
-        return False
-    return bool(checks.get("database") == "ok" and checks.get("hub") == "ok")

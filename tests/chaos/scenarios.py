@@ -47,6 +47,39 @@ class Scenario:
     needs: Callable[[], str | None] = lambda: None
 
 
+@dataclass(frozen=True)
+class Deck:
+    """The faults of a mix. Each of ``first`` strikes once, in any order; those of ``then`` follow over and over.
+
+    ``pause``: seconds between two faults. ``healed``: the share of faults that are repaired before the next one.
+    """
+
+    first: tuple[Fault, ...]
+    then: tuple[Fault, ...]
+    pause: tuple[float, float] = (0.5, 3)
+    healed: float = 0.7  # operators repair most
+
+
+def mixed(name: str, promise: str, seconds: float, deck: Deck, plan: Plan, build: Build, **fields: Any) -> Scenario:
+    """A scenario of seeded faults of a deck, one after the other, for ``seconds``; every answer must end afterwards."""
+
+    async def strike_at_random(strike: Strike) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        cards = strike.rng.sample(deck.first, len(deck.first))
+        await strike.under_way(0.02)
+        struck = 0
+        while struck < len(deck.first) or loop.time() < until:
+            cards = cards or strike.rng.sample(deck.then, len(deck.then))
+            await cards.pop()(strike)
+            struck += 1
+            await strike.later(*deck.pause)
+            if deck.healed and strike.rng.random() < deck.healed:
+                await strike.rig.heal()
+
+    return Scenario(25, name, promise, strike_at_random, plan=plan, build=build, **fields)
+
+
 SCENARIOS: dict[str, Scenario] = {}
 
 
@@ -510,23 +543,7 @@ def _behaviour(number: int) -> dict[str, Any]:
 
 
 def mix(seconds: float, name: str = "mix") -> Scenario:
-    """Random faults, one after the other, for ``seconds``; every answer must end afterwards."""
-
-    async def strike_at_random(strike: Strike) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        deck: list[Fault] = strike.rng.sample(_FIRST, len(_FIRST))
-        await strike.under_way(0.02)
-        struck = 0
-        while struck < len(_FIRST) or loop.time() < until:
-            deck = deck or strike.rng.sample(_MIX, len(_MIX))
-            await deck.pop()(strike)
-            struck += 1
-            await strike.later(0.5, 3)
-            # Most faults are repaired before the next one strikes, as operators do.
-            if strike.rng.random() < 0.7:
-                await strike.rig.heal()
-
+    """A mix of everything, on one of MIXES."""
     build, needs = MIXES[name]
     if build.two_targets:
         return _failover_mix(seconds, name, build)
@@ -541,13 +558,13 @@ def mix(seconds: float, name: str = "mix") -> Scenario:
         chats=0.25,
         feeds=doors.FeedReader,
     )
-    return Scenario(
-        25,
+    return mixed(
         name,
         f"A seeded mix of everything for {seconds:g} s, then healing: all ends, everybody is told",
-        strike_at_random,
-        plan=plan,
-        build=build,
+        seconds,
+        Deck(_FIRST, _MIX),
+        plan,
+        build,
         covers=("takeover", "fence", "gap", "lost", "ambiguous commit", "archive"),
         needs=needs,
     )
@@ -566,19 +583,6 @@ _TARGETS: tuple[Fault, ...] = (
 
 def _failover_mix(seconds: float, name: str, build: Build) -> Scenario:
     """A mix in which every answer has two targets, and the first one is troubled."""
-
-    async def strike_at_random(strike: Strike) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        deck = strike.rng.sample(_TARGETS, len(_TARGETS))
-        await strike.under_way(0.02)
-        struck = 0
-        while struck < len(_TARGETS) or loop.time() < until:
-            deck = deck or strike.rng.sample(_TARGETS, len(_TARGETS))
-            await deck.pop()(strike)
-            struck += 1
-            await strike.later(1, 3)
-
     plan = Plan(
         # One round of the faults takes about 50 s: messages arrive during each of them.
         generations=max(48, int(seconds)),
@@ -586,13 +590,13 @@ def _failover_mix(seconds: float, name: str, build: Build) -> Scenario:
         tokens=200,
         models=lambda i: targets.FALLBACK,
     )
-    return Scenario(
-        25,
+    return mixed(
         name,
         f"A seeded mix of {seconds:g} s with two targets of two kinds: the second answers when the first fails",
-        strike_at_random,
-        plan=plan,
-        build=build,
+        seconds,
+        Deck(_TARGETS, _TARGETS, pause=(1, 3), healed=0),
+        plan,
+        build,
         covers=("takeover", "failover", "breaker"),
     )
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from dev.process import ROOT, CannotRun
 from tests.chaos import faults
+from tests.chaos.deployment import Member
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Strike
-from tests.chaos.rig import Member
 
 # The commit that stands for a release while there is no tag.
 NAMED = ROOT / "dev" / "released"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from tests.chaos import faults
+from tests.chaos.deployment import Member
 from tests.chaos.faults import Strike
-from tests.chaos.rig import Member
 from tests.fleet.rig import WORKERS, Fleet
 
 # The host behind each hop of a member. Members reach PostgreSQL through the pooler only.

@@ -9,8 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 from dev.process import Program
-from tests.chaos.load import USERS, Service
-from tests.chaos.rig import DATABASE, REFUSALS, Build, Member, Rig
+from tests.chaos.deployment import DATABASE, Member
+from tests.chaos.load import Service
+from tests.chaos.rig import REFUSALS, Build, Rig
 from tests.fleet.network import Host, Network
 from tests.fleet.servers import (
     POOLER_PORT,
@@ -116,7 +117,7 @@ class Fleet(Rig):
 
     def service(self) -> Service:
         assert self.proxy
-        return Service([self.proxy.address], {user: self.token(user) for user in USERS}, self.committed)
+        return Service([self.proxy.address], self.tokens(), self.committed)
 
     def _store_ports(self) -> set[int]:
         return {POOLER_PORT, POSTGRES_PORT, REDIS_PORT}

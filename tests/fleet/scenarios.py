@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from tests.chaos.evidence import Allowed
 from tests.chaos.faults import Strike
 from tests.chaos.load import Plan
 from tests.chaos.rig import Build
-from tests.chaos.scenarios import Fault, Scenario
+from tests.chaos.scenarios import Deck, Fault, Scenario, mixed
 from tests.fleet import faults
 from tests.fleet.rig import STREAMS, WEBS, WORKERS
 
@@ -148,6 +147,17 @@ async def bad_cable(strike: Strike) -> None:
 
 # --- everything -----------------------------------------------------------------------------------------------------
 
+
+def _at_work(fault: Fault) -> Fault:
+    """A fault that strikes while an answer is being made: it must be taken over."""
+
+    async def strike_at_work(strike: Strike) -> None:
+        await strike.answering()
+        await fault(strike)
+
+    return strike_at_work
+
+
 # The places that every mix must reach; random faults follow.
 _FIRST: tuple[Fault, ...] = (
     lambda s: faults.lose_worker(s, s.lease + 2),
@@ -175,25 +185,7 @@ _MIX: tuple[Fault, ...] = (
 
 
 def mix(seconds: float) -> Scenario:
-    """Random faults, one after the other, for ``seconds``; every answer must end afterwards."""
-
-    async def strike_at_random(strike: Strike) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        deck: list[Fault] = strike.rng.sample(_FIRST, len(_FIRST))
-        await strike.under_way(0.02)
-        struck = 0
-        while struck < len(_FIRST) or loop.time() < until:
-            deck = deck or strike.rng.sample(_MIX, len(_MIX))
-            if struck < len(_FIRST):
-                await strike.answering()
-            await deck.pop()(strike)
-            struck += 1
-            await strike.later(0.5, 3)
-            # Most faults are repaired before the next one strikes, as operators do.
-            if strike.rng.random() < 0.7:
-                await strike.rig.heal()
-
+    """A mix of lost and parted hosts."""
     plan = replace(
         PLAN,
         # The first faults take 30 s: messages arrive during each of them.
@@ -201,13 +193,13 @@ def mix(seconds: float) -> Scenario:
         ramp=max(25.0, seconds - 10),
         feeds=doors.FeedReader,
     )
-    return Scenario(
-        25,
+    return mixed(
         "mix",
         f"A seeded mix of lost and parted hosts for {seconds:g} s, then healing: all ends, everybody is told",
-        strike_at_random,
-        plan=plan,
-        build=BUILD,
+        seconds,
+        Deck(tuple(_at_work(fault) for fault in _FIRST), _MIX),
+        plan,
+        BUILD,
         allowed=Allowed(proxied=True),
         covers=("takeover", "fence", "archive"),
     )

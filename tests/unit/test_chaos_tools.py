@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 
 from dev.process import Program, wait_until
 from tests.chaos.__main__ import settles
+from tests.chaos.deployment import Member
 from tests.chaos.evidence import read_provider_log
 from tests.chaos.exits import ExitWatch
 from tests.chaos.history import Exit
 from tests.chaos.http import EventParser
 from tests.chaos.lanes import may_have_been_late
 from tests.chaos.proxy import LOST_COMMIT, Proxies, Proxy
-from tests.chaos.rig import Build, Member, Rig
+from tests.chaos.rig import Build, Rig
 from tests.chaos.runner import Outcome
 
 
