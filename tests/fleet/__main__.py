@@ -19,7 +19,7 @@ from tests.deploy import proxy
 from tests.fakes import pgbouncer, rabbitmq
 from tests.fleet import network, scenarios
 from tests.fleet.network import Network
-from tests.fleet.rig import HOSTS, Fleet
+from tests.fleet.rig import HOSTS, Fleet, queue_type
 
 OUT = Path(__file__).resolve().parents[2] / "out" / "fleet"
 
@@ -32,7 +32,7 @@ def main() -> int:
         print(f"skipped: fleet: {reason}")
         return 0 if options.may_skip else 1
     options.out.mkdir(parents=True, exist_ok=True)
-    print(f"dice: SEED={options.seed}", flush=True)
+    print(f"dice: SEED={options.seed}, {queue_type(options.seed)} queues", flush=True)
     try:
         # Before the first thread: a thread stays in the namespace in which it began.
         with Network(HOSTS) as hosts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 from dev.process import Program
 from tests.chaos.deployment import DATABASE, Member
@@ -35,6 +36,11 @@ HOSTS = (*SERVERS, *WEBS, *STREAMS, *WORKERS)
 PORT = 8000
 # The processes of a group. A second one would only take memory: whole hosts are lost here.
 PROCESSES = 1
+
+
+def queue_type(seed: int) -> str:
+    """The type of RabbitMQ's queues, by the dice of a run."""
+    return Random(f"queues {seed}").choice(("classic", "quorum"))
 
 
 class Fleet(Rig):
@@ -109,6 +115,7 @@ class Fleet(Rig):
             "DATABASE_URL": self.pooler.url(self.postgres.url(DATABASE, login)),
             "REDIS_URL": self.valkey.url(),
             "CELERY_BROKER_URL": self.broker.url,
+            "BROKER_QUEUE_TYPE": queue_type(self.seed),
             "OPENAI_BASE_URL": f"http://{self.network['provider'].address}:{self.provider_port}/v1",
             "TRUSTED_PROXIES": "1",
         }
