@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -55,6 +55,14 @@ class GenerationView:
     waiting: Waiting | None = None
 
 
+class Wanted(NamedTuple):
+    """A generation that a user wants to follow from a position."""
+
+    user_id: str
+    generation_id: str
+    after: Cursor
+
+
 class Generations:
     """The generations of a user. Raises NotFound for another user's id, as for one that does not exist."""
 
@@ -91,6 +99,14 @@ class Generations:
         if after.epoch > row.epoch:
             raise InvalidCursor(str(after))
         return row
+
+    def authorise_all(self, wanted: Sequence[Wanted]) -> list[Standing | None]:
+        """For each of these what ``authorise`` returns; None where it raises. One round trip for all."""
+        rows = generations.of_users(self._database, [(one.user_id, one.generation_id) for one in wanted])
+        return [
+            row if row is not None and one.after.epoch <= row.epoch else None
+            for one, row in zip(wanted, rows, strict=True)
+        ]
 
     def underway(self, user: User, read: Mapping[str, Cursor]) -> list[tuple[Generation, Cursor]]:
         """This user's live generations, and those in ``read`` that have unread events, with a position to start at.

@@ -114,24 +114,24 @@ class Database:
             yield tx
 
     def ask(self, user_id: str, sql: str, **values: Any) -> dict[str, Any] | None:
-        """The first row of one reading statement of a user, by column, or None: a transaction in one round trip.
+        """The first row of ``ask_all``, or None."""
+        return next(iter(self.ask_all(user_id, sql, **values)), None)
 
-        It is repeated on another connection when a pooled one turns out to be dead.
-        """
+    def ask_all(self, user_id: str, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """The rows of one reading statement of a user, by column, in one round trip; two if a connection is dead."""
         # PostgreSQL runs the statements of one message as one transaction: role and user end with it.
         asked, values = f"{AS_USER}; {_for_driver(sql)}", {**values, "user": user_id, "me": user_id}
         with self._errors():
-            answered, row = self._ask_driver(asked, values)
-            if not answered:
+            rows = self._ask_driver(asked, values)
+            if rows is None:
                 with self._opened(asked, values) as (_, answer):
-                    first = answer.mappings().first()
-                    row = dict(first) if first else None
-        return row
+                    rows = [dict(row) for row in answer.mappings()]
+        return rows
 
-    def _ask_driver(self, sql: str, values: Mapping[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-        """Run a statement by the driver alone: SQLAlchemy takes longer to describe a row than PostgreSQL to find it.
+    def _ask_driver(self, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """The rows, by the driver alone: SQLAlchemy takes longer to describe a row than PostgreSQL to find it.
 
-        Returns whether the connection was alive, and the first row.
+        None when the connection turned out to be dead.
         """
         self._fuse.admit()
         try:
@@ -141,14 +141,14 @@ class Database:
         try:
             cursor = connection.cursor()
             cursor.execute(sql, values)
-            row, names = cursor.fetchone(), [column[0] for column in cursor.description or ()]
+            rows, names = cursor.fetchall(), [column[0] for column in cursor.description or ()]
             self._fuse.mend()
-            return True, dict(zip(names, row, strict=True)) if row else None
+            return [dict(zip(names, row, strict=True)) for row in rows]
         except psycopg2.Error as error:
             if getattr(connection.dbapi_connection, "closed", True):
                 connection.invalidate(error)
                 if not self._fuse.blown:
-                    return False, None
+                    return None
             raise _wrapped(sql, error) from error
         finally:
             connection.close()

@@ -68,6 +68,8 @@ _ONE = f"SELECT {_COLUMNS} FROM generations g WHERE g.id = :id AND {_MINE}"
 _STANDING = f"""SELECT g.id, g.conversation_id, g.message_id, g.user_message_id, g.status, g.epoch,
     g.final_epoch, g.final_n FROM generations g WHERE g.id = :id AND {_MINE}"""
 
+_OF_USERS = "SELECT * FROM generations_of_users(CAST(:owners AS uuid[]), CAST(:wanted AS uuid[]))"
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -151,6 +153,19 @@ def of_user(database: Database, user_id: str, generation_id: str) -> Standing | 
         return None
     final = _final(row)
     return Standing(**row, final=final)
+
+
+def of_users(database: Database, pairs: Sequence[tuple[str, str]]) -> list[Standing | None]:
+    """For each pair of a user and a generation its standing, if the user owns it, or None: one round trip for all."""
+    owners, wanted = [user for user, _ in pairs], [generation for _, generation in pairs]
+    found: list[Standing | None] = [None] * len(pairs)
+    for row in database.ask_all("", _OF_USERS, owners=owners, wanted=wanted):
+        place = row.pop("pair") - 1
+        # The function has this condition, too; each of the two holds without the other.
+        if (row.pop("user_id"), row["id"]) == pairs[place]:
+            final = _final(row)
+            found[place] = Standing(**row, final=final)
+    return found
 
 
 def live_in(tx: Tx, conversation_id: str) -> list[Generation]:

@@ -335,7 +335,7 @@ RIGHTS = """
 FUNCTIONS_OF = {
     "unbroken_app": {
         "access_of", "account_of", "api_key_of", "record_audit", "conversation_feed_tops", "find_api_key",
-        "generation_census", "empty_conversations",
+        "generation_census", "generations_of_users", "empty_conversations",
         "log_ends", "next_to_ring",
         "owner_of_conversation", "owner_of_generation", "places_in_queue", "queue_position", "queue_positions",
         "queued_total", "search_mine", "state_of_user", "use_ticket", "user_feed_tops",

@@ -30,7 +30,7 @@ KNOWN = {
     "files",
     "file_references",
 }  # fmt: skip
-READS = {"fetch", "fetch_one", "execute", "_changes", "ask"}
+READS = {"fetch", "fetch_one", "execute", "_changes", "ask", "ask_all"}
 NAMED = re.compile(r"mine\(|_MINE|:user_id\b|user_id = :key|_ONE\b|_STANDING\b")
 FINDS = re.compile(rf"\b(?:FROM|UPDATE|JOIN)\s+(?:{'|'.join(sorted(KNOWN))})\b")
 # A worker acts on generations of every user by lease, and finds rows to be removed by their age.
