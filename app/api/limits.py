@@ -23,7 +23,7 @@ from app.api.errors import TooManyRequests
 from app.api.rate_limit_headers import Standing
 from app.config import Settings
 from app.eventlog.allowance import bound
-from app.eventlog.deferred_scripts import DeferredScripts
+from app.eventlog.deferred_scripts import DeferredScripts, ScriptBatch, Scripts
 from app.eventlog.log import Script
 
 # A request must not wait long for Redis. While it is away, Flask-Limiter tries it again at growing intervals.
@@ -105,22 +105,28 @@ class Limits:
         """Count a conversation that begins."""
         self._new_conversations()()
 
-    def count_read(self, user_id: str) -> Callable[[], Standing | None] | None:
-        """Send the count of a read by a user's token, outside of Flask. None where Flask-Limiter has to count.
+    def batch(self) -> ScriptBatch | None:
+        """A message of counts for ``count_read``, and of other scripts. None where Flask-Limiter has to count."""
+        return self._scripts.together() if self._counts_in_redis and len(self._read_items) == 1 else None
+
+    def count_read(self, user_id: str, batch: ScriptBatch) -> Callable[[], Standing | None]:
+        """Add the count of a read by a user's token, outside of Flask, to a batch.
 
         The returned function waits for the reply. It returns the standing of the limit; None for a request over it,
         which was not counted. Raises the errors of the client.
         """
         item, name = self._read_items[0], reads.__name__
-        receive = self._send(name, item, user_id) if len(self._read_items) == 1 else None
-        if receive is None:
-            return None
+        receive = self._send_through(batch, name, item, user_id)
 
         def answer() -> Standing | None:
             reply = receive()
             return _standing(name, item, reply.remaining, reply.ends_at) if reply.was_counted else None
 
         return answer
+
+    @property
+    def _counts_in_redis(self) -> bool:
+        return self._limiter.limiter is self._redis
 
     @property
     def _storage(self) -> RedisStorage:
@@ -192,13 +198,16 @@ class Limits:
 
     def _send(self, scope: str, item: RateLimitItem, owner: str) -> Callable[[], _Reply] | None:
         """Send a count. None while Redis is away; the returned function waits for the reply."""
-        if self._limiter.limiter is not self._redis:
+        if not self._counts_in_redis:
             return None
-        key = self._storage.prefixed_key(item.key_for(self._prefix, owner, scope))
         try:
-            receive = self._scripts.send(_COUNT, key, time.time(), item.get_expiry(), item.amount)
+            return self._send_through(self._scripts, scope, item, owner)
         except Exception:  # every error of the client
             return None
+
+    def _send_through(self, scripts: Scripts, scope: str, item: RateLimitItem, owner: str) -> Callable[[], _Reply]:
+        key = self._storage.prefixed_key(item.key_for(self._prefix, owner, scope))
+        receive = scripts.send(_COUNT, key, time.time(), item.get_expiry(), item.amount)
 
         def reply() -> _Reply:
             was_counted, used, oldest = receive()

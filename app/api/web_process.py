@@ -59,6 +59,8 @@ class Live:
     resources: Resources
     poller: Poller
     quota: StreamQuota
+    # The shared count of ``quota``.
+    stream_places: ExpiringMembers
     hub: Hub
     conversation_feeds: LogType
     user_feeds: LogType
@@ -81,6 +83,7 @@ class Live:
             resources=resources,
             poller=Poller(resources.generations, resources.reader),
             quota=quota,
+            stream_places=shared,
             hub=hub,
             conversation_feeds=_feeds(resources, CONVERSATION, "conversation_id", feed_frames.LAST),
             user_feeds=_feeds(resources, USER, "user_id", None),

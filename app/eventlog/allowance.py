@@ -76,26 +76,31 @@ class _Bound:
     def _connect(self) -> Any:
         given = self.socket_connect_timeout
         try:
-            with _spending():
+            with spending():
                 self.socket_connect_timeout = _at_most(given)
                 return super()._connect()  # type: ignore[misc]  # of the class beside it
         finally:
             self.socket_connect_timeout = given
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        with _spending():
+        with spending():
             self._fit()
             super().send_packed_command(command, check_health)  # type: ignore[misc]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        with _spending():
-            try:
-                self._fit()
-            except redis.TimeoutError:
-                # The next command would receive the reply to this one.
-                self.disconnect()  # type: ignore[attr-defined]
-                raise
-            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        if _thread.since is not None:
+            return self._read_response(*args, **kwargs)
+        with spending():
+            return self._read_response(*args, **kwargs)
+
+    def _read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            self._fit()
+        except redis.TimeoutError:
+            # The next command would receive the reply to this one.
+            self.disconnect()  # type: ignore[attr-defined]
+            raise
+        return super().read_response(*args, **kwargs)  # type: ignore[misc]
 
     def _fit(self) -> None:
         """Give the socket the time that is left. Raises TimeoutError when there is none."""
@@ -122,7 +127,7 @@ def _at_most(seconds: float | None) -> float | None:
 
 
 @contextmanager
-def _spending() -> Iterator[None]:
+def spending() -> Iterator[None]:
     """Take the time of this block off the allowance; of nested blocks the outer one counts."""
     if _thread.left is None or _thread.since is not None:
         yield

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.eventlog.deferred_scripts import DeferredScripts
+from app.eventlog.deferred_scripts import DeferredScripts, Scripts
 from app.eventlog.log import Script, redis_errors
 
 # Seconds. Three renewals fit in; after a crash, what a process held is free again in this time.
@@ -29,9 +29,10 @@ class ExpiringMembers:
     Every method raises LogDown when Redis does not answer in time.
     """
 
-    def __init__(self, client: redis.Redis, key: Callable[[str], str]) -> None:
+    def __init__(self, client: redis.Redis, key: Callable[[str], str], scripts: Scripts | None = None) -> None:
+        """``scripts`` sends reservations; by default, each leaves at once."""
         self._client = client
-        self._scripts = DeferredScripts(client)
+        self._scripts = scripts or DeferredScripts(client)
         self._key = key
 
     @classmethod
@@ -49,10 +50,14 @@ class ExpiringMembers:
         """The running exports of each user."""
         return cls(client, lambda user: f"{namespace}:exports:{user}")
 
+    def through(self, scripts: Scripts) -> ExpiringMembers:
+        """These sets, with reservations that ``scripts`` sends. It belongs to a client of this Redis."""
+        return ExpiringMembers(self._client, self._key, scripts)
+
     def reserve(self, owner: str, member: str, limit: int, left: Sequence[str] = ()) -> Callable[[], bool]:
         """Add ``member`` unless the owner has ``limit`` members already, and remove ``left``.
 
-        The command is sent at once. The returned function waits for the reply, whether the member was added, and has to
+        The command is sent first. The returned function waits for the reply, whether the member was added, and has to
         be called once.
         """
         with redis_errors():

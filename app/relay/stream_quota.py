@@ -110,25 +110,26 @@ class StreamQuota:
         """
         return self.reserve(user).acquire()
 
-    def reserve(self, user: str, own: OwnLimit | None = None) -> Reservation:
+    def reserve(self, user: str, own: OwnLimit | None = None, shared: Shared | None = None) -> Reservation:
         """Request a place without waiting for the reply of Redis yet. The reservation is acquired or released.
 
-        ``own``: the stream also takes a place within this limit.
+        ``own``: the stream also takes a place within this limit. ``shared``: another way to the shared count.
         """
-        of_user = self._reserve(user, self._limit_per_user)
+        shared = shared or self._shared
+        of_user = self._reserve(shared, user, self._limit_per_user)
         if own is None:
             return of_user
-        of_key = self._reserve(own.owner, own.streams, is_key=True)
+        of_key = self._reserve(shared, own.owner, own.streams, is_key=True)
         return Reservation(partial(self._acquire_both, of_user, of_key, own.owner), partial(self.release, user))
 
-    def _reserve(self, owner: str, limit: int, *, is_key: bool = False) -> Reservation:
+    def _reserve(self, shared: Shared, owner: str, limit: int, *, is_key: bool = False) -> Reservation:
         release = partial(self.release, owner)
         try:
             stream, ended = self._enter(owner, limit, is_key=is_key)
         except Overloaded as refusal:
             return Reservation(partial(_refuse, refusal), release)
         try:
-            admitted = self._shared.reserve(owner, stream, limit, ended)
+            admitted = shared.reserve(owner, stream, limit, ended)
         except LogDown:
             admitted = _alone
         return Reservation(partial(self._admit, owner, stream, admitted), release)
@@ -161,10 +162,13 @@ class StreamQuota:
     def release(self, user: str, stream: str) -> None:
         """The stream has ended. Never blocks."""
         with self._changed:
+            is_first = not self._ended
             self._leave(user, stream)
             if (of_key := self._beside.pop(stream, None)) is not None:
                 self._leave(*of_key)
-            self._changed.notify()
+            if is_first:
+                # The renewer waits for the first one, and collects the others.
+                self._changed.notify()
 
     def _leave(self, owner: str, stream: str) -> None:
         self._exit(owner, stream)
