@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Generic, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ class _Entry(NamedTuple, Generic[V]):
 
     value: V
     began: float
+    names: frozenset[str]
 
 
 class RevocableCache(Generic[K, V]):
@@ -53,15 +54,33 @@ class RevocableCache(Generic[K, V]):
         # Before the lookup: a name that is revoked during it makes the entry invalid.
         began = self._revocations.clock()
         value = self._lookup(key)
+        self._keep(key, value, began)
+        return value
+
+    def fill(self, keys: Iterable[K], lookup_all: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
+        """Look up together the keys that have no entry. Raises what ``lookup_all`` raises."""
+        began = self._revocations.clock()
+        missing = [key for key in dict.fromkeys(keys) if self._lacks(key, began)]
+        # Entries would not be used while the process does not know what was revoked.
+        if missing and self._revocations.fresh:
+            for key, value in lookup_all(missing).items():
+                self._keep(key, value, began)
+
+    def _lacks(self, key: K, now: float) -> bool:
+        """True without an entry of this age. ``get`` looks up one that was revoked."""
+        entry = self._entries.get(key)
+        return entry is None or now - entry.began > ENTRY_SECONDS
+
+    def _keep(self, key: K, value: V, began: float) -> None:
+        entry = _Entry(value, began, frozenset(self._names_of(value)))
         with self._lock:
             self._entries.pop(key, None)
             if len(self._entries) >= self._most:
                 del self._entries[next(iter(self._entries))]
-            self._entries[key] = _Entry(value, began)
-        return value
+            self._entries[key] = entry
 
     def _is_valid(self, entry: _Entry[V]) -> bool:
         revocations = self._revocations
         if not revocations.fresh or revocations.clock() - entry.began > ENTRY_SECONDS:
             return False
-        return not revocations.ended(self._names_of(entry.value), entry.began)
+        return not revocations.ended(entry.names, entry.began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -57,6 +58,11 @@ class Users:
         _admit(found.state)
         return User(found.id, subject, role, credential)
 
+    def look_up(self, presented: Iterable[tuple[str, Credential]]) -> None:
+        """Look up the users of several tokens in one transaction, for ``user``. Raises DatabaseDown."""
+        keys = (_Presented(subject, credential.id) for subject, credential in presented if not is_reserved(subject))
+        self._tokens.fill(keys, self._look_up_tokens)
+
     def admit(self, user_id: str) -> None:
         """Refuse a user who may do nothing, whatever the credential. Raises UserBlocked, DatabaseDown."""
         _admit(self._states.get(user_id)[1])
@@ -64,6 +70,11 @@ class Users:
     def _look_up_token(self, presented: _Presented) -> _Known:
         with self._database.without_user() as tx:
             return _Known(access.of_token(tx, presented.subject, new_id(), presented.digest), presented.digest)
+
+    def _look_up_tokens(self, presented: Sequence[_Presented]) -> dict[_Presented, _Known]:
+        with self._database.without_user() as tx:
+            found = access.of_tokens(tx, [(subject, new_id(), digest) for subject, digest in presented])
+        return {presented[place]: _Known(one, presented[place].digest) for place, one in found.items()}
 
     def _look_up_state(self, user_id: str) -> tuple[str, State | None]:
         with self._database.without_user() as tx:
