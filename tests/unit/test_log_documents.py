@@ -62,6 +62,9 @@ def log_calls(tree: ast.AST, place: str) -> Iterator[LogCall]:
         if method in LEVELS and RECEIVER.search(receiver):
             event = constant(call.args[0]) if len(call.args) == 1 else None
             yield LogCall(where, LEVELS[method], event, action_of(call))
+        elif method == "info" and receiver == "logs":
+            # Behind the logger and its name.
+            yield LogCall(where, "info", constant(call.args[2]), action_of(call))
         elif method in REPORTS and receiver.endswith("reports"):
             yield LogCall(where, REPORTS[method], constant(call.args[0]), constant(call.args[1]))
 
