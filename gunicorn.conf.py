@@ -78,6 +78,7 @@ def post_worker_init(worker: Any) -> None:
     application = worker.app.wsgi()
     worker.bound(application.extensions["connection-bounds"])
     application.extensions["unbroken"].start()
+    worker.return_by(application.extensions["short-way"])
     # Loaded modules stay loaded: a search through them for garbage takes some 50 ms, while every stream waits.
     gc.freeze()
 

@@ -22,6 +22,7 @@ from app.api import (
     feeds,
     files,
     generations,
+    guards,
     messages,
     models,
     ops,
@@ -151,7 +152,7 @@ def _bound_waits(app: Flask, seconds: float) -> None:
 
 def _protect(response: Response) -> Response:
     """Add the headers that a response has not set: no type is guessed, no page framed, no private response stored."""
-    for name, value in short_way.GUARDS:
+    for name, value in guards.GUARDS:
         response.headers.setdefault(name, value)
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store" if _is_private() else "no-cache"

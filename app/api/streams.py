@@ -9,6 +9,7 @@ from dataclasses import replace
 import structlog
 from flask import Response, request
 
+from app import logs
 from app.api.auth.caller import Caller, opened_by_ticket
 from app.api.representations.generation import stream_opening
 from app.api.stream_span import StreamSpan
@@ -20,7 +21,7 @@ from app.domain.credential import Credential
 from app.domain.cursor import START, Cursor
 from app.ops.metrics import EVENTS_SENT, STREAMS_CLOSED, STREAMS_OPEN
 from app.relay.event_stream import EventStream
-from app.relay.stream_connection import Closed, StreamRequest
+from app.relay.stream_connection import Closed, OnClose, StreamRequest
 from app.relay.stream_quota import OwnLimit, Reservation
 from app.services.placement import Command
 from app.store.generations import Standing
@@ -31,12 +32,16 @@ RETRY = b"retry: 1000\n"
 
 # Ends of a stream after which its client does not come back. The end of a process is none of them.
 CLIENT_LEFT = ("gone", "stalled", "revoked")
+# In the environment of a request that the short way has handed on: the failure of PostgreSQL that it has waited for.
+NOT_NOW = "unbroken.not_now"
 
 _log = structlog.get_logger()
 
 
 def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor) -> Response:
     """The stream of a generation past a position; 204 when nothing is left of it."""
+    if (failure := request.environ.get(NOT_NOW)) is not None:
+        raise failure
     with _reserved_place(process, caller) as reservation:
         row = process.resources.generations.authorise(caller.user, generation_id, after)
         if row.final is not None and after >= row.final:
@@ -45,19 +50,12 @@ def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor
 
 
 def reopen(
-    process: WebProcess, caller: Caller, generation_id: str, after: Cursor, request_id: str
-) -> EventStream | None:
-    """The stream of a generation past a position, for a request without telemetry and outside of Flask.
-
-    None when nothing is left of it. Raises NotFound, InvalidCursor, DatabaseDown, TooManyStreams, Overloaded.
-    """
-    with _reserved_place(process, caller) as reservation:
-        row = process.resources.generations.authorise(caller.user, generation_id, after)
-        if row.final is not None and after >= row.final:
-            return None
-        held = _OpenStream(process.live, caller.user, reservation.acquire(), None, request_id, None)
-        opening = sse.notice(stream_opening(row, after, conversation_created=False))
-        return held.open(caller, StreamRequest(row.id, after), opening)
+    process: WebProcess, caller: Caller, place: str, row: Standing, after: Cursor, request_id: str
+) -> EventStream:
+    """The stream of a generation that the caller may read, for a request without telemetry and outside of Flask."""
+    held = _OpenStream(process.live, caller.user, place, None, request_id, None)
+    opening = sse.notice(stream_opening(row, after, conversation_created=False))
+    return held.open(caller, StreamRequest(row.id, after), opening)
 
 
 def serve_started(process: WebProcess, caller: Caller, command: Command) -> Response:
@@ -135,10 +133,14 @@ def follow(
     return Response(stream, headers=list(headers), direct_passthrough=True)
 
 
-def for_caller(wanted: StreamRequest, caller: Caller) -> StreamRequest:
-    """The request, to end with the caller's access."""
+def for_caller(
+    wanted: StreamRequest, caller: Caller, on_close: OnClose | None = None, report: OnClose | None = None
+) -> StreamRequest:
+    """The request, to end with the caller's access, and with these reports of its end."""
     return replace(
         wanted,
+        on_close=on_close or wanted.on_close,
+        report=report or wanted.report,
         expires_at=caller.expires_at,
         revocables=caller.user.revocables,
         proved_at=caller.proved_at,
@@ -193,7 +195,7 @@ class _OpenStream:
         self._subject = _subject(wanted)
         try:
             self._begin(joins)
-            request = replace(for_caller(wanted, caller), on_close=self.count, report=self.report)
+            request = for_caller(wanted, caller, on_close=self.count, report=self.report)
             return EventStream(self._live.hub, request, opening, self.release)
         except BaseException:
             self.release()
@@ -231,7 +233,9 @@ class _OpenStream:
         """Log the end of the stream, and end its span; the request has been answered long before."""
         if self._span is not None:
             self._span.end(closed)
-        _log.info(
+        logs.info(
+            _log,
+            __name__,
             "stream ended",
             action="stream",
             request_id=self._request_id,

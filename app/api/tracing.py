@@ -18,6 +18,8 @@ from app.domain.trace_context import TraceContext, log_fields
 from app.ops.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 HEADER = "x-request-id"
+# In the environment of a request that the short way has handed on: the time of the performance counter when it came.
+BEGUN_AT = "unbroken.begun_at"
 # deploy/nginx/nginx.conf accepts the same pattern.
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 # Probes come every few seconds and leave no line.
@@ -55,7 +57,8 @@ def bind() -> None:
 
 def _begin() -> None:
     g.request_id = choose_id(request.headers.get(HEADER, ""))
-    g.begun_at = time.perf_counter()
+    # Not kept: a request that waits for its answer passes here again.
+    g.begun_at = request.environ.pop(BEGUN_AT, None) or time.perf_counter()
     parent = TraceContext.read(request.headers.get("traceparent"), request.headers.get("tracestate"))
     g.trace = server_spans.begin(parent, g.request_id)
     bind()
@@ -93,6 +96,21 @@ def log_answer(method: str, path: str, status: int, seconds: float, **fields: st
         method=method,
         path=path,
         status=status,
+        seconds=round(seconds, 4),
+        **fields,
+    )
+
+
+def log_opened(path: str, seconds: float, **fields: str | None) -> None:
+    """Write the line of a stream that was opened outside of Flask, as ``log_answer`` does. ``path`` has only an id."""
+    logs.info(
+        _log,
+        __name__,
+        "request answered",
+        action="request",
+        method="GET",
+        path=path,
+        status=200,
         seconds=round(seconds, 4),
         **fields,
     )

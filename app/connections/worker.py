@@ -30,6 +30,8 @@ from app.connections.watch import Watch
 STOP_SECONDS = 2.0
 # Seconds without accepting, when the process has no descriptor left.
 NO_DESCRIPTOR_SECONDS = 0.05
+# Connections that are accepted in one turn of the loop. Another process may be waiting for the next one.
+MOST_ACCEPTED = 8
 
 
 class Detached(StopIteration):  # gunicorn takes it for a connection that has no further request
@@ -51,7 +53,7 @@ class ConnectionWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no t
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.watch = Watch(self.poller)
-        self.intake = Intake(self.watch, self.cfg, super().enqueue_req, self._refuse, self._close)
+        self.intake = Intake(self.watch, self.cfg, self.begin_request, self._refuse, self._close)
         self.outbox = Outbox(self.watch, self._close)
         self.parking = Parking(self.watch, self._resume, self._close)
         self.lingering_close = LingeringClose(self.watch, self._close)
@@ -67,7 +69,14 @@ class ConnectionWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no t
     # A connection's way
 
     def accept(self, listener: Any) -> None:
+        for _ in range(MOST_ACCEPTED):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: Any) -> bool:
+        """Accept a connection. False when there is none, or when it has left already."""
         self._make_room()
+        before = self.nr_conns
         try:
             super().accept(listener)
         except OSError as error:
@@ -76,10 +85,16 @@ class ConnectionWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no t
             self.log.error("connection not accepted", extra={"action": "connection", "error": str(error)})
             self.intake.drop_oldest()
             time.sleep(NO_DESCRIPTOR_SECONDS)
+            return False
+        return bool(self.nr_conns > before)
 
     def enqueue_req(self, conn: Any) -> None:
         """Read the next request of a connection."""
         self.intake.begin(conn)
+
+    def begin_request(self, conn: Any) -> None:
+        """Give a connection whose request is complete to a thread."""
+        super().enqueue_req(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._here.conn = conn
@@ -128,6 +143,8 @@ class ConnectionWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no t
         conn = self._here.conn
         resume, conn.resume = getattr(conn, "resume", None), None
         environ[CAN_PARK] = True
+        environ.update(getattr(conn, "notes", None) or {})
+        conn.notes = None
         body: Iterable[bytes] = (resume or self._application)(environ, start_response)
         if isinstance(body, ParkedBody):
             conn.parked = body

@@ -22,5 +22,6 @@ event_stream    one response, with two ways out: a socket handed to the hub, or 
 stream_wait     a wait for the next event or the end of a log, without a thread
 presence    the number of connections that follow a feed
 stream_quota    the number of streams that may be open
+returns, ready_return   readers that come back, opened together by one thread
 gunicorn_worker the gunicorn worker that can hand a socket over
 """

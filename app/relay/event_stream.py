@@ -64,12 +64,15 @@ class EventStream:
         self._begun = False
         self._lock = Lock()
 
-    def adopt(self, sock: socket.socket, head: bytes, report: OnClose | None = None) -> None:
-        """Hand ``sock`` to the hub, which sends ``head`` and then this body in chunks; ``sock`` is detached."""
+    def adopt(self, sock: socket.socket, head: bytes, report: OnClose | None = None, *, later: bool = False) -> None:
+        """Hand ``sock`` to the hub, which sends ``head`` and then this body in chunks; ``sock`` is detached.
+
+        With ``later``, this thread sends nothing itself.
+        """
         self._begin()
         prefix = head + chunk(self._opening) if self._opening else head
         self._opening = b""
-        self._hand_over(sock, prefix, report)
+        self._hand_over(sock, prefix, report, later=later)
 
     def __iter__(self) -> Iterator[bytes]:
         """The body in pieces. Raises StreamBroken when the stream must end before its log has."""
@@ -108,11 +111,12 @@ class EventStream:
                 raise RuntimeError("a stream runs once")
             self._begun = True
 
-    def _hand_over(self, sock: socket.socket, prefix: bytes, report: OnClose | None) -> None:
+    def _hand_over(self, sock: socket.socket, prefix: bytes, report: OnClose | None, *, later: bool = False) -> None:
         request, self._request = self._request, None
         assert request is not None, "a stream is handed over once"
         try:
-            self.hub.adopt(sock, replace(request, on_close=self._end, report=_both(request.report, report)), prefix)
+            followed = replace(request, on_close=self._end, report=_both(request.report, report))
+            self.hub.adopt(sock, followed, prefix, later=later)
         except BaseException:
             sock.close()
             self._release_once()

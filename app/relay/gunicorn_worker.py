@@ -8,6 +8,7 @@ chunks from the main thread. Written against gunicorn 27.0.1.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ from app.connections.worker import ConnectionWorker, Detached
 from app.relay.connections import DRAIN_SECONDS
 from app.relay.event_stream import EventStream
 from app.relay.hub import running
+from app.relay.ready_return import STATUS, plain_environ, ready_head, with_headers
+from app.relay.returns import Notes, Opened, Opener, Returns
 from app.relay.stream_connection import Closed, OnClose
 
 # Seconds that a thread may keep the interpreter while another one waits for it. The hub has many short turns. With
@@ -35,11 +38,56 @@ _LOGGED = ("REMOTE_ADDR", "REQUEST_METHOD", "RAW_URI", "SERVER_PROTOCOL", "PATH_
 class StreamWorker(ConnectionWorker):
     """``gunicorn --worker-class app.relay.gunicorn_worker.StreamWorker``"""
 
+    alive: bool
+    returns: Returns | None = None
+
     def init_process(self) -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
         super().init_process()
 
+    def return_by(self, opener: Opener) -> None:
+        """Have streams of readers that come back opened together from now on."""
+        if not os.environ.get("SCRIPT_NAME"):
+            self.returns = Returns(opener, self._settle_returns, self._hand_on)
+
     # A request
+
+    def begin_request(self, conn: Any) -> None:
+        if self.returns is not None:
+            environ = plain_environ(conn)
+            if environ is not None and self.returns.offer(conn, environ):
+                return
+        super().begin_request(conn)
+
+    def _hand_on(self, conn: Any, notes: Notes) -> None:
+        """Give a request to a thread after all."""
+        conn.notes = notes
+        super().begin_request(conn)
+
+    def _settle_returns(self, opened: list[tuple[Any, Opened]]) -> None:
+        """Hand the sockets of a batch over. For the thread of ``returns``."""
+        head = ready_head()
+        for conn, (stream, headers) in opened:
+            conn.parser.finish_body()
+            try:
+                stream.adopt(conn.sock, with_headers(head, headers), self._line_of(conn), later=True)
+            except Exception:
+                self.log.exception("connection failed", extra={"action": "connection"})
+        self.method_queue.defer(self._forget, len(opened))
+
+    def _line_of(self, conn: Any) -> OnClose | None:
+        if not self.log.access_log_enabled:
+            return None
+        environ = plain_environ(conn) or {}
+        return AccessLine(self.log, STATUS, tuple(map(environ.get, _LOGGED))).write
+
+    def _forget(self, count: int) -> None:
+        """So many connections belong to the hub now, each after a request."""
+        self.nr_conns -= count
+        self.nr += count
+        if self.alive and self.nr >= self.max_requests:
+            self.log.info("worker ends after its requests", extra={"action": "worker"})
+            self.alive = False
 
     def load_wsgi(self) -> None:
         super().load_wsgi()

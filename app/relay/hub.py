@@ -99,13 +99,11 @@ class Hub:
         self.loop.open()
         self.reports.open()
 
-    def adopt(self, sock: socket.socket, request: StreamRequest, prefix: bytes = b"") -> None:
-        """Take over a client's socket and send the requested log on it, as a chunked body.
+    def adopt(self, sock: socket.socket, request: StreamRequest, prefix: bytes = b"", *, later: bool = False) -> None:
+        """Take over a client's socket; send ``prefix``, the head and the first chunk, then the requested log in chunks.
 
-        ``prefix`` is sent first: the head of the response, and the first chunk. While the process drains, the stream is
-        broken at once, so that the client resumes at another process. The caller's socket object loses its descriptor,
-        so that only the hub can touch the connection. Raises OSError or RuntimeError when the hub cannot start or the
-        socket is closed; nothing is adopted then.
+        The hub's thread sends the prefix where ``later`` says so. A process that drains breaks the stream. The socket
+        loses its descriptor. Raises OSError or RuntimeError, and adopts nothing, when the hub or the socket is closed.
         """
         self.start()
         prepare(sock)
@@ -115,10 +113,10 @@ class Hub:
             self.connections.report(request, Closed(request.key, "drain", 0, 0, 0.0))
             return
         connection = StreamConnection(sock.fileno(), request, now, now + request.expires_at - time())
-        # The head and the first frame are sent here, without a wait for the hub.
-        connection.send_opening(prefix)
+        if not later:
+            connection.send_opening(prefix)
         sock.detach()
-        self.loop.post(self._join, connection, request.log_type or self.log_type)
+        self.loop.post(self._join, connection, request.log_type or self.log_type, prefix if later else b"")
 
     def drain(self, seconds: float = DRAIN_SECONDS) -> None:
         """Break every stream within ``seconds``, not all at the same moment, and every later one at once.
@@ -183,7 +181,9 @@ class Hub:
         self.stats.failures += 1
         self.reports.error("step of the relay failed", "relay_failed", error)
 
-    def _join(self, connection: StreamConnection, log_type: LogType) -> None:
+    def _join(self, connection: StreamConnection, log_type: LogType, opening: bytes) -> None:
+        if opening:
+            connection.send_opening(opening)
         if self._draining:
             self.drained.clear()
         if self.revoker.admits(connection):

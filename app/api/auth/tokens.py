@@ -61,6 +61,11 @@ class Keys:
         self._client = _jwks_client(jwks_url) if jwks_url else None
 
     @property
+    def has_secrets(self) -> bool:
+        """True when a secret may have signed a token."""
+        return bool(self._secrets)
+
+    @property
     def algorithms(self) -> list[str]:
         """The accepted algorithms."""
         return (["HS256"] if self._secrets else []) + (["RS256", "ES256"] if self._client else [])
@@ -161,6 +166,21 @@ class Verifier:
     def known(self, token: str) -> Claims | None:
         """The claims of a token that was verified here before and is still accepted; None for all others."""
         return self._cache.get(_digest(token)) if _SPELLING.fullmatch(token) else None
+
+    def may_verify(self, token: str) -> bool:
+        """True for a token that ``verify_alone`` may accept."""
+        return self._keys.has_secrets and _SPELLING.fullmatch(token) is not None
+
+    def verify_alone(self, token: str) -> Claims | None:
+        """The claims of a token that is signed with a secret, beside requests, in a context of the application.
+
+        None for a token that is signed otherwise: its key may have to be fetched. Raises Unauthenticated.
+        """
+        digest = _digest(token)
+        known = self._cache.get(digest)
+        if known is None and _algorithm(token) == "HS256":
+            return self._verify(token, digest)
+        return known
 
     def _verify(self, token: str, digest: bytes) -> Claims:
         # Read before the check: a set that is fetched during the check did not verify this token.

@@ -25,7 +25,7 @@ from app.wiring import Resources
 from tests.factories import owner
 from tests.stack import until
 
-from .conftest import Hand, Person, token
+from .conftest import SECRET, Hand, Person, token
 from .test_access import digest_of
 
 # A header that the short way leaves to the long one, and that changes nothing in a response.
@@ -136,11 +136,15 @@ def test_a_fault_of_the_service_is_a_problem_under_the_id_of_the_request(
     assert failed == ["short way failed", "request failed"]
 
 
-def test_a_token_that_is_new_here_takes_the_long_way_once(app: Flask, alice: Person, ended: str) -> None:
+def test_a_token_that_is_new_here_is_verified_on_the_short_way(app: Flask, alice: Person, ended: str) -> None:
     other = Person(alice.client, alice.subject, {"Authorization": f"Bearer {token(alice.subject, jti='new')}"})
     with long_ways(app) as seen:
         assert closed(other.get(ended)).status_code == 200
         assert closed(other.get(ended)).status_code == 200
+    assert seen == []
+    forged = Person(alice.client, alice.subject, {"Authorization": f"Bearer {token(alice.subject, SECRET[::-1])}"})
+    with long_ways(app) as seen:
+        assert forged.get(ended).status_code == 401
     assert len(seen) == 1
 
 
