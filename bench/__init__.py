@@ -13,6 +13,7 @@ path        the cost of a token from the provider to the readers, all processes 
 database    the bytes that an answer writes to PostgreSQL
 resume      the time until a reader has 5,000 tokens again
 connects    the cost of a reader that comes back to a log which its process follows, 64 of them at a time
+back_again  the seconds until 5,000 readers are back after the death of their web process
 growth      the cost of a token under rising load, the limit of one process, the memory of an idle stream
 
 Every part starts its own servers and checks that every token was delivered exactly once. The modules designs (relays),

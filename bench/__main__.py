@@ -7,7 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import connects, database, ended_credentials, growth, journey, path, relay, report, resume, worker
+from bench import (
+    back_again,
+    connects,
+    database,
+    ended_credentials,
+    growth,
+    journey,
+    path,
+    relay,
+    report,
+    resume,
+    worker,
+)
 from bench.figures import Run
 from bench.machine import describe
 from bench.stores import stores
@@ -21,6 +33,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "resume": resume.run,
     "connects": connects.run,
     "revoke": ended_credentials.run,
+    "back_again": back_again.run,
     "growth": growth.run,
 }
 
