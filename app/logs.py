@@ -70,13 +70,14 @@ def together() -> Iterator[None]:
                     handler.write("".join(kept))
 
 
-def info(usual: Any, name: str, event: str, **fields: Any) -> None:
-    """Write the line that ``usual.info`` writes, for fields without a secret, at a tenth of its cost.
+def info(name: str, event: str, **fields: Any) -> None:
+    """Write a line as the logger ``name`` does, at a tenth of its cost. No field may have a secret.
 
-    ``usual`` is a logger, ``name`` its name. Fields of the context are not added.
+    Fields of the context are not added.
     """
     handlers = logging.getLogger().handlers
     if len(handlers) != 1 or not isinstance(handlers[0], _Lines):
+        usual = structlog.get_logger(name)
         usual.info(event, **fields)
     elif logging.getLogger(name).isEnabledFor(logging.INFO):
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")

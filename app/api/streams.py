@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import structlog
 from flask import Response, request
 
 from app import logs
@@ -34,8 +33,6 @@ RETRY = b"retry: 1000\n"
 CLIENT_LEFT = ("gone", "stalled", "revoked")
 # In the environment of a request that the short way has handed on: the failure of PostgreSQL that it has waited for.
 NOT_NOW = "unbroken.not_now"
-
-_log = structlog.get_logger()
 
 
 def serve(process: WebProcess, caller: Caller, generation_id: str, after: Cursor) -> Response:
@@ -234,7 +231,6 @@ class _OpenStream:
         if self._span is not None:
             self._span.end(closed)
         logs.info(
-            _log,
             __name__,
             "stream ended",
             action="stream",

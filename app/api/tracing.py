@@ -104,7 +104,6 @@ def log_answer(method: str, path: str, status: int, seconds: float, **fields: st
 def log_opened(path: str, seconds: float, **fields: str | None) -> None:
     """Write the line of a stream that was opened outside of Flask, as ``log_answer`` does. ``path`` has only an id."""
     logs.info(
-        _log,
         __name__,
         "request answered",
         action="request",

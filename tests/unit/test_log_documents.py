@@ -63,8 +63,8 @@ def log_calls(tree: ast.AST, place: str) -> Iterator[LogCall]:
             event = constant(call.args[0]) if len(call.args) == 1 else None
             yield LogCall(where, LEVELS[method], event, action_of(call))
         elif method == "info" and receiver == "logs":
-            # Behind the logger and its name.
-            yield LogCall(where, "info", constant(call.args[2]), action_of(call))
+            # Behind the name of the logger.
+            yield LogCall(where, "info", constant(call.args[1]), action_of(call))
         elif method in REPORTS and receiver.endswith("reports"):
             yield LogCall(where, REPORTS[method], constant(call.args[0]), constant(call.args[1]))
 

@@ -19,30 +19,50 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line_past_structlog_is_the_line_of_its_logger(logged: Callable[[], str]) -> None:
+@pytest.fixture
+def alone(logged: Callable[[], str]) -> Callable[[], None]:
+    """A function that removes the handlers that pytest has added beside that of ``logged``: a deployment has one."""
+    [own] = [handler for handler in logging.getLogger().handlers if isinstance(handler, logs._Lines)]
+
+    def remove_others() -> None:
+        logging.getLogger().handlers[:] = [own]
+
+    return remove_others
+
+
+@pytest.mark.parametrize("handlers", ["of a deployment", "beside others"])
+def test_a_line_past_structlog_is_the_line_of_its_logger(
+    logged: Callable[[], str], alone: Callable[[], None], handlers: str
+) -> None:
+    if handlers == "of a deployment":
+        alone()
     logger = structlog.get_logger("app.somewhere")
     logger.info("an event", **FIELDS)
-    logs.info(logger, "app.somewhere", "an event", **FIELDS)
+    logs.info("app.somewhere", "an event", **FIELDS)
     one, other = lines(logged())
     assert {**one, "time": ""} == {**other, "time": ""}
     assert len(one["time"]) == len(other["time"])
     assert "some user" not in logged()
 
 
-def test_a_level_holds_for_it_too(logged: Callable[[], str]) -> None:
+def test_a_level_holds_for_it_too(logged: Callable[[], str], alone: Callable[[], None]) -> None:
+    alone()
     logging.getLogger().setLevel("WARNING")
-    logs.info(structlog.get_logger("app.elsewhere"), "app.elsewhere", "an event", **FIELDS)
+    logs.info("app.elsewhere", "an event", **FIELDS)
     assert logged() == ""
 
 
-def test_lines_of_a_block_are_written_at_its_end_in_their_order(logged: Callable[[], str]) -> None:
+def test_lines_of_a_block_are_written_at_its_end_in_their_order(
+    logged: Callable[[], str], alone: Callable[[], None]
+) -> None:
+    alone()
     logger = structlog.get_logger("app.somewhere")
 
     def write() -> None:
         with logs.together():
             logger.info("first")
             with logs.together():
-                logs.info(logger, "app.somewhere", "second")
+                logs.info("app.somewhere", "second")
             logging.getLogger("a.library").warning("third")
             assert logged() == ""
             raise ValueError("the block fails")
