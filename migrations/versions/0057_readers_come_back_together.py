@@ -3,8 +3,8 @@
 from migrations.definer import create_definers, drop_functions
 from migrations.online import quickly
 
-revision = "0055"
-down_revision = "0054"
+revision = "0057"
+down_revision = "0055"
 branch_labels = None
 depends_on = None
 
