@@ -3,7 +3,7 @@
 from migrations.definer import create_definers, drop_functions
 from migrations.online import quickly
 
-revision = "0057"
+revision = "0056"
 down_revision = "0055"
 branch_labels = None
 depends_on = None
