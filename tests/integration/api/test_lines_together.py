@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.contextvars import clear_contextvars
 
 from app import logs
 
@@ -17,6 +18,12 @@ FIELDS: dict[str, Any] = {"action": "stream", "user_id": "some user", "bytes": 1
 
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound() -> None:
+    """Remove what earlier tests have bound to this thread: a line past structlog has its own fields only."""
+    clear_contextvars()
 
 
 @pytest.fixture
