@@ -72,8 +72,15 @@ async def begin(number: int, log: RedisLog, outbox: Outbox, buffer: Buffer) -> t
     generation_id = f"00000000-0000-7000-8000-{number:012d}"
     claimed = Claimed(Lease(generation_id, 1), generation_id, "", "", "", "bench", {}, [], 1, False, None, 0.0, 1)
     log.open(generation_id, 1)
-    draft = Draft(claimed, log.keys(generation_id), Transcript(), print, opened=True, strict=False)
-    run = RunState(claimed, GenerationTraces("bench", ()).claimed(claimed, time.time_ns()), hesitated=False)
+    draft = Draft(
+        claimed, log.keys(generation_id), Transcript(), print, proven_at=time.monotonic(), opened=True, strict=False
+    )
+    run = RunState(
+        claimed,
+        GenerationTraces("bench", ()).claimed(claimed, time.time_ns()),
+        asked_at=time.monotonic(),
+        hesitated=False,
+    )
     listener = Listener(run, draft, Limits(), outbox, buffer, lambda: None)
     connection = Connection([], 65_536)
     connection.connection_made(cast(asyncio.BaseTransport, Socket()))

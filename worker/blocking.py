@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import copy_context
+from time import monotonic
 from typing import TypeVar
 
 import structlog
 
 from app.domain.backoff import Backoff
 from app.domain.errors import DatabaseDown, UnbrokenError
-from app.domain.lease import Claimed
 from app.services.leases import Leases
 from worker.run_state import RunState
 
@@ -23,6 +23,12 @@ T = TypeVar("T")
 BACKOFF = Backoff(first=0.1, longest=2.0, jitter=0.5)
 
 _log = structlog.get_logger()
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """The monotonic time before a call, and its result. A lease counts from there: its reply may come late."""
+    asked_at = monotonic()
+    return asked_at, work()
 
 
 class LeaseKeeper:
@@ -35,7 +41,7 @@ class LeaseKeeper:
         self._leases = leases
         self._executor = executor
         self._period = period
-        self._claims: list[Claimed] = []
+        self._runs: list[RunState] = []
         self._renewal: asyncio.Future[set[str]] | None = None  # the last one
         self._task: asyncio.Task[None] | None = None
 
@@ -44,31 +50,37 @@ class LeaseKeeper:
         self._task = asyncio.ensure_future(self._run())
 
     @contextmanager
-    def keeping(self, claimed: Claimed) -> Iterator[None]:
-        """Keep the lease of a claim as long as the block runs. A lease that was lost meanwhile stays lost."""
-        self._claims.append(claimed)
+    def keeping(self, run: RunState) -> Iterator[None]:
+        """Keep the lease of a run as long as the block runs. A lease that was lost meanwhile stays lost."""
+        self._runs.append(run)
         try:
             yield
         finally:
-            self._claims.remove(claimed)
+            self._runs.remove(run)
 
     async def settle(self) -> None:
-        """Wait for a renewal that is on its way: it may renew a claim that is not kept any more."""
+        """Wait for a renewal that is on its way: it may renew a lease that is not kept any more."""
         if self._renewal is not None:
             await asyncio.wait({self._renewal})
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._period)
-            if claims := list(self._claims):
+            if runs := list(self._runs):
                 try:
-                    loop = asyncio.get_running_loop()
-                    self._renewal = loop.run_in_executor(self._executor, self._leases.keep, claims)
-                    await self._renewal
+                    await self._renew(runs)
                 except UnbrokenError as error:
-                    _log.warning("leases not renewed", action="renew", leases=len(claims), error=error.detail)
+                    _log.warning("leases not renewed", action="renew", leases=len(runs), error=error.detail)
                 except Exception:  # renewing goes on after any failure
-                    _log.exception("renewal of leases failed", action="renew", leases=len(claims))
+                    _log.exception("renewal of leases failed", action="renew", leases=len(runs))
+
+    async def _renew(self, runs: list[RunState]) -> None:
+        asked_at, claims = monotonic(), [run.claimed for run in runs]
+        self._renewal = asyncio.get_running_loop().run_in_executor(self._executor, self._leases.keep, claims)
+        held = await self._renewal
+        for run, claimed in zip(runs, claims, strict=True):
+            if run.claimed is claimed and claimed.lease.generation_id in held:
+                run.proven_at = max(run.proven_at, asked_at)
 
 
 class Blocking:
@@ -83,14 +95,14 @@ class Blocking:
         """Run a short transaction. Its log lines carry the context variables of the caller."""
         return await asyncio.get_running_loop().run_in_executor(self._stores, copy_context().run, work)
 
-    async def run_blocking_keeping_lease(self, claimed: Claimed, work: Callable[[], T]) -> T:
-        """Run a call that may wait for Redis; the lease of ``claimed`` is kept until it returns."""
-        with self._keeper.keeping(claimed):
+    async def run_blocking_keeping_lease(self, run: RunState, work: Callable[[], T]) -> T:
+        """Run a call that may wait for Redis; the lease of ``run`` is kept until it returns."""
+        with self._keeper.keeping(run):
             return await asyncio.get_running_loop().run_in_executor(self._redis, copy_context().run, work)
 
-    async def run_in(self, executor: Executor, claimed: Claimed, work: Callable[[], T]) -> T:
-        """Run a call on threads of its own; the lease of ``claimed`` is kept until it returns."""
-        with self._keeper.keeping(claimed):
+    async def run_in(self, executor: Executor, run: RunState, work: Callable[[], T]) -> T:
+        """Run a call on threads of its own; the lease of ``run`` is kept until it returns."""
+        with self._keeper.keeping(run):
             return await asyncio.get_running_loop().run_in_executor(executor, copy_context().run, work)
 
     async def run_for_redis(self, work: Callable[[], T]) -> T:
@@ -111,7 +123,7 @@ class Blocking:
         while True:
             try:
                 if may_wait_for_redis:
-                    return await self.run_blocking_keeping_lease(run.claimed, work)
+                    return await self.run_blocking_keeping_lease(run, work)
                 return await self.run_blocking(work)
             except DatabaseDown:
                 with run.waiting():

@@ -57,10 +57,10 @@ class Draft:
         transcript: Transcript,
         lost: Callable[[LeaseLost], None],
         *,
+        proven_at: float,
         opened: bool,
         strict: bool,
     ) -> None:
-        now = monotonic()
         self.claimed = claimed
         self.epoch = claimed.lease.epoch
         self.keys = keys
@@ -81,8 +81,9 @@ class Draft:
         self.in_flight = False
         self.in_step_until = 0.0  # until then the next event may be appended fast, on this connection
         self.ttl_ms = KEEP_TTL
-        self.proven_at = now  # when PostgreSQL last confirmed the lease
-        self.sent_at = self.saved_at = now
+        self.proven_at = proven_at  # when PostgreSQL was last asked to extend the lease, and did
+        self.saved_at = proven_at
+        self.sent_at = monotonic()
         self.first_token_at: float | None = None
 
     def add_text(self, text: str, thinking: bool) -> None:

@@ -245,7 +245,7 @@ class Outbox:
                 await asyncio.sleep(REOPENING.pause(failures))
                 failures += 1
                 continue
-            draft.opened, draft.acked, draft.proven_at = True, 0, monotonic()
+            draft.opened, draft.acked = True, 0
             self.touch(draft)
             return
 

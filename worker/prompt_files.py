@@ -200,7 +200,7 @@ class PromptFiles:
         while True:
             try:
                 with run.waiting():
-                    return await self._blocking.run_in(self._executor, run.claimed, work)
+                    return await self._blocking.run_in(self._executor, run, work)
             except BytesMissing:
                 raise
             except StoreDown:

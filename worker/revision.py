@@ -74,6 +74,7 @@ class Revisions:
             self._resources.log.keys(run.claimed.lease.generation_id),
             frozen.transcript,
             run.interrupt,
+            proven_at=run.proven_at,
             opened=frozen.opened,
             strict=self._rules.strict,
         )

@@ -27,11 +27,13 @@ class OutOfReach(Exception):
 class RunState:
     """A generation at work in this process: its claim, its attempts, and the way to interrupt it."""
 
-    def __init__(self, claimed: Claimed, trace: GenerationTrace, *, hesitated: bool) -> None:
+    def __init__(self, claimed: Claimed, trace: GenerationTrace, *, asked_at: float, hesitated: bool) -> None:
         self.claimed = claimed
+        self.claimed_at = asked_at  # before the statement: a pause before its reply has taken from the lease
+        self.proven_at = asked_at  # when PostgreSQL was last asked to extend the lease before a draft began, and did
         self.trace = trace
         self.others_first = claimed.lease.epoch > 1 and not hesitated  # if the log cannot be read from here
-        self.began = self.claimed_at = monotonic()
+        self.began = monotonic()
         self.attempts: list[Attempt] = []  # since the last revision; earlier ones are in the claim
         self.waiting_since: float | None = None  # while a provider is called: since its last sign of life
         self.called_at: float | None = None  # the beginning of the last call
@@ -52,9 +54,9 @@ class RunState:
         self._waiting = False
         self._reason: Exception | None = None
 
-    def advance(self, claimed: Claimed) -> None:
-        """Go on under the next revision, which has the attempts so far and a deadline counted from now."""
-        self.claimed, self.claimed_at = claimed, monotonic()
+    def advance(self, claimed: Claimed, asked_at: float) -> None:
+        """Go on under the next revision, which has the attempts so far; ``asked_at``: when it was asked for."""
+        self.claimed, self.claimed_at, self.proven_at = claimed, asked_at, asked_at
         self.others_first = False  # the earlier revision is this worker's own, and saved
         self.attempts.clear()
         self.trace.advanced(claimed)

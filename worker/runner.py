@@ -15,7 +15,7 @@ from app.domain.errors import DatabaseDown, LeaseLost
 from app.domain.lease import Claimed
 from app.ops import metrics
 from app.services.leases import Leases
-from worker.blocking import Blocking
+from worker.blocking import Blocking, timed
 from worker.buffer import Buffer
 from worker.generation_trace import FAILED, GenerationTraces
 from worker.log_access import LogAccess
@@ -100,7 +100,7 @@ class Runner:
             self._send_doorbell(generation_id, "handed_on")  # the broker gave it to a worker that drains
             return HANDED_ON
         delay, began = self._log_access.takeover_delay, time_ns()
-        claimed = await self._claim(generation_id, delay)
+        asked_at, claimed = await self._claim(generation_id, delay)
         if claimed is None:
             return NOT_CLAIMED
         # Of this asyncio task, and of its calls in threads: every line of the generation has these.
@@ -108,7 +108,7 @@ class Runner:
         _log.info("generation claimed", action="claim", epoch=claimed.lease.epoch, tries=claimed.tries)
         _count_claim(claimed)
         on_claim(claimed)
-        run = RunState(claimed, self._traces.claimed(claimed, began), hesitated=delay > 0)
+        run = RunState(claimed, self._traces.claimed(claimed, began), asked_at=asked_at, hesitated=delay > 0)
         self._runs.add(run)
         if self._draining.is_set():
             run.interrupt(Draining())  # the worker began to leave while the claim was on its way
@@ -137,16 +137,20 @@ class Runner:
             if error := overdue(run, now, self._deadlines):
                 run.interrupt(error)
 
-    async def _claim(self, doorbell: str, delay: float) -> Claimed | None:
-        """Claim what a doorbell leads to. A doorbell that served for another generation is sent once more."""
+    async def _claim(self, doorbell: str, delay: float) -> tuple[float, Claimed | None]:
+        """Claim what a doorbell leads to, with the monotonic time before the claim.
+
+        A doorbell that served for another generation is sent once more.
+        """
+        claim = partial(timed, partial(self._leases.claim_next, doorbell, delay))
         self._claiming += 1
         try:
-            claimed, is_owed = await self._blocking.run_blocking(partial(self._leases.claim_next, doorbell, delay))
+            asked_at, (claimed, is_owed) = await self._blocking.run_blocking(claim)
         finally:
             self._claiming -= 1
         if is_owed:
             self._send_doorbell(doorbell, "owed")
-        return claimed
+        return asked_at, claimed
 
     def _send_doorbell(self, generation_id: str, reason: str) -> None:
         metrics.DOORBELLS_AGAIN.labels(reason).inc()
@@ -158,7 +162,8 @@ class Runner:
         try:
             while not await self._revisions.make(run):
                 advance = partial(self._leases.advance, run.claimed.lease, run.all_attempts, run.target)
-                run.advance(await self._blocking.retry_while_db_down(run, advance))
+                asked_at, claimed = await self._blocking.retry_while_db_down(run, partial(timed, advance))
+                run.advance(claimed, asked_at)
             return run.outcome
         except LeaseLost:
             log.info("generation taken over", action="fenced")

@@ -331,12 +331,13 @@ class Worker(Writer):
     """Runner.run."""
 
     others_first = False
+    proven = 0  # when the lease was last asked for, before a draft began
 
     def run(self) -> Steps[None]:
         """Run once, or again after other workers when the log could not be read the first time."""
         world = self.world
         try:
-            epoch = yield from world.postgres(lambda: world.claim(0))
+            epoch = yield from self.claim(0)
             if epoch is None:
                 return
             try:
@@ -349,13 +350,17 @@ class Worker(Writer):
             until = world.now + HESITATION
             while world.now < until:
                 yield
-            epoch = yield from world.postgres(lambda: world.claim(HESITATION))
+            epoch = yield from self.claim(HESITATION)
             if epoch is not None:
                 self.others_first = False
                 world.out_of_reach = True  # no worker could read the log: it counts as lost
                 yield from self.bring_to_end(epoch)
         except (Fenced, Away):
             world.seen.add("fence")
+
+    def claim(self, late: int) -> Steps[int | None]:
+        self.proven = self.world.now
+        return (yield from self.world.postgres(lambda: self.world.claim(late)))
 
     def bring_to_end(self, epoch: int) -> Steps[None]:
         world = self.world
@@ -367,6 +372,7 @@ class Worker(Writer):
             if (yield from self.revision(epoch)):
                 return
             # The row is read again under the worker's own lease: after a lost reply the epoch has moved on.
+            self.proven = world.now
             following = yield from self.insist(lambda epoch=epoch: world.advance(epoch))
             if following is None:
                 raise Fenced
@@ -384,7 +390,7 @@ class Worker(Writer):
         said, opened, read = yield from self.repeat(lambda: self.freeze(epoch, 5))
         if not read and self.others_first:
             raise OutOfReach
-        draft = Draft(epoch, said, opened, world.now, world.now)
+        draft = Draft(epoch, said, opened, self.proven, self.proven)
         if said.mark:
             draft.add(Snapshot(said.text, "takeover", said.attempt))
             return (yield from self.end(draft))
@@ -442,7 +448,7 @@ class Worker(Writer):
         answer = yield from self.redis(lambda: world.log.open(GID, draft.epoch))
         if answer.verdict != "OK":
             raise Fenced
-        draft.opened, draft.acked, draft.proven = True, 0, world.now
+        draft.opened, draft.acked = True, 0
 
     def save(self, draft: Draft) -> Steps[None]:
         world, began = self.world, self.world.now

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from app.domain.commands import User
 from app.domain.cursor import Cursor
@@ -29,7 +31,9 @@ from tests.stack import Stack
 from worker.blocking import Blocking, LeaseKeeper
 from worker.checkpoint import Checkpointer, Policy
 from worker.draft import Draft
+from worker.generation_trace import GenerationTraces
 from worker.outbox import Outbox
+from worker.run_state import RunState
 
 NEVER = 1000.0
 
@@ -60,7 +64,7 @@ class Bench:
         def lost(_: LeaseLost) -> None:
             self.lost.append(generation)
 
-        draft = Draft(claimed, keys, Transcript(), lost, opened=True, strict=strict)
+        draft = Draft(claimed, keys, Transcript(), lost, proven_at=monotonic(), opened=True, strict=strict)
         self.checkpointer.enter(draft)
         return draft
 
@@ -329,6 +333,30 @@ def test_a_process_that_takes_over_from_itself_saves_the_new_revision_only(at_be
     at_bench(work, seconds=0.2)
 
 
+def run_of(draft: Draft) -> RunState:
+    trace = GenerationTraces("w", ()).claimed(draft.claimed, 0)
+    return RunState(draft.claimed, trace, asked_at=draft.proven_at, hesitated=False)
+
+
+def test_a_lease_that_is_kept_is_proven_from_before_each_renewal(at_bench: Callable[..., None]) -> None:
+    async def work(bench: Bench) -> None:
+        held, lost = (run_of(bench.draft()) for _ in range(2))
+        with bench.resources.database.system() as tx:
+            tx.execute(
+                text("UPDATE generations SET epoch = epoch + 1 WHERE id = :id"),
+                {"id": lost.claimed.lease.generation_id},
+            )
+        keeper, since = LeaseKeeper(bench.leases, bench.executor, 0.05), lost.proven_at
+        keeper.start()
+        with keeper.keeping(held), keeper.keeping(lost):
+            began = monotonic()
+            await until(lambda: held.proven_at > began)
+        assert held.proven_at <= monotonic()
+        assert lost.proven_at == since
+
+    at_bench(work)
+
+
 def test_a_renewal_that_is_on_its_way_does_not_renew_a_lease_that_was_left(
     at_bench: Callable[..., None], proxy: TcpProxy
 ) -> None:
@@ -347,7 +375,7 @@ def test_a_renewal_that_is_on_its_way_does_not_renew_a_lease_that_was_left(
 
         proxy.black_hole_at(is_renewal)
         keeper.start()
-        with keeper.keeping(draft.claimed):
+        with keeper.keeping(run_of(draft)):
             await until(held_up.is_set)
         leaving = asyncio.ensure_future(blocking.run_after_renewals(partial(direct.leave, draft.claimed.lease)))
         await asyncio.wait({leaving}, timeout=0.5)  # time for one that does not wait for the renewal

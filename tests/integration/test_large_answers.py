@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 
 from app.domain.events import Snapshot, Token
 from app.domain.transcript import Transcript
@@ -49,7 +50,9 @@ def test_a_text_of_wide_characters_is_held_without_its_encoding(module_stack: St
     resources = module_stack.resources
     hand = claim(resources, start(resources, module_stack.user).generation.id)
     keys = resources.log.keys(hand.id)
-    draft = Draft(hand.claimed, keys, Transcript(), lambda error: None, opened=True, strict=False)
+    draft = Draft(
+        hand.claimed, keys, Transcript(), lambda error: None, proven_at=monotonic(), opened=True, strict=False
+    )
     draft.add_text("\N{PARROT}" * 10_000, False)
     draft.seal()
     fresh = "".join(["\N{PARROT}"] * 10_000)

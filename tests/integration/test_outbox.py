@@ -54,6 +54,7 @@ class Desk:
             self.log.keys(generation_id),
             Transcript(),
             lambda error: self.lost.append(claimed),
+            proven_at=monotonic(),
             opened=True,
             strict=strict,
         )
@@ -187,8 +188,10 @@ def test_a_lost_log_is_opened_again_after_the_lease_is_proven_and_sent_from_the_
         desk.say(draft, "a")
         await until(lambda: draft.acked == 1)
         desk.log.unlink([draft.claimed.lease.generation_id])
+        since = draft.proven_at
         desk.say(draft, "b")
         await until(lambda: draft.acked == 2)
+        assert draft.proven_at == since, "a lease in force was taken for one that was extended"
         assert desk.reopened == [draft.claimed]
         assert [decode(entry.payload) for entry in desk.read(draft)] == [Token("a"), Token("b")]
 

@@ -20,6 +20,8 @@ from worker.generation_trace import GenerationTraces
 from worker.run_state import RunState
 
 STREAMS = 12
+# Six seconds of an answer. The built-in model keeps to the clock: behind a pause it says at once what was due in it.
+SLOW = {"tokens": 60, "rate": 10}
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -83,7 +85,7 @@ def test_a_generation_without_a_doorbell_is_begun_by_a_sweep(module_stack: Stack
 
 def test_an_answer_counts_its_claim_its_first_token_and_its_title(module_stack: Stack, counted: Counted) -> None:
     assert numbers(counted.url)["unbroken_worker_slots"] == 7
-    made = module_stack.start(model="offline").generation.id
+    made = module_stack.start(model="offline", parameters=SLOW).generation.id
     until(lambda: counted.of("unbroken_first_token_seconds_count") == 1, 60, "the first token, before the end")
     assert module_stack.generation(made).final is None
     until(lambda: numbers(counted.url)["unbroken_worker_running"] == 1, 60)
@@ -97,7 +99,7 @@ def test_an_answer_counts_its_claim_its_first_token_and_its_title(module_stack: 
 
 
 def test_a_worker_that_stood_still_counts_a_late_renewal(module_stack: Stack, worker: Worker, counted: Counted) -> None:
-    made = module_stack.start(model="offline").generation.id
+    made = module_stack.start(model="offline", parameters=SLOW).generation.id
     until(lambda: module_stack.generation(made).status == "running", 60)
     worker.signal(signal.SIGSTOP)
     sleep(2.2)  # the fault itself: more than two heartbeats of a second, less than the lease of five
@@ -109,7 +111,7 @@ def test_a_worker_that_stood_still_counts_a_late_renewal(module_stack: Stack, wo
 def test_the_answers_of_a_killed_worker_are_later_claims(module_stack: Stack, worker: Worker, counted: Counted) -> None:
     other = module_stack.worker()
     worker.signal(signal.SIGSTOP)
-    made = module_stack.start(model="offline").generation.id
+    made = module_stack.start(model="offline", parameters=SLOW).generation.id
     until(lambda: module_stack.generation(made).status == "running", 60)
     other.kill()
     worker.signal(signal.SIGCONT)
@@ -163,10 +165,11 @@ def test_the_age_of_an_answer_is_counted_from_its_acceptance_in_every_revision()
 
     async def ages() -> tuple[float, float]:
         claimed = Claimed(Lease("g", 1), "u", "c", "m", "q", "model", {}, [], 1, False, None, 10.0, None)
-        run = RunState(claimed, GenerationTraces("w", ()).claimed(claimed, 0), hesitated=False)
-        run.claimed_at = run.began = monotonic() - 30
+        run = RunState(
+            claimed, GenerationTraces("w", ()).claimed(claimed, 0), asked_at=monotonic() - 30, hesitated=False
+        )
         first = run.age
-        run.advance(replace(claimed, lease=Lease("g", 2), age=40.0))
+        run.advance(replace(claimed, lease=Lease("g", 2), age=40.0), monotonic())
         return first, run.age
 
     first, second = asyncio.run(ages())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from app.domain.lease import Claimed, Lease
 from app.domain.transcript import Transcript
@@ -13,7 +14,9 @@ from worker.draft import Draft
 
 def a_draft() -> Draft:
     claimed = Claimed(Lease("", 1), "", "", "", "", "", {}, [], 1, False, None, 0.0, None)
-    return Draft(claimed, Keys(b"", b"", b""), Transcript(), lambda _: None, opened=True, strict=False)
+    return Draft(
+        claimed, Keys(b"", b"", b""), Transcript(), lambda _: None, proven_at=monotonic(), opened=True, strict=False
+    )
 
 
 def drafts(buffer: Buffer, count: int) -> list[Draft]:

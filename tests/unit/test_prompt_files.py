@@ -57,7 +57,7 @@ async def parts_of(
     room: ByteRoom | None = None,
 ) -> tuple[Part, ...]:
     """The parts of a message with these files, as a model with ``accepts`` gets them."""
-    run = RunState(CLAIMED, GenerationTraces("w", ()).claimed(CLAIMED, 0), hesitated=False)
+    run = RunState(CLAIMED, GenerationTraces("w", ()).claimed(CLAIMED, 0), asked_at=0.0, hesitated=False)
     with ThreadPoolExecutor(1) as pool:
         # No lease is renewed: the keeper is not started.
         blocking = Blocking(pool, pool, LeaseKeeper(cast(Leases, None), pool, 1.0))
