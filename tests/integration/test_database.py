@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -39,6 +40,24 @@ def left(database: Database) -> tuple[str, str | None, str]:
         with pytest.raises(DBAPIError, match="permission denied"):
             tx.exec_driver_sql("SELECT 1 FROM generations")
     return row[0], row[1] or None, row[2]
+
+
+def test_the_sessions_of_a_burst_are_kept_and_the_last_one_is_used_first(stack: Stack) -> None:
+    """A session that is closed and opened again costs PostgreSQL more than all statements of a message."""
+    database = Database(stack.settings.database_url, 2)
+    try:
+
+        def of_a_burst(size: int) -> list[int]:
+            with ExitStack() as open_ones:
+                transactions = [open_ones.enter_context(database.system()) for _ in range(size)]
+                return [tx.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for tx in transactions]
+
+        busiest = of_a_burst(4)
+        for size in (4, 1, 3, 4):
+            assert set(of_a_burst(size)) <= set(busiest)
+        assert of_a_burst(1) == of_a_burst(1)
+    finally:
+        database.close()
 
 
 ALL = "SELECT count(*) AS n, current_setting('app.user_id', true) AS name, current_user AS role FROM generations g"
