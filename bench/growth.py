@@ -35,7 +35,7 @@ def run(run: Run) -> None:
     run.add(Figure("cost from 10 to 1,000 generations", [_growth(generations)], SAME, "ten generations"))
     run.add(Figure("cost from 10 to 5,000 readers", [_growth(audience)], SAME, "ten readers"))
     run.add(Figure("5,000 streams × 20/s, p99", [crowd.p99_ms], 250, unit="ms"))
-    run.add(Figure("5,000 streams × 20/s, of a core", [crowd.server_share], 0.85, unit="cores"))
+    run.add(Figure("5,000 streams × 20/s, of a core", [crowd.server_share], 0.6, unit="cores"))
     memory = _memories(run)
     run.data["growth"] = {
         "generations": [as_json(outcome) for outcome in generations],

@@ -46,6 +46,12 @@ SILENT_SECONDS = Gauge(
     multiprocess_mode="livemax",
 )
 
+COLLECTING_SECONDS = Gauge(
+    "unbroken_relay_collecting_seconds",
+    "Seconds for which a busy process collects events before it sends them, of the process that is worst off",
+    multiprocess_mode="livemax",
+)
+
 
 class RelayMetrics:
     """The metrics of a process, to which it adds its relay's new counts."""
@@ -67,4 +73,5 @@ class RelayMetrics:
                 gauge.set(getattr(self._stats, field))
             while self._stats.canary_seconds:
                 DELIVERY_SECONDS.observe(self._stats.canary_seconds.popleft())
+            COLLECTING_SECONDS.set(self._stats.collecting_seconds)
             SILENT_SECONDS.set(monotonic() - max(self._began, self._stats.canary_at))

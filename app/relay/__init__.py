@@ -12,6 +12,7 @@ stream_connection   a log consumer with a socket, its state, and the table of le
 pubsub_connection, subscriber   the raw connection to Redis, and what keeps it alive
 log_reader, backfill, topics    reads in threads, pages for readers that are behind, the logs that are open here
 connections, sender, fan_out    the open connections, sending on one of them, sending to all readers of a log
+pacing          the time for which a busy hub collects events before it sends them
 revoker         streams whose credential or user was revoked
 housekeeping    heartbeats, expired tokens, stalled clients, positions in the queue
 event_loop, thread_pool, reports    one thread's turns, threads for calls that block, log lines written elsewhere

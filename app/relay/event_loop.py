@@ -22,7 +22,8 @@ Failure = Callable[[Exception], None]
 class EventLoop:
     """``post`` and ``run_in`` may be called from any thread, the rest only from the thread that runs the loop.
 
-    ``now`` is the time of ``clock``, not older than the current part of a round.
+    ``now`` is the time of ``clock``, not older than the current part of a round. ``idle`` are the seconds so far in
+    which the loop waited for something to do.
     """
 
     def __init__(self, on_failure: Failure, clock: Callable[[], float] = monotonic) -> None:
@@ -30,6 +31,7 @@ class EventLoop:
         self.epoll: epoll
         self.clock = clock
         self.now = clock()
+        self.idle = 0.0
         self._on_failure = on_failure
         self._wake = -1
         self._awake = False
@@ -84,13 +86,15 @@ class EventLoop:
 
         An unknown descriptor is the eventfd; waking the loop was its only purpose.
         """
+        began = self.clock()
         if self._posted:
             left = 0.0
         else:
             timers = self._timers
-            left = (timers[0][0] if timers and timers[0][0] < until else until) - self.clock()
+            left = (timers[0][0] if timers and timers[0][0] < until else until) - began
         ready = self.epoll.poll(left if left > 0.0 else 0.0)
         self.now = self.clock()
+        self.idle += self.now - began
         return ready
 
     def run_posted(self) -> None:

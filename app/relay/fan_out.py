@@ -14,6 +14,7 @@ from app.relay.connections import Connections
 from app.relay.encoded_log import chunk
 from app.relay.event_loop import EventLoop
 from app.relay.log_cursor import LogConsumer
+from app.relay.pacing import Pacing
 from app.relay.reports import Reports
 from app.relay.sender import Sender
 from app.relay.stats import RelayStats
@@ -36,13 +37,14 @@ class FanOut:
         self._sender = sender
         self._stats = stats
         self._reports = reports
+        self.pacing = Pacing(loop, stats, self._deliver_guarded)
         self._undelivered: list[Topic] = []
 
     # Events of a topic
 
     def on_event(self, topic: Topic) -> None:
-        """A published event was appended; everything of one round is delivered together."""
-        if topic.delivered_count + 1 == topic.tail.count:
+        """A published event was appended. Everything of one round is delivered together, or of several rounds."""
+        if topic.delivered_count + 1 == topic.tail.count or topic.tail.complete:
             self._undelivered.append(topic)
         self._stats.events_received += 1
 
@@ -95,9 +97,9 @@ class FanOut:
     # Delivery
 
     def deliver_pending(self) -> None:
-        """Deliver everything that was published in this round, joined per log."""
+        """Deliver what was published in this round, joined per log, or have it collected while the thread is busy."""
         undelivered, self._undelivered = self._undelivered, []
-        for topic in undelivered:
+        for topic in self.pacing.due(undelivered):
             self._deliver_guarded(topic)
 
     def _deliver_guarded(self, topic: Topic) -> None:

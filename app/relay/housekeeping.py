@@ -49,7 +49,7 @@ class Housekeeping:
         self._is_querying_queue = False
 
     def tick(self) -> None:
-        """Check the connections, the topics and the queue."""
+        """Check the connections, the topics and the queue, and how busy the thread is."""
         for connection in list(self._connections.open.values()):
             try:
                 self._check(connection)
@@ -59,6 +59,7 @@ class Housekeeping:
         self._registry.tick()
         self._query_queue()
         self._connections.close_overdue()
+        self._fan_out.pacing.adapt()
 
     def _check(self, connection: StreamConnection) -> None:
         now, since = self._loop.now, connection.since

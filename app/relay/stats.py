@@ -36,6 +36,8 @@ class RelayStats:
     streams_behind: int = 0
     events_behind: int = 0
     bytes_held: int = 0
+    # The time for which a busy hub collects the events of a log before it sends them.
+    collecting_seconds: float = 0.0
     # Exceptions stopped at a boundary: each cost one connection, one log or one call.
     failures: int = 0
     # Connections cut because their client took nothing for a minute.

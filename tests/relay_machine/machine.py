@@ -16,6 +16,7 @@ from app.domain.revoked_names import KEPT_SECONDS
 from app.relay.encoded_log import chunk
 from app.relay.housekeeping import STALL_SECONDS
 from app.relay.log_cursor import Render
+from app.relay.pacing import LONGEST_INTERVAL, SHORTEST_INTERVAL
 from app.relay.stream_connection import ConnectionState, StreamRequest
 from app.relay.substreams import Multiplexer
 from tests.relay_machine.table import check
@@ -108,6 +109,12 @@ class RelayMachine(RuleBasedStateMachine):
     def let_time_pass(self, seconds: float, steps: int) -> None:
         self.now += seconds
         self.step(1 + steps)
+
+    @rule(interval=st.sampled_from([0.0, SHORTEST_INTERVAL, LONGEST_INTERVAL]), steps=STEPS)
+    def collect(self, interval: float, steps: int) -> None:
+        """From now on the hub sends at once, or collects events for this long."""
+        self.hub.fan_out.pacing.interval = interval
+        self.step(steps)
 
     @rule(which=NUMBERS, count=st.integers(1, 4), steps=STEPS)
     def finish_reads(self, which: int, count: int, steps: int) -> None:

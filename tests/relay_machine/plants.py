@@ -13,6 +13,7 @@ from app.relay import housekeeping, topics
 from app.relay.backfill import Backfill
 from app.relay.connections import Connections
 from app.relay.fan_out import FanOut
+from app.relay.pacing import Pacing
 from app.relay.revoker import Revoker
 from app.relay.sender import Sender
 from app.relay.stream_connection import ConnectionState, StreamConnection
@@ -220,6 +221,37 @@ def a_slow_stream_outlives_its_access() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def collected_is_forgotten() -> Iterator[None]:
+    """What a busy hub has collected of a log that got more events in the meantime is not delivered when it is due."""
+    deliver = Pacing._deliver_collected
+
+    def deliver_single_events(self: Pacing) -> None:
+        self.collected = [topic for topic in self.collected if topic.delivered_count + 1 == topic.tail.count]
+        deliver(self)
+
+    with patch.object(Pacing, "_deliver_collected", deliver_single_events):
+        yield
+
+
+@contextmanager
+def an_end_is_collected() -> Iterator[None]:
+    """The end of an answer waits with the events that a busy hub collects."""
+
+    def due(self: Pacing, topics: list[Topic]) -> Iterator[Topic]:
+        for topic in topics:
+            if not self.interval:
+                yield topic
+            else:
+                if not self.collected:
+                    self.deliver_at = self._loop.now + self.interval
+                    self._loop.at(self.deliver_at, self._deliver_collected)
+                self.collected.append(topic)
+
+    with patch.object(Pacing, "due", due):
+        yield
+
+
 PLANTS: dict[str, Plant] = {
     plant.__name__.replace("_", "-"): plant
     for plant in (
@@ -238,5 +270,7 @@ PLANTS: dict[str, Plant] = {
         a_trimmed_tail_starts_too_early,
         a_late_stream_is_served,
         a_slow_stream_outlives_its_access,
+        collected_is_forgotten,
+        an_end_is_collected,
     )
 }

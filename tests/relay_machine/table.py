@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from app.relay.hub import Hub
+from app.relay.pacing import LONGEST_INTERVAL
 from app.relay.stream_connection import ConnectionState, StreamConnection
 from app.relay.topic import Topic
 
@@ -59,7 +60,12 @@ def _check_connection(hub: Hub, connection: StreamConnection) -> None:
 
 
 def _check_topic(hub: Hub, topic: Topic) -> None:
-    assert not topic.pending, "what was received in a round is delivered in it"
-    assert topic.delivered == topic.end
+    pacing, now = hub.fan_out.pacing, hub.loop.now
+    if topic.pending:
+        assert topic in pacing.collected, "what was received in a round is delivered in it, or collected"
+        assert now < pacing.deliver_at <= now + LONGEST_INTERVAL, "what is collected is delivered soon"
+        assert not topic.tail.complete or topic.live == set(), "the end of an answer does not wait"
+    else:
+        assert topic.delivered == topic.end
     assert topic.live <= hub.connections.open.keys()
     assert (topic.empty < inf) == (not topic.readers)

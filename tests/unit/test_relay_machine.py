@@ -10,7 +10,7 @@ from tests.relay_machine.run import run
 # Faults that are found within a few seconds; `python -m tests.relay_machine --plant all` plants the others too.
 QUICKLY_FOUND = (
     "held-is-delivered", "pause-keeps-the-page", "a-failure-ends-the-round", "clean-end-too-early",
-    "an-end-is-not-reported", "a-lost-message-stays-lost",
+    "an-end-is-not-reported", "a-lost-message-stays-lost", "collected-is-forgotten", "an-end-is-collected",
 )  # fmt: skip
 
 

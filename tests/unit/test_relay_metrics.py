@@ -7,7 +7,16 @@ from time import monotonic
 
 import pytest
 
-from app.ops.relay_metrics import COUNTERS, DELIVERY_SECONDS, GAUGE_HELP, GAUGES, HELP, SILENT_SECONDS, RelayMetrics
+from app.ops.relay_metrics import (
+    COLLECTING_SECONDS,
+    COUNTERS,
+    DELIVERY_SECONDS,
+    GAUGE_HELP,
+    GAUGES,
+    HELP,
+    SILENT_SECONDS,
+    RelayMetrics,
+)
 from app.relay.stats import RelayStats
 
 
@@ -41,7 +50,9 @@ def test_a_subscription_built_again_is_a_reconnect_and_the_first_is_none() -> No
 def test_every_count_of_the_relay_is_shown() -> None:
     """Frames sent have a counter of their own, fed when a stream ends."""
     counted = {one.name for one in fields(RelayStats)} - {"redis_connects"} | {"redis_reconnects"}
-    assert counted - set(HELP) - set(GAUGE_HELP) == {"frames_sent", "canary_seconds", "canary_at"}
+    assert counted - set(HELP) - set(GAUGE_HELP) == {
+        "frames_sent", "canary_seconds", "canary_at", "collecting_seconds",
+    }  # fmt: skip
 
 
 def test_the_time_of_each_canary_is_observed_once() -> None:
@@ -62,6 +73,15 @@ def test_the_silence_of_a_subscription_is_counted_from_its_last_canary() -> None
     stats.canary_at = monotonic()
     metrics.publish()
     assert SILENT_SECONDS._value.get() < 15
+
+
+def test_the_time_of_collecting_is_shown_as_it_is_now() -> None:
+    stats = RelayStats(collecting_seconds=0.04)
+    metrics = RelayMetrics(stats)
+    for seconds in (0.04, 0.0):
+        stats.collecting_seconds = seconds
+        metrics.publish()
+        assert COLLECTING_SECONDS._value.get() == seconds
 
 
 def test_gauges_follow_the_relay_up_and_down() -> None:
