@@ -18,11 +18,11 @@ from app.store.removed_files import Ages
 PENDING_FILE_SECONDS = 3600.0
 # Seconds for which an upload in parts is shown after it has expired.
 ENDED_UPLOAD_SECONDS = 3600.0
-# Rows and keys of one transaction or page, and the seconds for which one sweep goes on.
+# Rows and keys of one transaction or page, and the seconds for which a sweep goes on with each of its parts.
 FILES_AT_ONCE = 200
 FILES_LOOKED_AT_AT_ONCE = 2000
 UPLOADS_AT_ONCE = 20
-FILE_SWEEP_SECONDS = 1.0
+FILE_SWEEP_SECONDS = 0.3
 # Seconds from the end of one pass over all rows, or over the whole storage, to the next.
 UNUSED_PASS_SECONDS = 1800.0
 STORAGE_PASS_SECONDS = 21_600.0
@@ -47,25 +47,30 @@ class FileSweep:
         self._row_after, self._next_row_pass = "", monotonic()
         self._key_after, self._next_key_pass = "", monotonic() + STORAGE_PASS_SECONDS
         self._removal_after = ""
-        self._refusal: StorageDown | None = None
+        self._failure: Exception | None = None
 
     def sweep(self) -> None:
-        """Go on for some time. Raises DatabaseDown, StorageDown.
+        """Go on with each part for some time. Raises DatabaseDown, StorageDown.
 
-        Bytes that the storage does not remove are left to a later sweep. The refusal is raised behind all others.
+        Bytes that the storage does not remove are left to a later sweep. An error ends its part alone. The first one is
+        raised behind the last part.
         """
-        self._refusal = None
-        until = monotonic() + FILE_SWEEP_SECONDS
-        self._end_uploads(until)
+        self._failure = None
+        parts = (self._end_uploads, self._remove_due, self._remove_unused, self._remove_bytes, self._remove_unknown)
+        for part in parts:
+            try:
+                part(monotonic() + FILE_SWEEP_SECONDS)
+            except Exception as error:
+                self._failure = self._failure or error
+        if self._failure is not None:
+            raise self._failure
+
+    def _remove_due(self, until: float) -> None:
+        """Remove rows of files that were deleted, have expired or were never completed."""
         removed = FILES_AT_ONCE
         while removed == FILES_AT_ONCE and monotonic() < until:
             with self._database.system() as tx:
                 removed = removed_files.remove_due(tx, self._ages.pending, FILES_AT_ONCE)
-        self._remove_unused(until)
-        self._remove_bytes(until)
-        self._remove_unknown(until)
-        if self._refusal is not None:
-            raise self._refusal
 
     def _end_uploads(self, until: float) -> None:
         """Remove the parts of uploads that have ended, and uploads that ended long ago."""
@@ -111,7 +116,7 @@ class FileSweep:
         try:
             remove(key)
         except StorageDown as refusal:
-            self._refusal = refusal
+            self._failure = self._failure or refusal
 
     def _remove_key(self, key: str) -> None:
         """Remove the bytes of one key and their thumbnail, unless a row has them.

@@ -53,6 +53,8 @@ class Erasures:
         self._generations = generations
         self._client = client
         self._namespace = namespace
+        # Users whose last attempt raised an error.
+        self._failed: set[str] = set()
 
     def request(self, user: User, actor: Actor) -> Erasure:
         """End a user's access, and have everything of the user erased. A second request finds the first one."""
@@ -63,18 +65,38 @@ class Erasures:
         return found
 
     def sweep(self) -> None:
-        """Go on with all erasures for some time. Raises DatabaseDown, LogDown."""
+        """Go on with all erasures for some time. Raises DatabaseDown, LogDown.
+
+        An error with the rows of one user keeps no other erasure from going on. It is raised behind all of them.
+        """
         until = monotonic() + SWEEP_SECONDS
+        failure: Exception | None = None
+        for user_id, erasure in self._due():
+            try:
+                self._go_on(user_id, erasure, until)
+                self._failed.discard(user_id)
+            except Exception as error:
+                self._failed.add(user_id)
+                failure = failure or error
+                if monotonic() >= until:
+                    break
+        self._finish()
+        if failure is not None:
+            raise failure
+
+    def _due(self) -> list[tuple[str, Erasure | None]]:
+        """The users whose rows are to be removed; keepers have no erasure. Those that failed last come last."""
         with self._database.system() as tx:
             waiting = erasures.pending(tx, BEGIN_SECONDS, ERASURES_AT_ONCE)
-            kept = erasures.released(tx, ERASURES_AT_ONCE)
-        for keeper in kept:
-            self._empty(keeper, None, until)
-        for erasure in waiting:
-            assert erasure.user_id is not None, "its user exists"
-            self._cancel(erasure.user_id)
-            self._empty(erasure.user_id, erasure, until)
-        self._finish()
+            found: list[tuple[str, Erasure | None]] = [(one, None) for one in erasures.released(tx, ERASURES_AT_ONCE)]
+        found += [(erasure.user_id, erasure) for erasure in waiting if erasure.user_id is not None]
+        self._failed &= {user_id for user_id, _ in found}
+        return sorted(found, key=lambda one: one[0] in self._failed)
+
+    def _go_on(self, user_id: str, erasure: Erasure | None, until: float) -> None:
+        if erasure is not None:
+            self._cancel(user_id)
+        self._empty(user_id, erasure, until)
 
     def _cancel(self, user_id: str) -> None:
         """Cancel the user's live generations, a few in one sweep."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask_openapi3.openapi import OpenAPI
+from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.services.own_data import erasing
@@ -194,6 +197,46 @@ def test_two_workers_do_not_wait_for_each_other(alice: Person, resources: Resour
     with resources.database.system() as one, resources.database.system() as other:
         assert erasing.erasures.hold_for_erasure(one, user)
         assert not erasing.erasures.hold_for_erasure(other, user)
+
+
+@contextmanager
+def refused(settings: Settings, table: str, condition: str) -> Iterator[None]:
+    """Within the block PostgreSQL refuses to delete the rows of a table that meet a condition."""
+    with owner(settings.database_url) as cursor:
+        cursor.execute(f"""
+            CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse();
+        """)
+    try:
+        yield
+    finally:
+        with owner(settings.database_url) as cursor:
+            cursor.execute(f"DROP TRIGGER refuse ON {table}")
+
+
+def test_a_user_whose_rows_cannot_be_removed_keeps_no_other_user(
+    alice: Person, bob: Person, resources: Resources, settings: Settings
+) -> None:
+    erasures = resources.own_data.erasures
+    for person in (alice, bob):
+        person.start("say nothing")
+    broken, other = id_of(alice), id_of(bob)
+    for person in (alice, bob):
+        assert person.delete(ME).status_code == 202
+    with refused(settings, "conversations", f"OLD.user_id = '{broken}'"):
+        refusals = 0
+        for _ in range(6):
+            age(settings)
+            try:
+                erasures.sweep()
+            except DBAPIError:
+                refusals += 1
+                assert erasures._due()[-1][0] == broken, "a sweep begins with the others"
+        assert refusals >= 2, "it is tried again"
+        assert "users" in tables_with(settings.database_url, broken)
+        assert "users" not in tables_with(settings.database_url, other)
+    sweep(resources, settings)
+    assert "users" not in tables_with(settings.database_url, broken)
 
 
 # --- holds -----------------------------------------------------------------------------------------------------------

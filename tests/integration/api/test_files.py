@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from flask_openapi3.openapi import OpenAPI
+from sqlalchemy.exc import DBAPIError
 from werkzeug.test import TestResponse
 
 from app.api.bodies import FILE_FORM
@@ -383,6 +384,27 @@ def test_bytes_that_cannot_be_removed_keep_no_others(
     sweep()
     assert not stored(alice, contents[0][1]).exists()
     foreign.unlink()
+
+
+def test_a_row_that_cannot_be_removed_keeps_the_bytes_of_no_other(
+    alice: Person, settings: Settings, sweep: Any
+) -> None:
+    broken, other = uploaded(alice, b"broken row"), uploaded(alice, b"other row")
+    assert alice.delete(f"{FILES}/{broken['id']}").status_code == 204
+    with owner(settings.database_url) as cursor:
+        cursor.execute("DELETE FROM files WHERE id = %s", (other["id"],))
+        cursor.execute(f"""
+            CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+            CREATE TRIGGER refuse BEFORE DELETE ON files FOR EACH ROW
+                WHEN (OLD.id = '{broken["id"]}') EXECUTE FUNCTION refuse();
+        """)
+    with pytest.raises(DBAPIError, match="refused"):
+        sweep()
+    assert [stored(alice, data).exists() for data in (b"broken row", b"other row")] == [True, False]
+    with owner(settings.database_url) as cursor:
+        cursor.execute("DROP TRIGGER refuse ON files")
+    sweep()
+    assert not stored(alice, b"broken row").exists()
 
 
 def test_a_sweep_ends_behind_the_key_at_which_its_time_is_over(
