@@ -68,8 +68,8 @@ class StreamWorker(ConnectionWorker):
         """Hand the sockets of a batch over. For the thread of ``returns``."""
         head = ready_head()
         for conn, (stream, headers) in opened:
-            conn.parser.finish_body()
             try:
+                conn.parser.finish_body()
                 stream.adopt(conn.sock, with_headers(head, headers), self._line_of(conn), later=True)
             except Exception:
                 self.log.exception("connection failed", extra={"action": "connection"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from threading import Condition, Thread
 from typing import Any, NamedTuple, Protocol
 
@@ -100,9 +99,10 @@ class Returns:
                 while not self._waiting:
                     self._wake.wait()
                 taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
-            with suppress(Exception):
-                # The server ends, and takes no connection any more.
+            try:
                 self._open(taken)
+            except Exception:
+                _log.exception("streams not settled", action="request")
 
     def _open(self, taken: list[_Waiting]) -> None:
         try:
@@ -115,7 +115,7 @@ class Returns:
             if isinstance(outcome, Opened):
                 opened.append((conn, outcome))
             else:
-                self._hand_on(conn, outcome)
+                self._pass_on(conn, outcome)
         if opened:
             self._settle(opened)
         if batch.behind is not None:
@@ -126,4 +126,12 @@ class Returns:
             behind = list(self._waiting)
             self._waiting.clear()
         for conn, _ in behind:
-            self._hand_on(conn, dict(notes))
+            self._pass_on(conn, dict(notes))
+
+    def _pass_on(self, conn: Any, notes: Notes) -> None:
+        """Hand a request on. A connection that cannot be handed on keeps none of the others."""
+        try:
+            self._hand_on(conn, notes)
+        except Exception as error:
+            # The server ends, and takes no connection any more.
+            _log.warning("request not handed on", action="request", error=repr(error))

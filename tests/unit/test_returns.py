@@ -22,6 +22,7 @@ class Desk:
         self.outcomes: SimpleQueue[Batch | Exception | None] = SimpleQueue()
         self.opened: list[Any] = []
         self.handed_on: list[tuple[Any, Notes]] = []
+        self.broken = ""
         self.returns = Returns(self, self.settle, self.hand_on)
 
     def recognise(self, environ: dict[str, Any]) -> Any | None:
@@ -39,6 +40,8 @@ class Desk:
         self.opened += [conn for conn, _ in opened]
 
     def hand_on(self, conn: Any, notes: Notes) -> None:
+        if conn == self.broken:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         self.handed_on.append((conn, notes))
 
     def offer(self, *names: str) -> None:
@@ -88,6 +91,15 @@ def test_those_behind_a_failed_store_do_not_wait_again(desk: Desk) -> None:
     desk.outcomes.put(None)
     until(lambda: desk.opened == ["d"])
     assert desk.batches == [["a"], ["d"]]
+
+
+def test_a_connection_that_cannot_be_handed_on_keeps_none_of_the_others(desk: Desk) -> None:
+    desk.broken = "b"
+    desk.begin("a", "b", "c", "d")
+    desk.outcomes.put(None)
+    desk.outcomes.put(Batch([{}, {}, Opened(None, ())]))  # type: ignore[arg-type]  # no stream is needed
+    until(lambda: desk.opened == ["a", "d"])
+    assert desk.handed_on == [("c", {})]
 
 
 def test_a_fault_hands_its_batch_on_and_the_next_one_is_opened(desk: Desk) -> None:
